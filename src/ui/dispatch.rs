@@ -5,8 +5,9 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::action::{Action, Edit, ViewAction};
 use super::keymap::binding::Binding;
+use super::keymap::keys;
 use super::keymap::table::TABLE;
-use super::state::UiState;
+use super::state::{Mode, Refusal, UiState};
 use crate::command::Command;
 use crate::snapshot::ChainSnapshot;
 
@@ -21,8 +22,31 @@ pub fn press(state: &mut UiState, chain: &ChainSnapshot, key: KeyEvent) -> Optio
     if key.kind == KeyEventKind::Release {
         return None;
     }
-    let action = find(state, chain, key).or_else(|| typed(key).filter(|_| state.mode.line().is_some()))?;
-    state.apply(action, chain)
+    let action = find(state, chain, key).or_else(|| typed(key).filter(|_| state.mode.line().is_some()));
+    // A notice would hide the question whether to quit.
+    if action.is_none() && state.mode != Mode::ConfirmQuit {
+        let notice = refusal(state, chain, key);
+        state.refuse(notice);
+    }
+    state.apply(action?, chain)
+}
+
+/// Returns why a key has no effect: the condition of its binding fails, it acts in other panels, or it has no action.
+fn refusal(state: &UiState, chain: &ChainSnapshot, key: KeyEvent) -> String {
+    let key = KeyCombination::from(KeyEvent::new(key.code, key.modifiers));
+    let name = keys::name(key);
+    let own = TABLE
+        .iter()
+        .enumerate()
+        .filter(|(index, binding)| binding.modes & state.mode.bit() != 0 && state.keymap.has(*index, key));
+    let refusals = own.filter_map(|(_, binding)| state.refusal(binding, chain));
+    // What is missing in this panel is nearer than what the key does in another.
+    let nearest = refusals.min_by_key(|refusal| matches!(refusal, Refusal::OtherPanel(_)));
+    let help = state.keymap.key_of(Action::View(ViewAction::Help));
+    match nearest {
+        Some(refusal) => format!("{name}: {refusal}"),
+        None => format!("{name} has no action here, {help} lists the keys"),
+    }
 }
 
 /// Inserts pasted text into the line being typed, if any, without its control characters.
@@ -39,9 +63,8 @@ pub fn active<'a>(
     state: &'a UiState,
     chain: &'a ChainSnapshot,
 ) -> impl Iterator<Item = (usize, &'static Binding)> + 'a {
-    let (mode, panel) = (state.mode.bit(), state.focus().bit());
-    let here = move |binding: &Binding| binding.modes & mode != 0 && binding.panels & panel != 0;
-    TABLE.iter().enumerate().filter(move |(_, binding)| here(binding) && state.meets(binding.when, chain))
+    let here = move |binding: &Binding| binding.modes & state.mode.bit() != 0;
+    TABLE.iter().enumerate().filter(move |(_, binding)| here(binding) && state.refusal(binding, chain).is_none())
 }
 
 /// Returns the insertion of a typed character. `AltGr` of some keyboards arrives as Ctrl and Alt together.

@@ -95,6 +95,23 @@ impl Tab {
 }
 
 impl Panel {
+    /// All panels, in the order of the screen.
+    pub const ALL: [Self; 7] =
+        [Self::Hops, Self::Connections, Self::Chart, Self::Setup, Self::Transfers, Self::Nodes, Self::Log];
+
+    /// Returns its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hops => "Hops",
+            Self::Connections => "Connections",
+            Self::Chart => "Throughput",
+            Self::Setup => "Setup",
+            Self::Transfers => "Transfers",
+            Self::Nodes => "Nodes",
+            Self::Log => "Log",
+        }
+    }
+
     /// Returns its bit in the key table.
     pub const fn bit(self) -> Set {
         1 << self as Set

@@ -4,7 +4,7 @@
 pub mod binding;
 mod custom;
 pub(crate) mod help;
-mod keys;
+pub(crate) mod keys;
 pub(crate) mod search;
 pub(crate) mod table;
 

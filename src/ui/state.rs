@@ -7,6 +7,7 @@ mod follow;
 mod lines;
 mod nodes;
 mod prompt;
+mod refusal;
 mod select;
 mod settings;
 mod targets;
@@ -34,6 +35,7 @@ use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, NodeSnapshot, Phase, Tr
 pub use faults::FAULTS;
 pub use follow::ViewStage;
 pub use prompt::{ListItem, Prompt, PromptKind, display_name};
+pub use refusal::Refusal;
 pub use settings::{SETTINGS, Setting};
 
 /// Mode of the screen: the target of key presses.

@@ -4,6 +4,7 @@ mod browse;
 mod follow;
 mod keys;
 mod random_input;
+mod refusals;
 use crate::support::script;
 use crate::support::snapshots;
 

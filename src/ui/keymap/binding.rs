@@ -44,7 +44,7 @@ pub enum FooterSlot {
     Nowhere,
 }
 
-/// Condition under which a binding is active; [`crate::ui::state::UiState::meets`] evaluates it.
+/// Condition under which a binding is active; [`crate::ui::state::UiState::refusal`] evaluates it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
     /// At any time.
@@ -99,8 +99,6 @@ pub enum Condition {
     HasStage(isize),
     /// This tab is shown.
     OnTab(Tab),
-    /// Another tab is shown.
-    OnOtherTab(Tab),
     /// The chart can show another span of time, this many steps longer.
     HasSpan(isize),
     /// The selected row has text for the clipboard.

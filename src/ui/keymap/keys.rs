@@ -54,7 +54,7 @@ pub(super) fn parse(text: &str) -> Option<KeyCombination> {
 }
 
 /// Returns the usual name of a key.
-pub(super) fn name(key: KeyCombination) -> String {
+pub(crate) fn name(key: KeyCombination) -> String {
     match (key.codes, key.modifiers) {
         (OneToThree::One(KeyCode::Char(c)), KeyModifiers::NONE | KeyModifiers::SHIFT) if c != ' ' => c.to_string(),
         (OneToThree::One(KeyCode::BackTab), _) => "shift-tab".to_owned(),

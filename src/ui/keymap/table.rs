@@ -3,8 +3,8 @@
 use super::binding::Condition::{
     self, Always, Attachable, CanGoBack, Cancellable, Closable, Copyable, Detachable, Drainable, FaultSet,
     FaultsSettable, Fetchable, HasChoices, HasDetail, HasMatches, HasPanels, HasRows, HasSpan, HasStage, HasTyped,
-    IsSorted, Limitable, Limited, OnOtherTab, OnTab, OwnsNodes, Pausable, Reorderable, Restartable, Retryable,
-    Scrollable, Startable, Stoppable,
+    IsSorted, Limitable, Limited, OnTab, OwnsNodes, Pausable, Reorderable, Restartable, Retryable, Scrollable,
+    Startable, Stoppable,
 };
 use super::binding::FooterSlot::{self, Left, Nowhere, Right};
 use super::binding::Topic::{self, Line, Nodes, Popup, Program, Transfers, View};
@@ -20,10 +20,6 @@ const SETUP: Set = Panel::Setup.bit();
 const NODES: Set = Panel::Nodes.bit();
 const LOG: Set = Panel::Log.bit();
 const ANY: Set = Set::MAX;
-/// Panels where keys for transfers act on the selected one.
-const OF_XFERS: Set = ANY & !CONNS & !NODES;
-/// Panels where keys for nodes act on that of the selected hop.
-const OF_NODES: Set = HOPS | NODES;
 
 const fn bind(id: &'static str, panels: Set, keys: &'static [&'static str], action: Action) -> Binding {
     Binding { id, modes: BROWSE, panels, keys, topic: View, help: "", place: Nowhere, when: Always, action }
@@ -56,20 +52,20 @@ pub(crate) static TABLE: &[Binding] = &[
     bind("stop-node", NODES, &["x"], Action::Node(NodeAction::StopNode))
         .described(Nodes, "stop the selected node gracefully, without a restart", Left("stop", "stop"))
         .when(Stoppable),
-    bind("start-node", OF_NODES, &["u"], Action::Node(NodeAction::StartNode))
+    bind("start-node", ANY, &["u"], Action::Node(NodeAction::StartNode))
         .described(Nodes, "start the selected node", Left("start", "start")).when(Startable),
     bind("fetch", ANY, &["f"], Action::Transfer(TransferAction::Fetch))
         .described(Transfers, "fetch the file of the route", Left("fetch", "fetch")).when(Fetchable),
     bind("fetch-name", ANY & !LOG, &["n"], Action::Transfer(TransferAction::PromptName))
         .described(Transfers, "fetch another file over the same hops, by name or list", Left("fetch a name", "name"))
         .when(Fetchable),
-    bind("cancel", OF_XFERS, &["x"], Action::Transfer(TransferAction::Cancel))
+    bind("cancel", ANY & !CONNS & !NODES, &["x"], Action::Transfer(TransferAction::Cancel))
         .described(Transfers, "cancel the selected or running transfer; bytes are kept", Left("cancel", "cancel"))
         .when(Cancellable),
-    bind("pause", OF_XFERS, &["p"], Action::Transfer(TransferAction::Pause))
+    bind("pause", ANY, &["p"], Action::Transfer(TransferAction::Pause))
         .described(Transfers, "pause or resume the selected transfer", Left("pause", "pause"))
         .when(Pausable),
-    bind("retry", OF_XFERS, &["r"], Action::Transfer(TransferAction::Retry))
+    bind("retry", ANY, &["r"], Action::Transfer(TransferAction::Retry))
         .described(Transfers, "fetch the file of the selected transfer again", Left("retry", "retry"))
         .when(Retryable),
     bind("detail", ANY, &["enter"], Action::Enter)
@@ -104,13 +100,13 @@ pub(crate) static TABLE: &[Binding] = &[
         .described(View, "freeze the display; the header shows for how long", Left("freeze", "freeze")),
     bind("palette", ANY, &[":"], Action::View(ViewAction::Palette))
         .described(View, "command palette", Left("commands", "cmds")),
-    bind("limit", OF_XFERS, &["b"], Action::Transfer(TransferAction::PromptLimit))
+    bind("limit", ANY, &["b"], Action::Transfer(TransferAction::PromptLimit))
         .described(Transfers, "limit the rate of the selected transfer", Left("limit", "limit")).when(Limitable),
-    bind("limit-lower", OF_XFERS, &["["], Action::Transfer(TransferAction::LimitBy(-1)))
+    bind("limit-lower", ANY, &["["], Action::Transfer(TransferAction::LimitBy(-1)))
         .described(Transfers, "lower its rate limit by a tenth", Nowhere).when(Limitable),
-    bind("limit-raise", OF_XFERS, &["]"], Action::Transfer(TransferAction::LimitBy(1)))
+    bind("limit-raise", ANY, &["]"], Action::Transfer(TransferAction::LimitBy(1)))
         .described(Transfers, "raise its rate limit by a tenth", Nowhere).when(Limited),
-    bind("limit-none", OF_XFERS, &["0"], Action::Transfer(TransferAction::RemoveLimit))
+    bind("limit-none", ANY, &["0"], Action::Transfer(TransferAction::RemoveLimit))
         .described(Transfers, "remove its rate limit", Nowhere).when(Limited),
     bind("queue-down", XFERS, &["J"], Action::Transfer(TransferAction::Reorder(1)))
         .described(Transfers, "move a queued transfer toward the end of the queue", Left("move down", "down"))
@@ -118,20 +114,20 @@ pub(crate) static TABLE: &[Binding] = &[
     bind("queue-up", XFERS, &["K"], Action::Transfer(TransferAction::Reorder(-1)))
         .described(Transfers, "move a queued transfer toward the front of the queue", Left("move up", "up"))
         .when(Reorderable(-1)),
-    bind("restart-node", OF_NODES, &["R"], Action::Node(NodeAction::RestartNode))
+    bind("restart-node", ANY, &["R"], Action::Node(NodeAction::RestartNode))
         .described(Nodes, "restart the selected node", Left("restart node", "restart"))
         .when(Restartable),
-    bind("faults", OF_NODES, &["!"], Action::Node(NodeAction::Faults))
+    bind("faults", ANY, &["!"], Action::Node(NodeAction::Faults))
         .described(Nodes, "faults of the selected hop: limit, delay, stall and others", Left("faults", "faults"))
         .when(FaultsSettable),
-    bind("drain-node", OF_NODES, &["d"], Action::Node(NodeAction::DrainNode))
+    bind("drain-node", ANY, &["d"], Action::Node(NodeAction::DrainNode))
         .described(Nodes, "drain the selected node: it accepts no new requests", Left("drain", "drain"))
         .when(Drainable),
-    bind("kill-node", OF_NODES, &["X"], Action::Node(NodeAction::KillNode))
+    bind("kill-node", ANY, &["X"], Action::Node(NodeAction::KillNode))
         .described(Nodes, "kill the selected node", Left("kill", "kill")).when(Stoppable),
-    bind("attach", OF_NODES, &["a"], Action::Node(NodeAction::PromptAttach))
+    bind("attach", ANY, &["a"], Action::Node(NodeAction::PromptAttach))
         .described(Nodes, "watch another node", Left("attach", "attach")).when(Attachable),
-    bind("detach", OF_NODES, &["D"], Action::Node(NodeAction::Detach))
+    bind("detach", ANY, &["D"], Action::Node(NodeAction::Detach))
         .described(Nodes, "stop watching the selected node (it keeps running)", Left("detach", "detach"))
         .when(Detachable),
     bind("toward-origin", CONNS | XFERS | SETUP, &[">"], Action::View(ViewAction::Follow(1)))
@@ -144,15 +140,15 @@ pub(crate) static TABLE: &[Binding] = &[
         .described(View, "zoom the focused panel to the whole screen", Left("zoom", "zoom"))
         .when(OnTab(Tab::Chain)),
     bind("show-chain", ANY, &["1"], Action::View(ViewAction::Show(Tab::Chain)))
-        .described(View, "the chain", Nowhere).when(OnOtherTab(Tab::Chain)),
+        .described(View, "the chain", Nowhere),
     bind("show-connections", ANY, &["2"], Action::View(ViewAction::Show(Tab::Connections)))
-        .described(View, "the connections of all hops", Nowhere).when(OnOtherTab(Tab::Connections)),
+        .described(View, "the connections of all hops", Nowhere),
     bind("show-transfers", ANY, &["3"], Action::View(ViewAction::Show(Tab::Transfers)))
-        .described(View, "the transfers", Nowhere).when(OnOtherTab(Tab::Transfers)),
+        .described(View, "the transfers", Nowhere),
     bind("show-nodes", ANY, &["4"], Action::View(ViewAction::Show(Tab::Nodes)))
-        .described(View, "the nodes", Nowhere).when(OnOtherTab(Tab::Nodes)),
+        .described(View, "the nodes", Nowhere),
     bind("show-log", ANY, &["5"], Action::View(ViewAction::Show(Tab::Log)))
-        .described(View, "the log", Nowhere).when(OnOtherTab(Tab::Log)),
+        .described(View, "the log", Nowhere),
     bind("down", ANY, &["j", "down"], Action::View(ViewAction::Move(1))).described(View, "one row down", Nowhere)
         .when(HasRows),
     bind("up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1))).described(View, "one row up", Nowhere)
@@ -168,7 +164,7 @@ pub(crate) static TABLE: &[Binding] = &[
     bind("last", ANY, &["G", "end"], Action::View(ViewAction::Last))
         .described(View, "last row; the log then follows new lines", Nowhere)
         .when(HasRows),
-    bind("columns", CONNS | OF_NODES, &["c"], Action::View(ViewAction::Columns))
+    bind("columns", CONNS | HOPS | NODES, &["c"], Action::View(ViewAction::Columns))
         .described(View, "show or hide columns", Left("columns", "columns")),
     bind("shorter", ANY, &["=", "+"], Action::View(ViewAction::Span(-1)))
         .described(View, "shorter time span of the chart: 10 min, 60 s, 10 s, 1 s", Nowhere).when(HasSpan(-1)),

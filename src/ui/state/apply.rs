@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::targets::active;
 use super::{Effect, ExitOutput, FAULTS, Frozen, Mode, PromptKind, UiState, running};
 use crate::command::Command;
 use crate::snapshot::{ChainSnapshot, Level, Phase};
@@ -23,7 +24,7 @@ impl UiState {
         self.notice = None;
         let unconfirmed = self.unconfirmed.take();
         let command = match action {
-            Action::Interrupt => Some(self.interrupt(unconfirmed.is_some_and(|(before, _)| before == action), chain)),
+            Action::Interrupt => self.interrupt(unconfirmed.is_some_and(|(before, _)| before == action), chain),
             Action::Transfer(action) => self.apply_transfer(action, chain),
             Action::Node(action) => self.apply_node(action, chain, unconfirmed),
             Action::Export => Some(Command::Export),
@@ -140,15 +141,31 @@ impl UiState {
                 self.open_prompt(PromptKind::Name, "");
                 return Some(Command::List(None));
             }
-            TransferAction::Cancel => return self.cancellable(chain).map(Command::Cancel),
-            TransferAction::Pause => return self.pausable(chain),
-            TransferAction::Retry => return self.retryable(chain).map(Command::Retry),
+            TransferAction::Cancel => {
+                let number = self.cancellable(chain).ok()?;
+                self.notice = Some(format!("cancelling #{number}: received bytes are kept"));
+                return Some(Command::Cancel(number));
+            }
+            TransferAction::Pause => {
+                let command = self.pausable(chain).ok()?;
+                self.notice = match command {
+                    Command::Resume(number) => Some(format!("resuming #{number}")),
+                    Command::Pause(number) => Some(format!("pausing #{number}")),
+                    _ => None,
+                };
+                return Some(command);
+            }
+            TransferAction::Retry => {
+                let number = self.retryable(chain).ok()?;
+                self.notice = Some(format!("fetching the file of #{number} again"));
+                return Some(Command::Retry(number));
+            }
             TransferAction::PromptLimit => {
-                let transfer = self.limitable(chain)?;
+                let transfer = self.limitable(chain).ok()?;
                 self.open_prompt(PromptKind::Limit(transfer.number), "");
             }
             TransferAction::LimitBy(tenths) => {
-                let transfer = self.limitable(chain)?;
+                let transfer = self.limitable(chain).ok()?;
                 let last =
                     self.last_limit.filter(|(number, _, at)| *number == transfer.number && self.now < *at + LIMIT_ECHO);
                 let from = last.map_or(transfer.rate_limit.unwrap_or(transfer.rate), |(_, rate, _)| rate).max(1);
@@ -161,10 +178,12 @@ impl UiState {
                 if let Some((hop, change)) = self.fault_off() {
                     return Some(Command::SetFault { hop, change });
                 }
-                return self.limited(chain).map(|t| Command::LimitTransfer { number: t.number, rate: None });
+                let number = self.limited(chain).ok()?.number;
+                self.notice = Some(format!("rate limit of #{number}: none"));
+                return Some(Command::LimitTransfer { number, rate: None });
             }
             TransferAction::Reorder(by) => {
-                return self.reorderable(chain, by).map(|number| Command::Reorder { number, by });
+                return self.reorderable(chain, by).ok().map(|number| Command::Reorder { number, by });
             }
         }
         None
@@ -178,37 +197,41 @@ impl UiState {
         unconfirmed: Option<(Action, String)>,
     ) -> Option<Command> {
         let (what, command) = match action {
-            NodeAction::StartNode => return self.startable(chain).map(Command::StartNode),
+            NodeAction::StartNode => {
+                let hop = self.startable(chain).ok()?;
+                self.notice = Some(format!("starting hop {hop}"));
+                return Some(Command::StartNode(hop));
+            }
             NodeAction::PromptAttach => {
                 self.open_prompt(PromptKind::Attach, "");
                 return None;
             }
             NodeAction::Faults => {
-                let hop = self.fault_settable(chain)?;
+                let hop = self.fault_settable(chain).ok()?;
                 self.mode = Mode::Faults { hop, at: 0 };
                 return None;
             }
             NodeAction::StopNode => {
-                self.stoppable(chain).map(|hop| (format!("stop hop {hop}"), Command::StopNode(hop)))?
+                self.stoppable(chain).ok().map(|hop| (format!("stop hop {hop}"), Command::StopNode(hop)))?
             }
             NodeAction::KillNode => {
-                self.stoppable(chain).map(|hop| (format!("kill hop {hop}"), Command::KillNode(hop)))?
+                self.stoppable(chain).ok().map(|hop| (format!("kill hop {hop}"), Command::KillNode(hop)))?
             }
             NodeAction::RestartNode => {
-                let hop = self.restartable(chain)?;
-                if self.stoppable(chain).is_none() {
+                let hop = self.restartable(chain).ok()?;
+                if self.stoppable(chain).is_err() {
                     return Some(Command::RestartNode(hop));
                 }
                 (format!("restart hop {hop}"), Command::RestartNode(hop))
             }
             NodeAction::DrainNode => {
-                self.drainable(chain).map(|hop| (format!("drain hop {hop}"), Command::DrainNode(hop)))?
+                self.drainable(chain).ok().map(|hop| (format!("drain hop {hop}"), Command::DrainNode(hop)))?
             }
             NodeAction::Detach => {
-                self.detachable(chain).map(|hop| (format!("detach hop {hop}"), Command::Detach(hop)))?
+                self.detachable(chain).ok().map(|hop| (format!("detach hop {hop}"), Command::Detach(hop)))?
             }
             NodeAction::CloseConnection => {
-                let (hop, id) = self.closable(chain)?;
+                let (hop, id) = self.closable(chain).ok()?;
                 (format!("close connection {id} of hop {hop}"), Command::CloseConnection { hop, id })
             }
         };
@@ -233,12 +256,11 @@ impl UiState {
                 let binding = matches(&line.text()).get(*at).copied();
                 self.mode = Mode::Browse;
                 let binding = binding?;
-                // A second press to confirm requires that the key is bound here.
-                if binding.panels & self.focus().bit() != 0 && self.meets(binding.when, chain) {
-                    return self.apply(binding.action, chain);
+                if let Some(refusal) = self.refusal(binding, chain) {
+                    self.notice = Some(format!("{}: {refusal}", binding.id));
+                    return None;
                 }
-                self.notice = Some(format!("{} is not available here now", binding.id));
-                None
+                self.apply(binding.action, chain)
             }
             Mode::Columns { at } => {
                 let (table, columns) = self.table()?;
@@ -346,16 +368,24 @@ impl UiState {
         Command::Quit { keep_nodes }
     }
 
-    /// Cancels the running transfer. A second Ctrl-C in a row quits, without waiting for the effect of the first.
-    fn interrupt(&mut self, again: bool, chain: &ChainSnapshot) -> Command {
+    /// Cancels the running transfer; without one it quits, after a confirmation while others wait. A second Ctrl-C in a
+    /// row quits, without waiting for the effect of the first.
+    fn interrupt(&mut self, again: bool, chain: &ChainSnapshot) -> Option<Command> {
         let chosen = self.chosen(chain).filter(|t| !matches!(t.phase, Phase::Queued | Phase::Paused));
-        match chosen.or_else(|| running(chain)) {
-            Some(transfer) if !again => {
+        match chosen.or_else(|| active(chain)) {
+            _ if again => Some(self.quit_now(false)),
+            Some(transfer) => {
                 self.unconfirmed = Some((Action::Interrupt, String::new()));
                 self.notice = Some(format!("cancelling #{}; Ctrl-C again quits", transfer.number));
-                Command::Cancel(transfer.number)
+                Some(Command::Cancel(transfer.number))
             }
-            _ => self.quit_now(false),
+            None => self.quit(chain),
         }
+    }
+
+    /// Shows why a key has no effect.
+    pub fn refuse(&mut self, notice: String) {
+        self.unconfirmed = None;
+        self.notice = Some(notice);
     }
 }

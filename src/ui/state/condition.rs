@@ -1,47 +1,61 @@
 //! Evaluation of the conditions of bindings.
 
-use super::UiState;
+use super::{Refusal, UiState};
 use crate::snapshot::ChainSnapshot;
 use crate::ui::geometry;
-use crate::ui::keymap::binding::Condition;
+use crate::ui::keymap::binding::{Binding, Condition};
 use crate::ui::keymap::help;
 
 impl UiState {
-    /// Returns whether the condition of a binding holds.
-    pub fn meets(&self, condition: Condition, chain: &ChainSnapshot) -> bool {
+    /// Returns why a binding has no effect in the focused panel; `None` if it is active.
+    pub fn refusal(&self, binding: &Binding, chain: &ChainSnapshot) -> Option<Refusal> {
+        if binding.panels & self.focus().bit() == 0 {
+            return Some(Refusal::OtherPanel(binding.panels));
+        }
+        self.unmet(binding.when, chain)
+    }
+
+    /// Returns why the condition of a binding does not hold; `None` if it does.
+    fn unmet(&self, condition: Condition, chain: &ChainSnapshot) -> Option<Refusal> {
+        let or = |holds: bool, refusal: Refusal| (!holds).then_some(refusal);
         match condition {
-            Condition::Always => true,
-            Condition::Fetchable => !chain.exiting && !chain.hops.is_empty(),
-            Condition::Cancellable => self.cancellable(chain).is_some(),
-            Condition::Pausable => self.pausable(chain).is_some(),
-            Condition::Retryable => self.retryable(chain).is_some(),
-            Condition::Limitable => self.limitable(chain).is_some(),
-            Condition::Limited => self.limited(chain).is_some(),
-            Condition::Reorderable(by) => self.reorderable(chain, by).is_some(),
-            Condition::Closable => self.closable(chain).is_some(),
-            Condition::Startable => self.startable(chain).is_some(),
-            Condition::Stoppable => self.stoppable(chain).is_some(),
-            Condition::Restartable => self.restartable(chain).is_some(),
-            Condition::Drainable => self.drainable(chain).is_some(),
-            Condition::FaultsSettable => self.fault_settable(chain).is_some(),
-            Condition::FaultSet => self.any_fault_set(chain),
-            Condition::Attachable => !chain.exiting,
-            Condition::Detachable => self.detachable(chain).is_some(),
-            Condition::OwnsNodes => chain.hops.iter().any(|hop| hop.ours),
-            Condition::HasDetail => self.has_detail(chain),
-            Condition::CanGoBack => self.is_inside(),
-            Condition::HasRows => self.rows(chain) > 1,
-            Condition::IsSorted => self.rows(chain) > 1 && self.lists.sort().is_some(),
-            Condition::HasMatches => self.has_matches(),
-            Condition::HasPanels => self.panels().len() > 1,
-            Condition::HasStage(by) => self.next_stage(chain, by).is_some(),
-            Condition::OnTab(tab) => self.tab == tab,
-            Condition::OnOtherTab(tab) => self.tab != tab,
-            Condition::HasSpan(by) => self.span.by(by) != self.span,
-            Condition::Copyable => self.copyable(chain).is_some(),
-            Condition::HasTyped => self.mode.line().is_some_and(|line| !line.halves().0.is_empty()),
-            Condition::HasChoices => self.choices(chain) > 0,
-            Condition::Scrollable => help::max_scroll(&self.keymap, geometry::popup_area(self.area)) > 0,
+            Condition::Always => None,
+            Condition::Fetchable if chain.exiting => Some(Refusal::ShuttingDown),
+            Condition::Fetchable => or(!chain.hops.is_empty(), Refusal::NoHops),
+            Condition::Cancellable => self.cancellable(chain).err(),
+            Condition::Pausable => self.pausable(chain).err(),
+            Condition::Retryable => self.retryable(chain).err(),
+            Condition::Limitable => self.limitable(chain).err(),
+            Condition::Limited => self.limited(chain).err(),
+            Condition::Reorderable(by) => self.reorderable(chain, by).err(),
+            Condition::Closable => self.closable(chain).err(),
+            Condition::Startable => self.startable(chain).err(),
+            Condition::Stoppable => self.stoppable(chain).err(),
+            Condition::Restartable => self.restartable(chain).err(),
+            Condition::Drainable => self.drainable(chain).err(),
+            Condition::FaultsSettable => self.fault_settable(chain).err(),
+            Condition::FaultSet => or(self.any_fault_set(chain), Refusal::FaultOff),
+            Condition::Attachable => or(!chain.exiting, Refusal::ShuttingDown),
+            Condition::Detachable => self.detachable(chain).err(),
+            Condition::OwnsNodes => or(chain.hops.iter().any(|hop| hop.ours), Refusal::NoOwnNodes),
+            Condition::HasDetail => or(self.has_detail(chain), Refusal::NoDetail),
+            Condition::CanGoBack => or(self.is_inside(), Refusal::NothingOpen),
+            Condition::HasRows => or(self.rows(chain) > 1, Refusal::OneRow),
+            Condition::IsSorted if self.rows(chain) < 2 => Some(Refusal::OneRow),
+            Condition::IsSorted => or(self.lists.sort().is_some(), Refusal::NotSorted),
+            Condition::HasMatches => or(self.has_matches(), Refusal::NoMatch),
+            Condition::HasPanels => or(self.panels().len() > 1, Refusal::OnePanel),
+            Condition::HasStage(by) => or(self.next_stage(chain, by).is_some(), Refusal::NoStage),
+            Condition::OnTab(tab) => or(self.tab == tab, Refusal::NoZoom),
+            Condition::HasSpan(by) => or(self.span.by(by) != self.span, Refusal::LastSpan),
+            Condition::Copyable => or(self.copyable(chain).is_some(), Refusal::NothingToCopy),
+            Condition::HasTyped => {
+                or(self.mode.line().is_some_and(|line| !line.halves().0.is_empty()), Refusal::NothingTyped)
+            }
+            Condition::HasChoices => or(self.choices(chain) > 0, Refusal::NoEntries),
+            Condition::Scrollable => {
+                or(help::max_scroll(&self.keymap, geometry::popup_area(self.area)) > 0, Refusal::NoScroll)
+            }
         }
     }
 }

@@ -1,63 +1,81 @@
-//! Targets of the keys for transfers, connections and the clipboard; `None` where a key is not available.
+//! Targets of the keys for transfers, connections and the clipboard, or why there is none.
 
-use super::{UiState, running};
+use super::{Refusal, UiState, running};
 use crate::command::Command;
 use crate::snapshot::{ChainSnapshot, ConnSnapshot, HopSnapshot, Phase, TransferSnapshot};
-use crate::ui::columns::conn;
-use crate::ui::columns::{CONNS, HOPS, NODES};
+use crate::ui::columns::{CONNS, HOPS, NODES, conn, ours};
 use crate::ui::focus::{Panel, ViewMode};
 use crate::ui::grid::Column;
 
 impl UiState {
-    /// Returns the transfer that `Cancel` would cancel: the selected one while its panel is focused, else the one that
-    /// the user selected or the newest that runs.
-    pub fn cancellable(&self, chain: &ChainSnapshot) -> Option<u64> {
+    /// Returns the transfer that `Cancel` would cancel: the selected row where it has the focus, else the one that the
+    /// user selected or the newest that runs, but never one that merely waits.
+    pub fn cancellable(&self, chain: &ChainSnapshot) -> Result<u64, Refusal> {
         let target = match self.focus() {
-            Panel::Transfers | Panel::Setup => self.selected(chain),
-            _ => self.chosen(chain).or_else(|| running(chain)),
+            Panel::Transfers | Panel::Setup => Some(self.selected(chain)?),
+            _ => self.chosen(chain).or_else(|| active(chain)),
         };
-        target.filter(|t| !chain.exiting && !t.phase.is_over()).map(|t| t.number)
+        match target {
+            _ if chain.exiting => Err(Refusal::ShuttingDown),
+            None => Err(Refusal::NoneRunning),
+            Some(t) if t.phase.is_over() => Err(Refusal::of_phase(t, "open transfers can be cancelled")),
+            Some(t) => Ok(t.number),
+        }
     }
 
     /// Returns the command that `Pause` would send.
-    pub fn pausable(&self, chain: &ChainSnapshot) -> Option<Command> {
-        let transfer = self.selected(chain).filter(|_| !chain.exiting)?;
+    pub fn pausable(&self, chain: &ChainSnapshot) -> Result<Command, Refusal> {
+        let transfer = self.selected(chain)?;
         match transfer.phase {
-            Phase::Paused => Some(Command::Resume(transfer.number)),
+            Phase::Paused => Ok(Command::Resume(transfer.number)),
             Phase::Connecting | Phase::Waiting | Phase::Streaming | Phase::Retrying | Phase::Locked => {
-                Some(Command::Pause(transfer.number))
+                Ok(Command::Pause(transfer.number))
             }
-            Phase::Queued | Phase::Verifying | Phase::Done | Phase::Failed | Phase::Cancelled => None,
+            Phase::Queued | Phase::Verifying | Phase::Done | Phase::Failed | Phase::Cancelled => {
+                Err(Refusal::of_phase(transfer, "running transfers can be paused"))
+            }
         }
     }
 
     /// Returns the transfer that `Retry` would fetch again.
-    pub fn retryable(&self, chain: &ChainSnapshot) -> Option<u64> {
-        self.selected(chain).filter(|t| t.phase.is_over() && !chain.exiting).map(|t| t.number)
+    pub fn retryable(&self, chain: &ChainSnapshot) -> Result<u64, Refusal> {
+        let transfer = self.selected(chain)?;
+        let only = "ended transfers can be retried";
+        if transfer.phase.is_over() { Ok(transfer.number) } else { Err(Refusal::of_phase(transfer, only)) }
     }
 
     /// Returns the transfer whose rate can be limited.
-    pub fn limitable<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
-        self.selected(chain).filter(|t| !t.phase.is_over() && t.phase != Phase::Verifying && !chain.exiting)
+    pub fn limitable<'a>(&self, chain: &'a ChainSnapshot) -> Result<&'a TransferSnapshot, Refusal> {
+        let transfer = self.selected(chain)?;
+        let ended = transfer.phase.is_over() || transfer.phase == Phase::Verifying;
+        if ended { Err(Refusal::of_phase(transfer, "open transfers can be limited")) } else { Ok(transfer) }
     }
 
     /// The same, where its rate is limited.
-    pub fn limited<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
-        self.limitable(chain).filter(|t| t.rate_limit.is_some())
+    pub fn limited<'a>(&self, chain: &'a ChainSnapshot) -> Result<&'a TransferSnapshot, Refusal> {
+        let transfer = self.limitable(chain)?;
+        if transfer.rate_limit.is_some() { Ok(transfer) } else { Err(Refusal::NoLimit(transfer.number)) }
     }
 
     /// Returns the transfer that can move in the queue by this many positions.
-    pub fn reorderable(&self, chain: &ChainSnapshot, by: isize) -> Option<u64> {
-        let selected = self.selected(chain).filter(|t| t.phase == Phase::Queued && !chain.exiting)?;
+    pub fn reorderable(&self, chain: &ChainSnapshot, by: isize) -> Result<u64, Refusal> {
+        let selected = self.selected(chain)?;
         let queued: Vec<u64> = chain.transfers.iter().filter(|t| t.phase == Phase::Queued).map(|t| t.number).collect();
-        let at = queued.iter().position(|number| *number == selected.number)?;
-        at.checked_add_signed(by).filter(|to| *to < queued.len()).map(|_| selected.number)
+        let Some(at) = queued.iter().position(|number| *number == selected.number) else {
+            return Err(Refusal::of_phase(selected, "queued transfers can be moved"));
+        };
+        let to = at.checked_add_signed(by).filter(|to| *to < queued.len());
+        to.map(|_| selected.number).ok_or(Refusal::QueueEnd(selected.number))
     }
 
     /// Returns the connection that can be closed: its hop and its id.
-    pub fn closable(&self, chain: &ChainSnapshot) -> Option<(usize, u64)> {
-        let (hop, conn) = self.selected_conn(chain)?;
-        (hop.link.is_up() && !chain.exiting).then_some((hop.number, conn.id))
+    pub fn closable(&self, chain: &ChainSnapshot) -> Result<(usize, u64), Refusal> {
+        let (hop, conn) = self.selected_conn(chain).ok_or(Refusal::NoConnection)?;
+        match () {
+            () if chain.exiting => Err(Refusal::ShuttingDown),
+            () if !hop.link.is_up() => Err(Refusal::NotRunning(hop.number)),
+            () => Ok((hop.number, conn.id)),
+        }
     }
 
     /// Returns the selected connection and its hop.
@@ -75,7 +93,7 @@ impl UiState {
         match self.focus() {
             Panel::Hops | Panel::Nodes | Panel::Chart => !chain.hops.is_empty(),
             Panel::Connections => self.selected_conn(chain).is_some(),
-            Panel::Setup | Panel::Transfers => self.selected(chain).is_some(),
+            Panel::Setup | Panel::Transfers => self.visible_transfer(chain).is_some(),
             Panel::Log => false,
         }
     }
@@ -86,7 +104,7 @@ impl UiState {
             Panel::Hops | Panel::Nodes | Panel::Chart => self.hop(chain).map(|hop| hop.address.to_string()),
             Panel::Connections => self.selected_conn(chain).map(|(_, conn)| conn.peer.to_string()),
             Panel::Setup | Panel::Transfers => {
-                let transfer = self.selected(chain)?;
+                let transfer = self.visible_transfer(chain)?;
                 let path = Some(&transfer.path).filter(|path| !path.as_str().is_empty());
                 Some(transfer.error.as_ref().or(path).unwrap_or(&transfer.name).to_string())
             }
@@ -107,11 +125,30 @@ impl UiState {
         }
     }
 
+    /// Returns the transfer that the keys act on: that of the selected connection where it has the focus, else the
+    /// selected one.
+    fn selected<'a>(&self, chain: &'a ChainSnapshot) -> Result<&'a TransferSnapshot, Refusal> {
+        if chain.exiting {
+            return Err(Refusal::ShuttingDown);
+        }
+        let of_conn = match self.focus() {
+            Panel::Connections => self.selected_conn(chain).and_then(|(_, conn)| ours(chain, conn)),
+            _ => None,
+        };
+        let of_conn = of_conn.and_then(|number| chain.transfers.iter().find(|t| t.number == number));
+        of_conn.or_else(|| self.visible_transfer(chain)).ok_or(Refusal::NoTransfer)
+    }
+
     /// Returns the selected transfer, unless a filter hides all of them.
-    fn selected<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
+    fn visible_transfer<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
         if self.focus() == Panel::Transfers && self.lists.transfers.is_empty() {
             return None;
         }
         self.transfer(chain)
     }
+}
+
+/// Returns the newest transfer that runs, not one that waits for its turn or for the user.
+pub(super) fn active(chain: &ChainSnapshot) -> Option<&TransferSnapshot> {
+    running(chain).filter(|t| !matches!(t.phase, Phase::Queued | Phase::Paused))
 }

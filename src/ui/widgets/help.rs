@@ -37,7 +37,7 @@ fn draw_line(state: &UiState, data: &ChainSnapshot, line: &help::HelpRow, area: 
             row.put(text, theme.style(StyleRole::Title));
         }
         help::HelpRow::Key(keys, binding) => {
-            let here = binding.panels & state.focus().bit() != 0 && state.meets(binding.when, data);
+            let here = state.refusal(binding, data).is_none();
             let inactive = binding.modes & BROWSE != 0 && !here;
             let (key, words) =
                 if inactive { (StyleRole::Dim, StyleRole::Dim) } else { (StyleRole::Key, StyleRole::Plain) };

@@ -28,7 +28,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     let first = (at + 1).saturating_sub(room);
     for (i, binding) in found.iter().enumerate().skip(first).take(room) {
         let row = row_of(inner, 1 + i - first);
-        let here = binding.panels & state.focus().bit() != 0 && state.meets(binding.when, data);
+        let here = state.refusal(binding, data).is_none();
         heading::selection(theme, (i == *at).then_some(true), row, buffer);
         let role = if here { StyleRole::Plain } else { StyleRole::Dim };
         let mut cells = Row::new(buffer, row);

@@ -240,7 +240,7 @@ fn the_palette_finds_and_runs_actions_by_name() {
     script.keys("<esc> : J S O N <enter>");
     assert_eq!(script.sent, [Command::Export]);
     assert!(
-        script.keys(": p a u s e <enter>").screen().contains("pause is not available here now"),
+        script.keys(": p a u s e <enter>").screen().contains("pause: no transfer is selected"),
         "{}",
         script.screen()
     );
