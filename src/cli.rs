@@ -17,7 +17,7 @@ use crate::allow_list::AllowList;
 use crate::error::Error;
 use crate::faults::{FaultChange, whole_ms};
 use crate::limits::Limits;
-use crate::options::{Alerts, ColorMode, ColorScheme, LocalUsers, VerifyMode};
+use crate::options::{Alerts, ColorMode, ColorScheme, DoneCommand, LocalUsers, VerifyMode};
 use crate::route::{FileName, Protocol, Route};
 use crate::secret::{CHAIN_TOKEN, Secret};
 use crate::text::SafeText;
@@ -119,6 +119,8 @@ pub struct FetchPlan {
     pub retries: u32,
     /// How to verify the file.
     pub verify: VerifyMode,
+    /// Command that runs when a transfer ends.
+    pub on_done: Option<DoneCommand>,
     /// Protocol of the first hop, unless the input file sets it.
     pub protocol: Option<Protocol>,
     /// The timeouts.
@@ -262,7 +264,9 @@ where
 fn mode(args: Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) -> Result<RunMode, Error> {
     let kind = kind(&args, matches);
     mode_flags::check(kind, matches)?;
-    let (fetch, nodes) = (fetch_plan(&args), node_plan(&args, environment)?);
+    let on_done =
+        if matches!(kind, ModeKind::Node | ModeKind::Check) { None } else { done_command(&args, environment)? };
+    let (fetch, nodes) = (FetchPlan { on_done, ..fetch_plan(&args) }, node_plan(&args, environment)?);
     let mut inputs = args.inputs;
     if kind != ModeKind::Fetch && inputs.len() > 1 {
         return Err(Error::Usage(format!(
@@ -332,9 +336,21 @@ fn fetch_plan(args: &Args) -> FetchPlan {
         resume: !args.no_resume,
         retries: args.retries,
         verify,
+        on_done: None,
         protocol: args.protocol.0,
         limits: limits(args),
     }
+}
+
+/// Returns the command of `--on-done`. Within such a command there is none: it could start itself endlessly.
+fn done_command(args: &Args, environment: &[(OsString, OsString)]) -> Result<Option<DoneCommand>, Error> {
+    let Some(words) = args.on_done.as_ref().filter(|_| !environment::is_within_on_done(environment)) else {
+        return Ok(None);
+    };
+    let Some((program, rest)) = words.0.split_first() else { return Ok(None) };
+    let program = environment::find_program(program, environment)
+        .map_err(|reason| Error::Usage(format!("--on-done: {reason}: it is run without a shell")))?;
+    Ok(Some(DoneCommand { program, args: rest.to_vec() }))
 }
 
 fn node_plan(args: &Args, environment: &[(OsString, OsString)]) -> Result<NodePlan, Error> {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use signal_hook::consts::SIGTSTP;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::OutputOptions;
@@ -20,6 +21,7 @@ use crate::console::signals::Signals;
 use crate::console::{self, flush, start_log};
 use crate::error::{Error, KeptBytes, plain, shown};
 use crate::net::os::kernel::is_ignored;
+use crate::on_done::{self, OnDone};
 use crate::plan::ChainPlan;
 use crate::snapshot::{ChainSnapshot, Phase, TransferSnapshot};
 use crate::ui::{self, ExitReason, Keymap, ScreenError, ScreenStop};
@@ -60,11 +62,12 @@ pub fn run(plan: ChainPlan, output: &OutputOptions) -> Result<(), Error> {
     let watching = runtime.enter();
     let signals = Signals::new()?;
     drop(watching);
-    runtime.spawn(quit_on_signal(signals, stop.clone()));
     let is_demo = plan.demo.is_some();
     let inside = runtime.enter();
     let controller = Controller::new(plan, screen, quit.clone());
     drop(inside);
+    let on_done = controller.on_done();
+    runtime.spawn(quit_on_signal(signals, stop.clone(), on_done.clone()));
     let controlling = runtime.spawn(controller.run(wanted, reports));
     let mouse = !["SSH_CONNECTION", "SSH_TTY"].iter().any(|name| std::env::var_os(name).is_some());
     let options = ui::Options {
@@ -78,16 +81,20 @@ pub fn run(plan: ChainPlan, output: &OutputOptions) -> Result<(), Error> {
     };
     let exit = ui::run(&options, snapshots.clone(), commands, &stop);
     quit.cancel();
-    let ended = runtime.block_on(async { tokio::time::timeout(SHUTDOWN_TIMEOUT, controlling).await });
+    let ended = runtime.block_on(ended(controlling, on_done.is_some()));
+    if let Some(on_done) = on_done {
+        on_done.close();
+    }
     runtime.shutdown_background();
     let leftovers = match ended {
-        Ok(Ok(leftovers)) => leftovers,
-        Ok(Err(error)) => {
+        Some(Ok(leftovers)) => leftovers,
+        Some(Err(error)) => {
             console::err(&format!("chainview: internal error in the chain: {error}"));
             Leftovers::default()
         }
-        Err(_) => Leftovers::default(),
+        None => Leftovers::default(),
     };
+    leftovers.output.iter().for_each(|line| console::err(line));
     let printed = summary(&snapshots.borrow(), is_demo, &leftovers);
     match exit {
         Ok(ExitReason::Quit | ExitReason::Ended) => printed,
@@ -103,11 +110,29 @@ fn runtime() -> Result<Runtime, Error> {
     built.map_err(|error| Error::Other(format!("cannot start: {}", plain(&error))))
 }
 
-/// Requests the screen to exit at the first signal; ends the process if it does not, or at the second.
-async fn quit_on_signal(mut signals: Signals, stop: ScreenStop) {
+/// Waits for the end of the chain, and for the user's commands at the ends of its transfers, if there are any; `None`
+/// if that takes too long.
+async fn ended(mut controlling: JoinHandle<Leftovers>, has_commands: bool) -> Option<Result<Leftovers, JoinError>> {
+    let soon = tokio::time::timeout(SHUTDOWN_TIMEOUT, &mut controlling).await;
+    match soon {
+        Ok(ended) => Some(ended),
+        Err(_) if has_commands => {
+            console::err("chainview: waiting for the --on-done command; ctrl-c kills it");
+            tokio::time::timeout(on_done::LIMIT, controlling).await.ok()
+        }
+        Err(_) => None,
+    }
+}
+
+/// Requests the screen to exit at the first signal, and kills the user's commands; ends the process if it does not, or
+/// at the second signal.
+async fn quit_on_signal(mut signals: Signals, stop: ScreenStop, on_done: Option<OnDone>) {
     let mut ending = signals.next().await;
     ending.record();
     stop.set();
+    if let Some(on_done) = on_done {
+        on_done.close();
+    }
     tokio::select! {
         () = tokio::time::sleep(SCREEN_TIMEOUT + SHUTDOWN_TIMEOUT) => {}
         second = signals.next() => ending = second,

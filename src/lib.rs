@@ -86,6 +86,7 @@
 //! headless.rs   node, fetch, check, and plain, the run without a screen;  observe  what limits it;  progress  the bar;
 //!               runtime  the thread it runs on
 //! console.rs    standard output and standard error;  log  written by a thread of its own;  signals  that end a run
+//! on_done.rs    the user's command at the end of a transfer
 //! plan.rs       a run over one chain: from an input file, or the built-in demo
 //! dashboard.rs  runs net and ui side by side: controller, the task that executes commands (commands), publishes
 //!               snapshots and the log (publisher, log), keeps the queue (queue) and exports (export)
@@ -114,6 +115,7 @@ pub mod headless;
 pub mod limits;
 pub mod meter;
 pub mod net;
+pub mod on_done;
 pub mod options;
 pub mod plan;
 pub(crate) mod report;

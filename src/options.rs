@@ -1,5 +1,7 @@
 //! Options that flags set and several layers read.
 
+use std::path::PathBuf;
+
 use crate::wire::{Algorithm, Digest};
 
 /// What a fetched file is compared with.
@@ -83,6 +85,15 @@ impl Default for Alerts {
     fn default() -> Self {
         Self { title: true, bell: true, notify: true }
     }
+}
+
+/// Command that runs when a transfer ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoneCommand {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
 }
 
 /// Colors of the dashboard.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::builder::TypedValueParser as _;
 use clap::{ArgAction, Parser};
 
-use super::values::{self, Listen, PerHop, ProtocolChoice};
+use super::values::{self, Listen, PerHop, ProtocolChoice, Words};
 use crate::faults::FaultChange;
 use crate::options::{Alert, ColorMode, ColorScheme, LocalUsers};
 use crate::route::FileName;
@@ -79,6 +79,11 @@ pub(super) struct Args {
     /// Accept only a file with this digest: blake3:HEX or sha-256:HEX
     #[arg(long, help_heading = FETCHING, value_name = "ALGO:HEX", env = "CHAINVIEW_EXPECT")]
     pub(super) expect: Option<Digest>,
+    /// Run this command when a transfer ends: a program and its arguments, without a shell; CHAINVIEW_DONE_STATUS, _FILE,
+    /// _PATH, _BYTES, _SECONDS, _DIGEST, _VERDICT, _HOP, _ERROR and _EXIT_CODE tell what happened
+    #[arg(long, help_heading = FETCHING, value_name = "COMMAND", env = "CHAINVIEW_ON_DONE",
+          value_parser = values::words)]
+    pub(super) on_done: Option<Words>,
     /// Protocol of a next hop without protocol=: auto, http or legacy
     #[arg(long, help_heading = FETCHING, value_name = "PROTOCOL", env = "CHAINVIEW_PROTOCOL", default_value = "auto",
           value_parser = values::protocol)]

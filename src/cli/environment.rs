@@ -1,6 +1,8 @@
 //! Settings from the environment: `CHAINVIEW_` and the long name of a flag. An empty variable counts as unset.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use clap::builder::Resettable;
 use clap::{ArgAction, Command};
@@ -26,6 +28,28 @@ pub(super) fn variables() -> Vec<(OsString, OsString)> {
     std::env::vars_os().collect()
 }
 
+/// Prefix of the variables that a command of `--on-done` gets.
+const DONE_PREFIX: &str = "CHAINVIEW_DONE_";
+/// Where programs are searched without a `PATH`, as execvp does.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// Returns whether this process was started by a command of `--on-done`, directly or not.
+pub(super) fn is_within_on_done(environment: &[(OsString, OsString)]) -> bool {
+    environment.iter().any(|(name, _)| name.to_string_lossy().starts_with(DONE_PREFIX))
+}
+
+/// Finds a program: a path as it is, a name in the folders of `PATH`.
+pub(super) fn find_program(name: &str, environment: &[(OsString, OsString)]) -> Result<PathBuf, String> {
+    let runs = |path: &Path| path.metadata().is_ok_and(|found| found.is_file() && found.mode() & 0o111 != 0);
+    if name.contains('/') {
+        let path = PathBuf::from(name);
+        return if runs(&path) { Ok(path) } else { Err(format!("{name:?} is no program that can be run")) };
+    }
+    let folders = value_of(OsStr::new("PATH"), environment).unwrap_or(OsStr::new(DEFAULT_PATH));
+    let found = std::env::split_paths(folders).map(|folder| folder.join(name)).find(|path| runs(path));
+    found.ok_or_else(|| format!("there is no program {name:?} in PATH"))
+}
+
 /// Makes each variable the default of its flag, which overrides the file, and keeps clap from reading the environment:
 /// it would report a flag that was not typed, and accept almost any word as "true".
 pub(super) fn apply(command: Command, environment: &[(OsString, OsString)]) -> Result<Command, Error> {
@@ -47,6 +71,7 @@ pub(super) fn unknown(command: &Command, environment: &[(OsString, OsString)]) -
     let known: Vec<OsString> = settings(command).into_iter().map(|(_, variable, _)| variable).collect();
     let is_unknown = |name: &OsString| {
         name.to_string_lossy().starts_with(PREFIX)
+            && !name.to_string_lossy().starts_with(DONE_PREFIX)
             && name != READ_TOKEN
             && name != CONTROL_TOKEN
             && name != CHAIN_TOKEN

@@ -118,6 +118,20 @@ pub(super) fn local_users(text: &str) -> Result<LocalUsers, String> {
     }
 }
 
+/// Words of a command line; a newtype, because clap reads a `Vec` as "may be repeated".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Words(pub(super) Vec<String>);
+
+/// Splits a command line into words, with the quotes of a shell.
+pub(super) fn words(text: &str) -> Result<Words, String> {
+    let words = shlex::split(text).ok_or_else(|| format!("{text:?} has a quote that is not closed"))?;
+    if words.is_empty() {
+        Err("write a program, with its arguments if it has any".to_owned())
+    } else {
+        Ok(Words(words))
+    }
+}
+
 /// Validates one entry of an allow list, and keeps it as text: the entries are joined into one list later.
 pub(super) fn allow_entry(text: &str) -> Result<String, String> {
     text.parse::<AllowList>().map(|_| text.to_owned())
@@ -171,6 +185,8 @@ mod tests {
         assert_eq!(PerHop::faults(&changes, 1), Faults { truncate: Some(2_000_000), stall: false, ..two });
         assert_eq!(PerHop::faults(&[], 1), Faults::default());
         assert!(rate("0=1M").is_err() && rate("33=1M").is_err() && delay("1=fast").is_err());
+        assert!(words("'a").is_err() && words("  ").is_err());
+        assert_eq!(words("a 'b c' \"d\" # e").unwrap().0, ["a", "b c", "d"]);
         assert!(fault("0=stall").is_err() && fault("2=").is_err() && fault("2=limit=1M").is_err());
     }
 }

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::publisher::{Publisher, TaskResult};
+use super::queue::QueueEvent;
 use crate::command::Command;
+use crate::error::Error;
 use crate::net::supervisor::{ChildLine, ReadToken, Supervisor, all_started};
 use crate::net::watch::{Tokens, Watcher};
+use crate::on_done::{self, DoneReport, OnDone};
 use crate::plan::ChainPlan;
 use crate::route::HostPort;
 use crate::secret::Secret;
@@ -39,6 +42,10 @@ pub struct Controller {
     pub(super) publisher: Publisher,
     /// Background tasks, whose results go to the publisher.
     pub(super) tasks: JoinSet<TaskResult>,
+    /// The user's command at the end of a transfer.
+    on_done: Option<OnDone>,
+    /// Its runs, which return lines for the log.
+    commands: JoinSet<Vec<(Level, String)>>,
     /// Nodes that this program started and that keep running without it.
     pub(super) detached: Vec<(HostPort, u32)>,
     /// Keeps the nodes running after this program.
@@ -55,6 +62,8 @@ pub struct Leftovers {
     pub nodes: Vec<(HostPort, u32)>,
     /// Demo folder, where a node still serves from it.
     pub folder: Option<PathBuf>,
+    /// Last output of the user's commands, which came too late for the log.
+    pub output: Vec<String>,
 }
 
 impl Controller {
@@ -80,7 +89,8 @@ impl Controller {
         for (hop, text) in plan.describe_tokens() {
             publisher.log.push(Level::Info, Some(hop), text);
         }
-        let tasks = JoinSet::new();
+        let on_done = plan.fetch.on_done.clone().map(|command| OnDone::new(command, on_done::LIMIT));
+        let (tasks, commands) = (JoinSet::new(), JoinSet::new());
         let (detached, keep_nodes) = (Vec::new(), false);
         Self {
             plan,
@@ -90,12 +100,19 @@ impl Controller {
             spawned_read,
             publisher,
             tasks,
+            on_done,
+            commands,
             detached,
             keep_nodes,
             quit,
             lines,
             screen,
         }
+    }
+
+    /// Returns the user's command at the end of a transfer, if any.
+    pub fn on_done(&self) -> Option<OnDone> {
+        self.on_done.clone()
     }
 
     /// Executes commands until `quit` is cancelled; panics elsewhere in the program arrive as text and are logged.
@@ -119,7 +136,8 @@ impl Controller {
                 Some(command) = commands.recv() => self.execute(command),
                 Some(text) = panics.recv() => self.publisher.log.push(Level::Error, None, text),
                 Some(line) = next_line(&mut self.lines) => self.publisher.log.push_node_line(line),
-                Some(event) = self.publisher.queue.next_event() => self.publisher.transfer_changed(event),
+                Some(event) = self.publisher.queue.next_event() => self.transfer_changed(event),
+                Some(ended) = self.commands.join_next() => self.command_ended(ended),
                 Some(done) = self.tasks.join_next() => self.publisher.task_ended(done),
                 () = self.watcher.changed() => {}
                 () = sleep_until(next_snapshot), if stale => {}
@@ -165,6 +183,48 @@ impl Controller {
         }
     }
 
+    /// Takes an event of the queue; runs the user's command at the end of a transfer, once all is known about it.
+    fn transfer_changed(&mut self, event: QueueEvent) {
+        if let QueueEvent::Evaluated(_, report) = &event {
+            self.run_on_done(report);
+        }
+        self.publisher.transfer_changed(event);
+    }
+
+    fn run_on_done(&mut self, report: &DoneReport) {
+        if let Some(on_done) = self.on_done.clone() {
+            let report = report.clone();
+            self.commands.spawn(async move { on_done.run(&report).await });
+        }
+    }
+
+    fn command_ended(&mut self, ended: Result<Vec<(Level, String)>, JoinError>) {
+        match ended {
+            Ok(lines) => lines.into_iter().for_each(|(level, text)| self.publisher.log.push(level, None, text)),
+            Err(error) => self.publisher.task_ended(Err(error)),
+        }
+    }
+
+    /// Runs the user's command for transfers that had ended before the user quit, and waits for all of its runs.
+    async fn end_commands(&mut self) -> Vec<String> {
+        if self.on_done.is_none() {
+            return Vec::new();
+        }
+        while let Some(event) = self.publisher.queue.next_event().await {
+            match event {
+                QueueEvent::Evaluated(_, report) if !matches!(report.error, Some(Error::Interrupted { .. })) => {
+                    self.run_on_done(&report);
+                }
+                _ => {}
+            }
+        }
+        let mut output = Vec::new();
+        while let Some(ended) = self.commands.join_next().await {
+            output.extend(ended.into_iter().flatten().map(|(_, text)| text));
+        }
+        output
+    }
+
     async fn end(mut self) -> Leftovers {
         self.publisher.exiting = true;
         self.publish();
@@ -181,12 +241,13 @@ impl Controller {
         };
         let ((), running) = tokio::join!(self.publisher.queue.end(), end_nodes);
         self.publish();
+        let output = self.end_commands().await;
         // Nodes detached earlier may have ended since.
         let mut nodes = self.detached;
         nodes.retain(|(_, pid)| is_running(*pid));
         nodes.extend(running);
         let folder = self.plan.demo.filter(|_| !nodes.is_empty()).map(crate::plan::Demo::keep);
-        Leftovers { nodes, folder }
+        Leftovers { nodes, folder, output }
     }
 
     /// Sends a snapshot to the screen if anything has changed.

@@ -90,8 +90,8 @@ impl Publisher {
             QueueEvent::Panicked(number, why) => {
                 self.log.push(Level::Error, None, format!("#{number}: internal error: {why}"));
             }
-            QueueEvent::Evaluated(verdict) if !self.queue.any_running() => self.verdict = verdict,
-            QueueEvent::Evaluated(_) | QueueEvent::Requeued => {}
+            QueueEvent::Evaluated(verdict, _) if !self.queue.any_running() => self.verdict = verdict,
+            QueueEvent::Evaluated(..) | QueueEvent::Requeued => {}
         }
     }
 

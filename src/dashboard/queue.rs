@@ -4,6 +4,9 @@
 mod tests;
 mod transfer;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -16,6 +19,7 @@ use crate::net::diagnose::{reach, transfer_records};
 use crate::net::fetch::{self, FetchJob};
 use crate::net::upstream::Upstream;
 use crate::net::upstream::protocols::UpstreamShared;
+use crate::on_done::DoneReport;
 use crate::plan::fetch_job;
 use crate::route::Route;
 use crate::snapshot::verdict::Verdict;
@@ -51,6 +55,7 @@ struct EndedVerdict {
     number: u64,
     verdict: Verdict,
     records: Vec<Option<TransferRecord>>,
+    report: DoneReport,
 }
 
 /// Result of the task of one transfer.
@@ -60,6 +65,8 @@ struct FinishedTask {
     /// Its chain of connections, which the next transfer may use.
     upstream: Upstream,
     error: Option<Error>,
+    /// The path of the complete file.
+    path: Option<PathBuf>,
     flow: Flow,
     /// Number of hops to request records from; `None` for a transfer that never reached them, or was stopped.
     reach: Option<usize>,
@@ -174,11 +181,11 @@ impl Queue {
             biased;
             Some(ended) = self.running.join_next_with_id() => Some(self.settle(ended.map(|(_, ended)| ended))),
             Some(evaluated) = self.evaluating.join_next() => Some(match evaluated {
-                Ok(EndedVerdict { number, verdict, records }) => {
+                Ok(EndedVerdict { number, verdict, records, report }) => {
                     if let Ok(transfer) = self.find(number) {
                         transfer.evaluated(verdict, &records);
                     }
-                    QueueEvent::Evaluated(verdict)
+                    QueueEvent::Evaluated(verdict, Box::new(DoneReport { verdict: Some(verdict), ..report }))
                 }
                 Err(error) => QueueEvent::Panicked(0, error.to_string()),
             }),
@@ -228,7 +235,7 @@ impl Queue {
 
     /// Records the end of a transfer, requests the records of the hops, and starts the next.
     fn settle(&mut self, ended: Result<FinishedTask, JoinError>) -> QueueEvent {
-        let FinishedTask { job, upstream, error, flow, reach } = match ended {
+        let FinishedTask { job, upstream, error, path, flow, reach } = match ended {
             Ok(ended) => ended,
             Err(error) => {
                 let broken = self.list.iter_mut().find(|transfer| transfer.task() == Some(error.id()));
@@ -238,8 +245,15 @@ impl Queue {
             }
         };
         let number = job.number;
+        let file = OsStr::from_bytes(job.route.file.as_bytes()).to_owned();
+        let mut report =
+            DoneReport { file, path, error: error.clone(), snapshot: TransferSnapshot::default(), verdict: None };
         let event = match self.find(number) {
-            Ok(transfer) => transfer.ended(error),
+            Ok(transfer) => {
+                let event = transfer.ended(error);
+                report.snapshot = transfer.snapshot();
+                event
+            }
             Err(why) => QueueEvent::Panicked(number, why),
         };
         if matches!(event, QueueEvent::Done(_) | QueueEvent::Failed(..)) {
@@ -248,7 +262,7 @@ impl Queue {
                     Some(reach) => transfer_records(&job.route, reach, job.id).await,
                     None => Vec::new(),
                 };
-                EndedVerdict { number, verdict: evaluate(&flow, &Stage::of(&records)), records }
+                EndedVerdict { number, verdict: evaluate(&flow, &Stage::of(&records)), records, report }
             });
         }
         self.fill(Some(upstream));
@@ -269,5 +283,9 @@ async fn transfer_one(
         (last.flow, last.legs.len(), !last.was_up_to_date())
     };
     let reach = (legs > 0 && moved && !stop.is_cancelled()).then(|| reach(legs, protocol));
-    FinishedTask { job, upstream, error: result.err(), flow, reach }
+    let (path, error) = match result {
+        Ok(fetched) => (Some(fetched.path), None),
+        Err(error) => (None, Some(error)),
+    };
+    FinishedTask { job, upstream, error, path, flow, reach }
 }

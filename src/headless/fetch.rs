@@ -1,5 +1,7 @@
 //! `--fetch`: the inputs one after the other, each with repeated and concurrent fetches, and one result for all.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,6 +19,7 @@ use crate::net::diagnose::{reach, transfer_records};
 use crate::net::fetch::{self, FetchJob, Fetched, Output};
 use crate::net::upstream::Upstream;
 use crate::net::upstream::protocols::UpstreamShared;
+use crate::on_done::{self, DoneReport, OnDone};
 use crate::plan::fetch_job;
 use crate::report::{Report, TransferReport};
 use crate::route::Route;
@@ -133,6 +136,22 @@ impl FinishedFetch {
         }
     }
 
+    /// Runs the user's command, unless a signal ends this run, and prints its output.
+    async fn run_on_done(&self, on_done: &OnDone, display: &ProgressDisplay, stop: &CancellationToken) {
+        let report = DoneReport {
+            file: OsStr::from_bytes(self.job.route.file.as_bytes()).to_owned(),
+            path: self.result.as_ref().ok().map(|fetched| fetched.path.clone()),
+            error: self.result.as_ref().err().cloned(),
+            snapshot: self.snapshot.clone(),
+            verdict: self.snapshot.verdict,
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            lines = on_done.run(&report) => lines.iter().for_each(|(_, line)| display.err(line)),
+        }
+    }
+
     /// Returns the transfer's part of the JSON document.
     pub(super) fn report(&self) -> TransferReport {
         TransferReport::new(
@@ -192,17 +211,21 @@ pub(super) async fn chains(
 ) -> RunResult {
     let number = u64::from(plan.number);
     let mut running = JoinSet::new();
+    let on_done = plan.on_done.clone().map(|command| OnDone::new(command, on_done::LIMIT));
     for chain in 0..u64::from(plan.jobs.unwrap_or(1)) {
         let first = begun as u64 + chain * number + 1;
         let mut upstream = fetch::client(Arc::clone(links), plan.limits, plan.protocol);
         let (route, plan, stop) = (route.clone(), plan.clone(), stop.clone());
-        let (source, display) = (source.clone(), display.clone());
+        let (source, display, on_done) = (source.clone(), display.clone(), on_done.clone());
         running.spawn(async move {
             let mut ended = Vec::new();
             for number in first..first + number {
                 let transfer =
                     one_transfer(&mut upstream, fetch_job(&plan, number, route.clone()), &source, &display, &stop)
                         .await;
+                if let Some(on_done) = &on_done {
+                    transfer.run_on_done(on_done, &display, &stop).await;
+                }
                 let failed = transfer.result.is_err();
                 ended.push(transfer);
                 if failed {

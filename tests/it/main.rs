@@ -24,6 +24,7 @@ mod legacy_protocol;
 mod legacy_rules;
 mod load;
 mod module_graph;
+mod on_done;
 mod origin;
 mod output;
 mod partial;

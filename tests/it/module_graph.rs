@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use self::arrows::{Arrows, Crate};
 
 /// The layers that join the others.
-const APP: &[&str] = &["main", "console", "dashboard", "headless", "plan"];
+const APP: &[&str] = &["main", "console", "dashboard", "headless", "on_done", "plan"];
 /// Which layer must not import which.
 const FORBIDDEN: &[(Layer, &[Layer])] = &[
     (Layer::Core, &[Layer::Cli, Layer::Net, Layer::Ui, Layer::App]),

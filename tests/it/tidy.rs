@@ -16,7 +16,8 @@ const TOP_LEVEL: &[&str] = &["Cargo.toml", "src", "src/ui", "src/net", "assets",
 /// The modules where the kernel interface needs `unsafe` because no safe wrapper exists.
 const UNSAFE_ALLOWED: &[&str] = &["src/net/os/kernel.rs", "src/net/os/sockopt.rs"];
 /// The top layer: the files that join `net` and `ui`.
-const APP: &[&str] = &["src/main.rs", "src/headless.rs", "src/dashboard.rs", "src/console.rs", "src/plan.rs"];
+const APP: &[&str] =
+    &["src/main.rs", "src/headless.rs", "src/dashboard.rs", "src/console.rs", "src/on_done.rs", "src/plan.rs"];
 
 const RUNTIME: &[&str] = &["tokio", "tokio_util"];
 const SOCKETS: &[&str] =

@@ -52,6 +52,7 @@ async fn stage(jobs: u32) -> Stage {
     });
     let folder = tempfile::tempdir().unwrap();
     let queue = Queue::new(FetchPlan {
+        on_done: None,
         max_size: None,
         file: None,
         output: folder.path().to_owned(),
@@ -95,7 +96,7 @@ impl Stage {
     async fn next_event(&mut self) -> QueueEvent {
         loop {
             match self.queue.next_event().await.unwrap() {
-                QueueEvent::Evaluated(_) => {}
+                QueueEvent::Evaluated(..) => {}
                 event => return event,
             }
         }
@@ -230,7 +231,7 @@ async fn the_end_of_a_transfer_is_reported_before_its_verdict() {
     assert_eq!((number, done(&stage).phase, done(&stage).verdict), (1, Phase::Done, None));
     let requested = origin.await.unwrap();
     drop(requested);
-    assert!(matches!(stage.queue.next_event().await, Some(QueueEvent::Evaluated(_))));
+    assert!(matches!(stage.queue.next_event().await, Some(QueueEvent::Evaluated(..))));
     assert!(done(&stage).verdict.is_some() && stage.queue.next_event().await.is_none());
 }
 

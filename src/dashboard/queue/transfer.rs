@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::net::fetch::RateLimit;
+use crate::on_done::DoneReport;
 use crate::route::Route;
 use crate::snapshot::verdict::Verdict;
 use crate::snapshot::{Phase, TransferRecord, TransferSnapshot};
@@ -67,8 +68,8 @@ pub(in crate::dashboard) enum QueueEvent {
     Requeued,
     /// Its task panicked: a bug of this program.
     Panicked(u64, String),
-    /// The records of the hops arrived or timed out: the verdict on the transfer.
-    Evaluated(Verdict),
+    /// The records of the hops arrived or timed out: the verdict on the transfer, and all that is known about its end.
+    Evaluated(Verdict, Box<DoneReport>),
 }
 
 impl QueuedTransfer {
