@@ -27,7 +27,7 @@
 //! error.rs      one variant per failed action, each with its exit code;  body_failure  how a hop failed a body
 //! text.rs       text from outside, sanitized;  units.rs  sizes, rates and times for display
 //! cli.rs        flags (args, values, mode_flags), environment and configuration file (config) as defaults, validated
-//!               into one Invocation
+//!               into one invocation
 //! ```
 //!
 //! # net/: sockets; never imports ui

@@ -1,4 +1,4 @@
-//! The user's command that runs when a transfer ends (`--on-done`), told by variables what happened.
+//! The user's command that runs when a transfer ends (`--on-done`), with what happened in variables.
 //!
 //! It runs without a shell, in a process group of its own that is killed after the time limit, with no standard input.
 

@@ -1,4 +1,4 @@
-//! The user's command at the end of a transfer: what it is told, its output, its limits, and that it is never a shell.
+//! The user's command at the end of a transfer: its variables, its output, its limits, and that it is never a shell.
 
 use std::fs;
 use std::path::Path;
@@ -54,7 +54,7 @@ fn told(folder: &TempDir, name: &str) -> String {
 }
 
 #[test]
-fn a_success_is_told_in_variables_and_a_hostile_name_stays_one() {
+fn a_success_is_in_variables_and_a_hostile_name_stays_one() {
     let (folder, _node) = scene(HOSTILE);
     let output = run(&folder, &["--fetch", "-o", "out/", "--on-done", "./told.sh 'two words' $HOME;x"]);
     assert_eq!(output.status.code(), Some(0), "the command's own status does not count: {}", err(&output));

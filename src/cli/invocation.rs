@@ -1,0 +1,188 @@
+//! Options of a run, as the rest of the program takes them.
+
+use std::path::{Path, PathBuf};
+
+use super::values::{Listen, PerHop};
+use super::{config, values};
+use crate::allow_list::AllowList;
+use crate::error::Error;
+use crate::faults::FaultChange;
+use crate::limits::Limits;
+use crate::options::{Alerts, ColorMode, ColorScheme, DoneCommand, LocalUsers, VerifyMode};
+use crate::route::{FileName, Protocol, Route};
+use crate::secret::Secret;
+use crate::text::SafeText;
+
+/// Options of a run, validated without network access.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// The mode.
+    pub mode: RunMode,
+    /// What it prints and logs.
+    pub output: OutputOptions,
+    /// Unknown environment variables with the prefix of settings: misspelled, or of another version.
+    pub ignored: Vec<SafeText>,
+}
+
+/// Mode of a run.
+#[derive(Clone, Debug)]
+pub enum RunMode {
+    /// The dashboard on the chain of an input file.
+    Dashboard {
+        /// The input file; `None` means `./input.txt`, or the demo if that does not exist.
+        input: Option<PathBuf>,
+        /// Fetch options.
+        fetch: FetchPlan,
+        /// Options of started nodes.
+        nodes: NodePlan,
+        /// Start no nodes.
+        no_spawn: bool,
+    },
+    /// The dashboard on a built-in chain.
+    Demo {
+        /// Fetch options.
+        fetch: FetchPlan,
+        /// Options of started nodes.
+        nodes: NodePlan,
+    },
+    /// Nodes without a screen.
+    Node {
+        /// The listen addresses; at least one.
+        listeners: Vec<Listen>,
+        /// Node options.
+        nodes: NodePlan,
+        /// Exit at the end of standard input.
+        until_stdin_closes: bool,
+    },
+    /// Fetches without a screen.
+    Fetch {
+        /// The input files, fetched one after the other; at least one.
+        inputs: Vec<PathBuf>,
+        /// Fetch options.
+        fetch: FetchPlan,
+    },
+    /// Fetches without a screen, over nodes that are started for it.
+    Spawn {
+        /// The input file.
+        input: PathBuf,
+        /// Fetch options.
+        fetch: FetchPlan,
+        /// Options of started nodes.
+        nodes: NodePlan,
+    },
+    /// Measurement of the chain's set-up.
+    Check {
+        /// The input file.
+        input: PathBuf,
+        /// Fetch options.
+        fetch: FetchPlan,
+    },
+}
+
+/// Fetch options.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent options, named after their flags")]
+pub struct FetchPlan {
+    /// File name that replaces that of the input file.
+    pub file: Option<FileName>,
+    /// The file or folder to write to.
+    pub output: PathBuf,
+    /// Number of fetches, one after the other, over one kept chain.
+    pub number: u32,
+    /// Number of concurrent fetches, each over its own chain, if given.
+    pub jobs: Option<u32>,
+    /// Replace an existing file.
+    pub force: bool,
+    /// Set the origin's modification time.
+    pub times: bool,
+    /// Transfer nothing if the same file exists already.
+    pub reuse: bool,
+    /// The largest accepted size, in bytes.
+    pub max_size: Option<u64>,
+    /// Resume partial files of earlier fetches.
+    pub resume: bool,
+    /// Retries in a row without progress.
+    pub retries: u32,
+    /// How to verify the file.
+    pub verify: VerifyMode,
+    /// Command that runs when a transfer ends.
+    pub on_done: Option<DoneCommand>,
+    /// Protocol of the first hop, unless the input file sets it.
+    pub protocol: Option<Protocol>,
+    /// The timeouts.
+    pub limits: Limits,
+}
+
+impl FetchPlan {
+    /// Reads an input file as a route, with the file name of `--file` if given.
+    ///
+    /// # Errors
+    /// `Error::Input` if the file cannot be read or parsed, or if it names a file above the origin's root and `--file`
+    /// gives no other one.
+    pub fn read_route(&self, input: &Path) -> Result<Route, Error> {
+        let route = config::read_route(input)?;
+        match &self.file {
+            Some(file) => Ok(route.with_file(file.clone())),
+            // No relay forwards it, and no chainview node serves such a file.
+            None if route.file.has_parent_segment() => {
+                let reason = format!(":1: {}", values::PARENT_SEGMENT);
+                Err(Error::Input { path: config::input_name(input), reason })
+            }
+            None => Ok(route),
+        }
+    }
+}
+
+/// Node options.
+#[derive(Clone, Debug)]
+pub struct NodePlan {
+    /// The served folder, if given.
+    pub root: Option<PathBuf>,
+    /// Addresses that a node may connect to, in addition to the default policy.
+    pub allow_next: AllowList,
+    /// Initial rate limits, delays and faults.
+    pub faults: Vec<PerHop<FaultChange>>,
+    /// Control requests may inject faults.
+    pub allow_faults: bool,
+    /// Folders are listed for clients beyond loopback, too.
+    pub list: bool,
+    /// Read token of the endpoints.
+    pub read_token: Option<Secret>,
+    /// Read token of the program that started these nodes, which also works through a chain.
+    pub chain_token: Option<Secret>,
+    /// Control token.
+    pub control_token: Option<Secret>,
+    /// Host names accepted in requests to a loopback node.
+    pub host_names: Vec<String>,
+    /// Users served on loopback.
+    pub local_users: LocalUsers,
+    /// Most concurrent connections.
+    pub max_connections: usize,
+    /// Protocol of the next hop, unless the route sets it.
+    pub protocol: Option<Protocol>,
+    /// The timeouts.
+    pub limits: Limits,
+}
+
+/// What the program prints and logs, and how the screen looks.
+#[derive(Clone, Debug, Default)]
+pub struct OutputOptions {
+    /// One JSON document on stdout.
+    pub json: bool,
+    /// Print and log errors only.
+    pub quiet: bool,
+    /// Verbosity.
+    pub verbose: u8,
+    /// The log file; `None` is stderr.
+    pub log: Option<PathBuf>,
+    /// When to use colors, with `NO_COLOR` applied.
+    pub color: ColorMode,
+    /// Draw with ASCII only.
+    pub ascii: bool,
+    /// Colors of the dashboard.
+    pub colors: ColorScheme,
+    /// Signs of progress and of the end of transfers.
+    pub alerts: Alerts,
+    /// Key bindings of the user: action ids of the configuration file, and the names of their keys.
+    pub keys: Vec<(String, Vec<String>)>,
+}
