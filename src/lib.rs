@@ -72,6 +72,7 @@
 //!               bytes as keys;  osc  sequences for clipboard, title, notification;  alerts  what they show
 //! keymap        one table of keys as data (table, binding), with the user's keys, help and search;  action  what keys
 //!               mean;  dispatch  from a key to its action;  mouse  what clicks mean;  edit  a line being typed
+//! finding       what matters most about the chain (sentence);  headline  that, with the keys that help
 //! focus         tabs, panels and how far lists are scrolled;  state  the screen's own state, which does not draw;
 //!               lists  rows, sorted and narrowed by a filter;  history, rates  values over several snapshots
 //! layout        which region is where;  geometry  where rows, columns and popups are in it

@@ -171,6 +171,18 @@ impl Limit {
         }
     }
 
+    /// Returns true for the same kind of limit at the same stage: independent of the rate of a rate limit, of a
+    /// client's resource and of a link's cause.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let kind = |limit: &Self| match *limit {
+            Self::RateLimit { hop, .. } => Self::RateLimit { hop, rate: 0 },
+            Self::Client { .. } => Self::Client { resource: Resource::Either },
+            Self::Link { from, to, .. } => Self::Link { from, to, cause: LinkCause::Unknown },
+            other => other,
+        };
+        kind(self) == kind(other)
+    }
+
     /// Returns the sending hop of the limiting link, if it is one.
     pub fn link(&self) -> Option<usize> {
         match *self {

@@ -67,6 +67,12 @@ pub fn active<'a>(
     TABLE.iter().enumerate().filter(move |(_, binding)| here(binding) && state.refusal(binding, chain).is_none())
 }
 
+/// Returns the name of the key of an action, if it would act now.
+pub(crate) fn key_of(state: &UiState, chain: &ChainSnapshot, action: Action) -> Option<String> {
+    let (index, _) = active(state, chain).find(|(_, binding)| binding.action == action)?;
+    Some(state.keymap.name(index)).filter(|name| !name.is_empty())
+}
+
 /// Returns the insertion of a typed character. `AltGr` of some keyboards arrives as Ctrl and Alt together.
 fn typed(key: KeyEvent) -> Option<Action> {
     let KeyCode::Char(c) = key.code else { return None };

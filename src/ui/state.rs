@@ -158,8 +158,10 @@ pub struct UiState {
     pub frozen: Option<Frozen>,
     /// Data gathered from the snapshots so far.
     history: History,
-    /// Selected hop, from 1; clamped where it is read.
-    hop: usize,
+    /// Hop that the user selected, from 1; clamped where it is read. `None` selects the one that the headline is about.
+    hop: Option<usize>,
+    /// The last hop that the headline was about, from 1.
+    hop_of_headline: usize,
     /// Connection that the user selected; `None` selects the first.
     conn: Option<ConnKey>,
     /// Its last row: when it ends, the connection there is selected.
@@ -182,7 +184,7 @@ pub struct UiState {
 impl UiState {
     /// Returns the initial state.
     pub fn new(theme: Theme, keymap: Keymap) -> Self {
-        Self { theme, keymap: Arc::new(keymap), hop: 1, ..Self::default() }
+        Self { theme, keymap: Arc::new(keymap), hop_of_headline: 1, ..Self::default() }
     }
 
     /// Records the newest snapshot, even while the display is frozen.
@@ -228,9 +230,10 @@ impl UiState {
         split(focus, area, hops, self.caption_rows)
     }
 
-    /// Returns the selected hop.
+    /// Returns the selected hop: the user's choice, else the one that the headline is or was last about.
     pub fn hop<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a HopSnapshot> {
-        chain.hops.get(self.hop.clamp(1, chain.hops.len().max(1)) - 1)
+        let hop = self.hop.unwrap_or(self.hop_of_headline);
+        chain.hops.get(hop.clamp(1, chain.hops.len().max(1)) - 1)
     }
 
     /// Returns the selected transfer: the user's choice, else the newest that runs, else the newest.
@@ -249,9 +252,10 @@ impl UiState {
         self.line
     }
 
-    /// Returns whether `Back` would close something.
+    /// Returns whether `Back` would close something, or undo the selection of a hop.
     pub fn is_inside(&self) -> bool {
-        self.view_mode != ViewMode::Overview || !self.lists.filter(self.focus()).is_empty()
+        let selected = self.hop.is_some() && matches!(self.tab, Tab::Chain | Tab::Nodes);
+        self.view_mode != ViewMode::Overview || !self.lists.filter(self.focus()).is_empty() || selected
     }
 
     /// Returns whether the user has quit.

@@ -144,6 +144,17 @@ impl Theme {
         }
     }
 
+    /// Returns the style of a bar over the whole width: reversed, where there is no color by reverse video alone.
+    pub fn bar(&self, role: StyleRole) -> Style {
+        let style = self.style(role).remove_modifier(Modifier::UNDERLINED).add_modifier(Modifier::BOLD);
+        match (self.colors, style.fg) {
+            // The background of the terminal's own palette may be bright: text on a colored bar has a color of its own.
+            (ColorScheme::Terminal, Some(Color::Red)) => style.fg(Color::White).bg(Color::Red),
+            (ColorScheme::Terminal, Some(color)) => style.fg(Color::Black).bg(color),
+            _ => style.add_modifier(Modifier::REVERSED),
+        }
+    }
+
     /// Returns the style of a role. Roles differ by weight as well as by color, for users who do not see colors.
     pub fn style(&self, role: StyleRole) -> Style {
         let style = Style::new();

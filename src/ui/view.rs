@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  chainview   1 Chain   2 Connections   …      demo   LIVE   3/3 up    header
-//!  ! slowest: …                                                         verdict
+//!  ! hop 2 is the bottleneck: …                        ! change it      headline
 //!  client ◀━━━ 41.2 MB/s ━━━ 1 :7001 ◀━━━ 41.3 MB/s ━━━ 2 origin            chain
 //! ▎ Hops ─────────────────────────────────────────────────────────────  hop_table
 //!   #  Node                  State     Conn    In/s   Out/s   60 s
@@ -22,8 +22,8 @@ use super::layout::is_small;
 use super::state::{Mode, UiState};
 use super::svg;
 use super::widgets::{
-    chain, chart, connections, detail, faults, footer, header, help, hop_table, log, nodes, one_line, palette, picker,
-    prompt, remote_files, settings, setup, transfers, verdict,
+    chain, chart, connections, detail, faults, footer, header, headline, help, hop_table, log, nodes, one_line,
+    palette, picker, prompt, remote_files, settings, setup, transfers,
 };
 use crate::snapshot::ChainSnapshot;
 
@@ -45,7 +45,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     }
     let r = state.layout(area, data.hops.len());
     header::draw(state, data, r.header, buffer);
-    verdict::draw(state, data, r.headline, buffer);
+    headline::draw(state, data, r.headline, buffer);
     chain::draw(state, data, r.chain, buffer);
     hop_table::draw(state, data, r.hops, r.tall, buffer);
     connections::draw(state, data, r.connections, buffer);

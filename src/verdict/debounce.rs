@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::snapshot::verdict::{Limit, LinkCause, Resource, Verdict};
+use crate::snapshot::verdict::{Limit, Resource, Verdict};
 
 /// Length of the window, in µs, whose majority is reported.
 const WINDOW_US: u64 = 1_000_000;
@@ -31,18 +31,18 @@ impl Debounce {
         while self.samples.front().is_some_and(|(time, _)| now_us - time > WINDOW_US) {
             self.samples.pop_front();
         }
-        let votes = |limit: &Limit| self.samples.iter().filter(|(_, other)| is_same(&other.limit, limit)).count();
+        let votes = |limit: &Limit| self.samples.iter().filter(|(_, other)| other.limit.is_same(limit)).count();
         let most = self.samples.iter().map(|(_, verdict)| verdict.limit).max_by_key(votes).unwrap_or_default();
         let span = now_us - self.samples.front().map_or(now_us, |(time, _)| *time);
         let (share, of) = if self.reported.limit == Limit::Measuring { (1, 2) } else { (2, 3) };
         let enough = votes(&most) * of >= self.samples.len() * share && span >= WINDOW_US / 2;
-        if enough && !is_same(&most, &self.reported.limit) {
+        if enough && !most.is_same(&self.reported.limit) {
             self.since_us = now_us;
             self.reported.limit = most;
         }
         // The figures are those of the newest sample with the reported limit.
         if let Some((_, newest)) =
-            self.samples.iter().rev().find(|(_, other)| is_same(&other.limit, &self.reported.limit))
+            self.samples.iter().rev().find(|(_, other)| other.limit.is_same(&self.reported.limit))
         {
             self.reported = *newest;
         }
@@ -55,17 +55,6 @@ impl Debounce {
         }
         Verdict { since_ms: (now_us - self.since_us) / 1000, ..self.reported }
     }
-}
-
-/// Same kind of limit at the same stage: independent of the rate of a rate limit, and of a client's resource.
-fn is_same(one: &Limit, other: &Limit) -> bool {
-    let kind = |limit: &Limit| match *limit {
-        Limit::RateLimit { hop, .. } => Limit::RateLimit { hop, rate: 0 },
-        Limit::Client { .. } => Limit::Client { resource: Resource::Either },
-        Limit::Link { from, to, .. } => Limit::Link { from, to, cause: LinkCause::Unknown },
-        other => other,
-    };
-    kind(one) == kind(other)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod browse;
 mod follow;
+mod headline;
 mod keys;
 mod random_input;
 mod refusals;
@@ -61,7 +62,7 @@ fn limits_of_other_clients_are_named_and_flagged() {
     let limit = Limit::RateLimit { hop: 2, rate: 5_000_000 };
     data.others = Some(Verdict { limit, share: 0.9, ..Verdict::default() });
     let screen = Script::new(120, 40, data).screen();
-    assert!(screen.contains("other clients: slowest: hop 2, rate-limited to 5.0 MB/s"), "{screen}");
+    assert!(screen.contains("other clients: hop 2 is the bottleneck: rate limit 5.0 MB/s"), "{screen}");
     assert!(screen.contains("!! 5 MB/s"), "{screen}");
 }
 
@@ -115,6 +116,7 @@ fn without_color_states_are_words() {
 #[test]
 fn rates_of_connections_come_from_two_snapshots() {
     let mut script = Script::new(120, 40, streaming());
+    script.keys("g");
     let mut next = streaming();
     next.generation = 3;
     let node = next.hops[0].node.as_mut().unwrap();
@@ -221,7 +223,7 @@ fn an_injected_stall_is_named_before_the_missing_data() {
     script.chain.transfers[0].stall = Some(stall);
     assert!(script.screen().contains(" ! #1 stalled for 9.0 s; hop 3 moved data last"));
     script.chain.verdict.limit = Limit::Fault { hop: 3, fault: FaultKind::Stall };
-    assert!(script.screen().contains(" ! slowest: hop 3, injected stall: it sends nothing"), "{}", script.screen());
+    assert!(script.screen().contains(" ! stalled: hop 3 (fault: stall)"), "{}", script.screen());
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn first_steps(columns: u16, rows: u16) {
     println!("{columns}x{rows}: three nodes shown up after {:?}", began.elapsed());
     assert!(began.elapsed() < UP, "{:?}", began.elapsed());
     assert_eq!(terminal.children().len(), 3);
-    terminal.shows(&["press f to fetch data.bin", "f fetch", "? help", "q quit"]);
+    terminal.shows(&["ready to fetch data.bin", "f fetch", "? help", "q quit"]);
     terminal.keys("f");
     let screen = terminal.shows(&["1 done", "#1", "verified: digest", "0 active"]);
     let digest = blake3::hash(&chain.content).to_hex();
@@ -90,7 +90,7 @@ fn help_opens_scrolls_and_closes() {
     terminal.shows(&["fetch the file of the route", "esc back"]);
     // The q closes the popup, and only then quits.
     terminal.keys("q");
-    terminal.shows(&["press f to fetch data.bin", "q quit"]);
+    terminal.shows(&["ready to fetch data.bin", "q quit"]);
     quit(&mut terminal);
 }
 
@@ -99,12 +99,12 @@ fn the_screen_follows_the_size_of_its_terminal() {
     let chain = Chain::new(3, 400_000);
     let mut terminal = up(&chain, "--limit 2=200K", 120, 40);
     terminal.keys("f");
-    terminal.shows(&["1 active", "limited to 200.0 KB/s"]);
+    terminal.shows(&["1 active", "rate limit 200.0 KB/s"]);
     for (columns, rows) in [(80, 24), (60, 15), (20, 3), (1, 1), (140, 50)] {
         terminal.resize(columns, rows);
         terminal.until("something drawn", |screen| !screen.contents().trim().is_empty());
     }
-    let screen = terminal.shows(&["chainview", "q quit", "Connections of hop 1"]);
+    let screen = terminal.shows(&["chainview", "q quit", "Connections of hop 2"]);
     let width = screen.lines().map(|line| line.chars().count()).max();
     assert!(width > Some(120), "{screen}");
     terminal.shows(&["1 done", "verified"]);
@@ -116,8 +116,8 @@ fn the_screen_follows_the_size_of_its_terminal() {
 fn the_demo_starts_and_names_its_rate_limit() {
     let folder = tempfile::tempdir().unwrap();
     let mut terminal = Terminal::start(chainview(folder.path(), "--demo"), 80, 24);
-    terminal.shows(&["3/3 up", "1 running", "! slowest: hop 2, rate-limited to 6.0 MB/s", "x cancel"]);
-    terminal.shows(&["1 done", "#1 finished: slowest: hop 2, rate-limited to 6.0 MB/s", "verified: digest"]);
+    terminal.shows(&["3/3 up", "1 running", "is the bottleneck: rate limit 6.0 MB/s", "x cancel"]);
+    terminal.shows(&["1 done", "was the bottleneck: rate limit 6.0 MB/s", "verified: digest"]);
     quit(&mut terminal);
     let rest = terminal.shows(&["1 done (24.0 MB), 0 failed"]);
     assert!(!rest.contains("/tmp"), "the demo's folder is removed by now:\n{rest}");

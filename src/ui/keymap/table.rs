@@ -72,7 +72,7 @@ pub(crate) static TABLE: &[Binding] = &[
         .described(View, "details of the selected row; j/k select the next", Left("detail", "detail"))
         .when(HasDetail),
     bind("back", ANY, &["esc"], Action::View(ViewAction::Back))
-        .described(View, "close detail, zoom or filter; never quits", Left("back", "back")).when(CanGoBack),
+        .described(View, "close detail, zoom or filter; then select the hop of the headline", Left("back", "back")).when(CanGoBack),
     bind("filter", CONNS | XFERS | LOG, &["/"], Action::View(ViewAction::Filter))
         .described(View, "only rows with these words: hop:3 state:stream -admin", Left("filter", "filter")),
     bind("next-match", LOG, &["n"], Action::View(ViewAction::NextMatch(1)))

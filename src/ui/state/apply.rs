@@ -239,6 +239,8 @@ impl UiState {
             return Some(command);
         }
         self.notice = Some(format!("{} again to {what}", self.keymap.key_of(Action::Node(action))));
+        // The second press must reach the same hop.
+        self.keep_hop(chain);
         self.unconfirmed = Some((Action::Node(action), what));
         None
     }
@@ -247,6 +249,8 @@ impl UiState {
         match &self.mode {
             Mode::Browse => {
                 if self.has_detail(chain) {
+                    // Another headline must not replace the hop whose details are read.
+                    self.keep_hop(chain);
                     self.view_mode = ViewMode::Detail;
                 }
                 None
@@ -292,10 +296,13 @@ impl UiState {
     }
 
     fn back(&mut self) {
-        if self.view_mode == ViewMode::Overview {
+        if self.view_mode != ViewMode::Overview {
+            self.view_mode = ViewMode::Overview;
+        } else if !self.lists.filter(self.focus()).is_empty() {
             self.lists.set_filter(self.focus(), String::new());
+        } else {
+            self.hop = None;
         }
-        self.view_mode = ViewMode::Overview;
     }
 
     fn close(&mut self) {

@@ -48,7 +48,7 @@ impl UiState {
             }
             Some(ViewStage::Hop(key)) => {
                 self.focus_on(Panel::Connections, Tab::Connections);
-                self.hop = key.0;
+                self.hop = Some(key.0);
                 self.conn = Some(key);
                 self.settle(chain);
                 if self.conn != Some(key) {

@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use super::{Mode, UiState};
 use crate::snapshot::ChainSnapshot;
 use crate::ui::columns::conn;
+use crate::ui::finding::Finding;
 use crate::ui::focus::{ConnKey, Focus, Panel, Tab, ViewMode};
 use crate::ui::geometry::{connection_rows, hop_rows, node_rows, popup_area, scroll_into_view};
 use crate::ui::keymap::help;
@@ -15,6 +16,9 @@ impl UiState {
     /// Computes the rows of all lists, moves selections to items that exist, and scrolls them into view. Must be
     /// called whenever the shown snapshot, this state or the area has changed.
     pub fn settle(&mut self, chain: &ChainSnapshot) {
+        if let Some(hop) = Finding::of(chain).hop() {
+            self.hop_of_headline = hop;
+        }
         let scope = match self.tab {
             Tab::Connections => None,
             _ => self.hop(chain).map(|hop| hop.number),
@@ -74,8 +78,11 @@ impl UiState {
     pub fn select(&mut self, panel: Panel, row: usize, chain: &ChainSnapshot) {
         let row = row.min(self.rows_of(panel, chain).saturating_sub(1));
         match panel {
-            Panel::Hops | Panel::Nodes | Panel::Chart => self.hop = row + 1,
-            Panel::Connections => self.conn = self.conn_at(chain, row),
+            Panel::Hops | Panel::Nodes | Panel::Chart => self.hop = Some(row + 1),
+            Panel::Connections => {
+                self.keep_hop(chain);
+                self.conn = self.conn_at(chain, row);
+            }
             Panel::Setup | Panel::Transfers => {
                 let at = self.lists.transfers.get(row);
                 self.transfer = at.and_then(|at| chain.transfers.get(*at)).map(|t| t.number);
@@ -85,6 +92,13 @@ impl UiState {
                 let line = self.lists.log.get(row).and_then(|at| chain.log.get(*at)).map(|line| line.number);
                 self.line = line.filter(|_| row + 1 < self.lists.log.len());
             }
+        }
+    }
+
+    /// Selects the current hop as if by the user, so that it stays selected.
+    pub(super) fn keep_hop(&mut self, chain: &ChainSnapshot) {
+        if self.tab != Tab::Connections {
+            self.hop = self.hop(chain).map(|hop| hop.number);
         }
     }
 

@@ -98,7 +98,7 @@ fn cancelled_transfers_are_counted() {
 #[test]
 fn destructive_keys_need_confirmation() {
     let mut script = Script::new(120, 24, mixed());
-    script.keys("R");
+    script.keys("g R");
     assert!(script.sent.is_empty());
     assert!(script.screen().contains("R again to restart hop 1"), "{}", script.screen());
     assert!(script.keys("t R").sent.is_empty(), "another key in between starts over");
@@ -116,7 +116,7 @@ fn destructive_keys_need_confirmation() {
 #[test]
 fn nodes_are_started_stopped_and_detached_where_possible() {
     let mut script = Script::new(120, 24, mixed());
-    script.keys("4 x x j x x D D u j j j u");
+    script.keys("4 g x x j x x D D u j j j u");
     assert_eq!(script.sent, [Command::StopNode(1), Command::Detach(2), Command::StartNode(5)]);
     script.sent.clear();
     script.keys("a 1 0 . 0 . 0 . 9 : 7 0 0 1 <enter>");
@@ -129,8 +129,8 @@ fn nodes_are_started_stopped_and_detached_where_possible() {
 #[test]
 fn keys_move_the_selection_and_connections_follow() {
     let mut script = Script::new(80, 24, streaming());
-    assert!(script.screen().contains("Connections of hop 1"));
-    assert!(script.keys("j <down>").screen().contains("Connections of hop 3"));
+    assert!(script.screen().contains("Connections of hop 2"), "the bottleneck");
+    assert!(script.keys("g j <down>").screen().contains("Connections of hop 3"));
     assert!(script.keys("j").screen().contains("Connections of hop 3"), "the selection stops at the origin");
     assert!(script.keys("k").screen().contains("Connections of hop 2"));
     assert!(script.keys("g").screen().contains("Connections of hop 1"));

@@ -28,7 +28,6 @@ fn in_every_panel(script: &mut Script, mut check: impl FnMut(&mut Script)) {
 #[test]
 fn keys_of_the_selected_hop_act_in_every_panel() {
     on_every_screen(&busy(), |script| {
-        script.keys("j");
         in_every_panel(script, |script| {
             script.keys("!");
             assert_eq!(script.state.mode, Mode::Faults { hop: 2, at: 0 }, "{:?}", script.state.panel);
@@ -69,7 +68,7 @@ fn a_key_without_effect_shows_the_reason() {
         for (keys, reason) in [
             ("r", "r: #6 is streaming, only ended transfers can be retried"),
             ("0", "0: #6 has no rate limit"),
-            ("u", "u: hop 1 is already running"),
+            ("u", "u: hop 2 is already running"),
             ("s", "s: only in Connections"),
             ("J", "J: only in Transfers"),
             ("l", "l: only in Log"),
@@ -131,7 +130,7 @@ fn a_key_without_effect_ends_a_confirmation() {
     script.keys("v X");
     assert!(script.sent.is_empty(), "{:?}", script.sent);
     script.keys("X");
-    assert_eq!(script.sent, [Command::KillNode(1)]);
+    assert_eq!(script.sent, [Command::KillNode(2)]);
     script.keys("q v");
     assert!(footer(&mut script).contains("1 transfer is running: q quit"), "the question stays: {}", script.screen());
 }

@@ -56,7 +56,7 @@ fn a_cancelled_transfer_keeps_its_partial_file() {
     let chain = Chain::new(3, 3_000_000);
     let mut terminal = up(&chain, "--limit 2=300K", 120, 40);
     terminal.keys("f");
-    terminal.shows(&["x cancel", "slowest: hop 2, rate-limited to 300.0 KB/s", "1 running"]);
+    terminal.shows(&["x cancel", "hop 2 is the bottleneck: rate limit 300.0 KB/s", "1 running"]);
     terminal.keys("x");
     terminal.shows(&["cancelled", "kept, resumable", "0 active"]);
     terminal.until("nothing is left to cancel", |screen| !screen.contents().contains("x cancel"));

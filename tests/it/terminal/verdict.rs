@@ -86,13 +86,13 @@ fn limited(address: &str, by: &str) -> Instant {
     }
 }
 
-/// Types the keys of a change, and waits until all three show its effect: the screen and the lines this sentence, the
-/// metrics of the node this word.
+/// Types the keys of a change, and waits until all three show its effect: the screen this headline, the lines this
+/// sentence, the metrics of the node this word.
 fn change(
     terminal: &mut Terminal,
     keys: &str,
     lines: &mut BufReader<ChildStderr>,
-    sentence: &str,
+    (headline, sentence): (&str, &str),
     metrics: (&str, &str),
 ) {
     terminal.keys(keys);
@@ -100,7 +100,7 @@ fn change(
     let (screen, line, metrics) = thread::scope(|scope| {
         let metrics = scope.spawn(|| limited(metrics.0, metrics.1));
         let line = scope.spawn(|| wait_for_line(lines, sentence));
-        terminal.shows(&[&format!("! {sentence}")]);
+        terminal.shows(&[headline]);
         (changed_at.elapsed(), line.join().unwrap() - changed_at, metrics.join().unwrap() - changed_at)
     });
     println!(
@@ -117,16 +117,18 @@ fn a_new_fault_changes_the_verdict_everywhere() {
     let mut terminal = up(&chain, "--limit 1=20M --delay 2=300ms --no-verify", 120, 40);
     terminal.keys("f");
     let (other, mut lines) = Other::start(&chain);
-    terminal.shows(&["! slowest: hop 1, rate-limited to 20.0 MB/s"]);
+    terminal.shows(&["! hop 1 is the bottleneck: rate limit 20.0 MB/s"]);
     wait_for_line(&mut lines, "slowest: hop 1, rate-limited to 20.0 MB/s");
     terminal.keys("jj!");
     terminal.shows(&["Faults of hop 3"]);
     terminal.keys("\r1M");
     terminal.shows(&["limit of hop 3? 1M"]);
     let hop = chain.address(3);
-    change(&mut terminal, "\r", &mut lines, "slowest: hop 3, rate-limited to 1.0 MB/s", (&hop, "rate-limit"));
+    let limited = ("! hop 3 is the bottleneck: rate limit 1.0 MB/s", "slowest: hop 3, rate-limited to 1.0 MB/s");
+    change(&mut terminal, "\r", &mut lines, limited, (&hop, "rate-limit"));
     terminal.keys("jjj");
-    change(&mut terminal, "\r", &mut lines, "slowest: hop 3, injected stall: it sends nothing", (&hop, "fault"));
+    let stalled = ("! stalled: hop 3 (fault: stall)", "slowest: hop 3, injected stall: it sends nothing");
+    change(&mut terminal, "\r", &mut lines, stalled, (&hop, "fault"));
     let verdict = other.stopped();
     let named = (&verdict["limit"], &verdict["hop"], &verdict["fault"]);
     assert_eq!(named, (&"fault".into(), &3.into(), &"stall".into()), "{verdict}");
@@ -137,8 +139,8 @@ fn a_dominant_delay_is_named() {
     let chain = Chain::new(3, 100_000);
     let mut terminal = up(&chain, "--delay 2=4s --fault 2=jitter=100ms --no-verify", 80, 24);
     terminal.keys("f");
-    terminal.shows(&["! slowest: hop 2, injected delay", "1 active", "!! delay"]);
-    terminal.shows(&["1 done", "#1 finished: slowest: hop 2, injected delay"]);
+    terminal.shows(&["! hop 2 is the bottleneck: injected delay", "1 active", "!! delay"]);
+    terminal.shows(&["1 done", "bottleneck", "injected delay"]);
     let (other, _lines) = Other::start(&chain);
     let verdict = other.verdict();
     let named = (&verdict["limit"], &verdict["hop"], &verdict["fault"]);
