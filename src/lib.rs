@@ -69,7 +69,8 @@
 //!
 //! ```text
 //! screen        the loop;  terminal  setup and restore;  suspend  job control;  event  the input thread;  input
-//!               bytes as keys;  osc  sequences for clipboard, title, notification;  alerts  what they show
+//!               bytes as keys;  osc  sequences for clipboard, title, notification;  alerts  what they show;  share
+//!               commands and sentences to copy
 //! keymap        one table of keys as data (table, binding), with the user's keys, help and search;  action  what keys
 //!               mean;  dispatch  from a key to its action;  mouse  what clicks mean;  edit  a line being typed
 //! finding       what matters most about the chain (sentence);  headline  that, with the keys that help

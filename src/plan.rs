@@ -22,6 +22,8 @@ use crate::text::SafeText;
 pub struct ChainPlan {
     /// The input file, or `demo`.
     pub source: SafeText,
+    /// The absolute path of the input file; `None` for the demo and standard input.
+    pub input: Option<PathBuf>,
     /// File and hops.
     pub route: Route,
     /// Fetch options.
@@ -72,8 +74,10 @@ impl ChainPlan {
         let tokens = route.hops().iter().enumerate().map(token).collect::<Result<_, _>>()?;
         let spawning = if no_spawn { None } else { Some(spawning(&route, root, nodes)?) };
         let source = SafeText::new(&input.display().to_string());
+        let is_file = input != Path::new("-");
         Ok(Self {
             source,
+            input: std::path::absolute(input).ok().filter(|_| is_file),
             route,
             fetch: fetch.clone(),
             spawning,
@@ -123,6 +127,7 @@ impl ChainPlan {
         let tokens = vec![None; route.hops().len()];
         Ok(Self {
             source: SafeText::new("demo"),
+            input: None,
             route,
             fetch,
             spawning: Some(spawning),

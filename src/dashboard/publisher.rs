@@ -1,5 +1,6 @@
 //! Builds the `ChainSnapshot` that the screen shows, and logs what changed since the last one.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::task::JoinError;
@@ -29,7 +30,7 @@ pub(super) enum TaskResult {
 
 /// Source of the snapshots, with the last one published.
 pub(super) struct Publisher {
-    pub(super) route: Route,
+    pub(super) route: Arc<Route>,
     pub(super) queue: Queue,
     pub(super) log: RunLog,
     pub(super) listing: Option<Listing>,
@@ -39,6 +40,7 @@ pub(super) struct Publisher {
     pub(super) last: Arc<ChainSnapshot>,
     source: SafeText,
     folder: SafeText,
+    input: Option<Arc<Path>>,
     clock: Clock,
     rolling: Rolling,
     verdict: Verdict,
@@ -52,7 +54,8 @@ pub(super) struct Publisher {
 impl Publisher {
     pub(super) fn new(plan: &ChainPlan) -> Self {
         Self {
-            route: plan.route.clone(),
+            route: Arc::new(plan.route.clone()),
+            input: plan.input.as_deref().map(Arc::from),
             queue: Queue::new(plan.fetch.clone()),
             log: RunLog::default(),
             listing: None,
@@ -200,6 +203,8 @@ impl Publisher {
             log: self.log.lines(),
             listing: self.listing.clone(),
             exiting: self.exiting,
+            route: Some(Arc::clone(&self.route)),
+            input: self.input.clone(),
         };
         if snapshot == *self.last && self.last.generation > 0 {
             return None;

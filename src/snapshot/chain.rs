@@ -1,6 +1,9 @@
 //! Snapshot of the chain: hops, transfers, verdict and log lines.
 
-use std::{fmt, time::Duration};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +11,7 @@ use super::listing::Listing;
 use super::node::{ConnState, NodeSnapshot, TcpSnapshot};
 use super::transfer::TransferSnapshot;
 use super::verdict::Verdict;
+use crate::route::Route;
 use crate::text::SafeText;
 
 /// Number of samples kept of a hop's rate: one minute at four per second.
@@ -179,6 +183,12 @@ pub struct ChainSnapshot {
     pub listing: Option<Listing>,
     /// The program is exiting.
     pub exiting: bool,
+    /// The route of this run, for commands that fetch the same elsewhere.
+    #[serde(skip)]
+    pub route: Option<Arc<Route>>,
+    /// The absolute path of the input file, if there is one.
+    #[serde(skip)]
+    pub input: Option<Arc<Path>>,
 }
 
 impl ChainSnapshot {

@@ -1,5 +1,6 @@
 //! Snapshot of one fetch by this client.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::node::{Flow, HopRecord};
 use super::timing::WaterfallRow;
 use super::verdict::Verdict;
-use crate::route::Protocol;
+use crate::route::{FileName, Protocol};
 use crate::text::SafeText;
 use crate::wire::{Leg, TransferId};
 
@@ -78,6 +79,9 @@ pub struct TransferSnapshot {
     pub protocol: Option<Protocol>,
     /// The requested file.
     pub name: SafeText,
+    /// The same, as it is.
+    #[serde(skip)]
+    pub file: Option<Arc<FileName>>,
     /// The path that it is written to.
     pub path: SafeText,
     /// The phase.

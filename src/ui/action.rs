@@ -79,8 +79,10 @@ pub enum ViewAction {
     Alert(Alert),
     /// Open the settings.
     Settings,
-    /// Copy the text of the selected row to the clipboard.
+    /// Open the copy menu.
     Copy,
+    /// Copy one entry of that menu to the clipboard.
+    CopyItem(CopyItem),
     /// Repaint every cell.
     Repaint,
     /// Suspend the program until the shell resumes it.
@@ -95,6 +97,29 @@ pub enum ViewAction {
     Complete,
     /// Close the popup.
     Close,
+}
+
+/// What can be copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyItem {
+    /// Path of the selected transfer's file.
+    Path,
+    /// Its error.
+    Error,
+    /// A sentence about it, as Markdown.
+    Sentence,
+    /// The curl command that fetches it.
+    Curl,
+    /// The chainview command that fetches it.
+    Fetch,
+    /// Address of the selected hop.
+    Address,
+    /// Peer of the selected connection.
+    Peer,
+    /// Text of the selected line of the log.
+    Line,
+    /// Picture of the screen, which is saved as a file.
+    Picture,
 }
 
 /// An action on transfers.

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use super::finding::{Finding, sentences};
 use super::osc::TaskbarProgress;
-use crate::snapshot::verdict::{FaultKind, Limit, Resource};
+use crate::snapshot::verdict::Limit;
 use crate::snapshot::{ChainSnapshot, Phase, TransferSnapshot};
 use crate::units::{Bytes, HumanDuration};
 
@@ -72,7 +73,7 @@ pub(crate) fn title(chain: &ChainSnapshot) -> String {
         several => format!("{} files", several.len()),
     };
     let percent = percent(&active).map(|percent| format!("{percent}% ")).unwrap_or_default();
-    let cause = cause(&chain.verdict.limit).map(|cause| format!(" · {cause}")).unwrap_or_default();
+    let cause = cause(chain).map(|cause| format!(" · {cause}")).unwrap_or_default();
     format!("{percent}{what}{cause}")
 }
 
@@ -108,35 +109,13 @@ fn percent(active: &[&TransferSnapshot]) -> Option<u8> {
     Some(u8::try_from(percent).unwrap_or(99).min(99))
 }
 
-/// Returns stage and cause of a limit in a few words.
-fn cause(limit: &Limit) -> Option<String> {
-    let stage = |stage: usize| if stage == 0 { "client".to_owned() } else { format!("hop {stage}") };
-    let part = |resource: &Resource| match resource {
-        Resource::Either => "disk or processor",
-        Resource::Disk => "disk",
-        Resource::Processor => "processor",
-    };
-    Some(match limit {
-        Limit::Measuring | Limit::Balanced => return None,
-        Limit::RateLimit { hop, .. } => format!("{} rate limit", stage(*hop)),
-        Limit::Fault { hop, fault } => {
-            let fault = match fault {
-                FaultKind::Delay => "delay",
-                FaultKind::Stall => "stall",
-                FaultKind::Fragment => "fragmentation",
-            };
-            format!("{} {fault}", stage(*hop))
-        }
-        Limit::Origin { hop, resource } => format!("{} {}", stage(*hop), part(resource)),
-        Limit::Relay { hop } => format!("{} processor", stage(*hop)),
-        Limit::Client { resource } => format!("client {}", part(resource)),
-        Limit::Link { from, to, .. } => {
-            format!("link {from}>{}", if *to == 0 { "client".into() } else { to.to_string() })
-        }
-        Limit::Receiver { to, .. } => format!("{} does not read", stage(*to)),
-        Limit::Setup { hop, .. } => format!("{} setup", stage(*hop)),
-        Limit::Unobserved { before, .. } => format!("before {}", stage(*before)),
-    })
+/// Returns what limits or breaks the transfers, in the fewest words of the headline.
+fn cause(chain: &ChainSnapshot) -> Option<String> {
+    let finding = Finding::of(chain);
+    match &finding {
+        Finding::Verdict { verdict, .. } if matches!(verdict.limit, Limit::Measuring | Limit::Balanced) => None,
+        _ => sentences(&finding, chain).pop(),
+    }
 }
 
 #[cfg(test)]
@@ -166,7 +145,7 @@ mod tests {
         assert_eq!(title(&chain(Vec::new())), "input.txt · chainview");
         let mut one = chain(vec![transfer(1, Phase::Streaming, 42_999, Some(100_000))]);
         one.verdict = Verdict { limit: Limit::RateLimit { hop: 2, rate: 5 }, ..Verdict::default() };
-        assert_eq!(title(&one), "42% demo.bin · hop 2 rate limit");
+        assert_eq!(title(&one), "42% demo.bin · hop 2: rate limit 5 B/s");
         assert_eq!(progress(&one), TaskbarProgress::Percent(42));
         one.verdict = Verdict::default();
         one.transfers[0].received = 100_000;

@@ -12,6 +12,8 @@ use super::layout::is_small;
 pub(crate) const MARGIN: u16 = 2;
 /// Width of the list of keys: fits the longest line of help, with its key and a border.
 pub(crate) const HELP_WIDTH: u16 = 96;
+/// Width of the copy menu: a name and the beginning of its text.
+pub(crate) const COPY_WIDTH: u16 = 76;
 /// Below this height the log has no heading.
 const TITLED: u16 = 4;
 
@@ -70,6 +72,11 @@ pub(crate) fn log_rows(tab: Tab, area: Rect) -> Rect {
 fn below(area: Rect, rows: u16) -> Rect {
     let rows = rows.min(area.height);
     Rect { y: area.y + rows, height: area.height - rows, ..area }
+}
+
+/// Returns the first entry to show of a popup's list, so that the selected one is visible.
+pub(crate) fn first_row(inner: Rect, at: usize) -> usize {
+    (at + 1).saturating_sub(usize::from(inner.height))
 }
 
 /// Returns the first row to show of a list: unchanged if the selected row is visible, else moved as little as possible.

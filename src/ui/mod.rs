@@ -29,6 +29,7 @@ pub(crate) mod paint;
 pub(crate) mod print;
 pub(crate) mod rates;
 pub(crate) mod screen;
+pub(crate) mod share;
 pub mod state;
 pub(crate) mod suspend;
 pub(crate) mod svg;

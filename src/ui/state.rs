@@ -2,6 +2,7 @@
 
 mod apply;
 mod condition;
+mod copy;
 mod faults;
 mod follow;
 mod lines;
@@ -73,6 +74,11 @@ pub enum Mode {
     /// The list of settings is open.
     Settings {
         /// Selected setting.
+        at: usize,
+    },
+    /// The copy menu is open.
+    Copy {
+        /// Selected entry.
         at: usize,
     },
     /// The user must confirm quitting, as a transfer runs.
@@ -313,6 +319,7 @@ impl Mode {
             Self::Palette { .. } => binding::PALETTE,
             Self::Help { .. } => binding::HELP,
             Self::Columns { .. } | Self::Faults { .. } | Self::Settings { .. } => binding::PICK,
+            Self::Copy { .. } => binding::COPY,
             Self::ConfirmQuit => binding::CONFIRM,
         }
     }

@@ -22,8 +22,8 @@ use super::layout::is_small;
 use super::state::{Mode, UiState};
 use super::svg;
 use super::widgets::{
-    chain, chart, connections, detail, faults, footer, header, headline, help, hop_table, log, nodes, one_line,
-    palette, picker, prompt, remote_files, settings, setup, transfers,
+    chain, chart, connections, copy_menu, detail, faults, footer, header, headline, help, hop_table, log, nodes,
+    one_line, palette, picker, prompt, remote_files, settings, setup, transfers,
 };
 use crate::snapshot::ChainSnapshot;
 
@@ -78,6 +78,7 @@ fn popup(state: &UiState, data: &ChainSnapshot, line: Rect, area: Rect, buffer: 
         Mode::Columns { .. } => picker::draw(state, area, buffer),
         Mode::Faults { .. } => faults::draw(state, data, area, buffer),
         Mode::Settings { .. } => settings::draw(state, area, buffer),
+        Mode::Copy { .. } => copy_menu::draw(state, data, area, buffer),
         Mode::Browse | Mode::ConfirmQuit => {}
     }
 }

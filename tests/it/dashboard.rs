@@ -1,6 +1,7 @@
 //! The screen without a terminal: key strings in, screens and commands out, at every size and with hostile text.
 
 mod browse;
+mod copying;
 mod follow;
 mod headline;
 mod keys;

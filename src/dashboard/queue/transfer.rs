@@ -1,5 +1,7 @@
 //! State machine of one transfer: queued, running, paused or ended.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError};
 use tokio_util::sync::CancellationToken;
@@ -75,7 +77,8 @@ pub(in crate::dashboard) enum QueueEvent {
 impl QueuedTransfer {
     /// Makes a queued transfer.
     pub(super) fn new(number: u64, route: Route, cap: Option<u64>) -> Self {
-        let first = TransferSnapshot { number, name: route.file.shown(), ..TransferSnapshot::default() };
+        let file = Some(Arc::new(route.file.clone()));
+        let first = TransferSnapshot { number, name: route.file.shown(), file, ..TransferSnapshot::default() };
         Self { number, route, rate_limit: RateLimit::new(cap), verdict: None, state: TransferState::Queued(first) }
     }
 

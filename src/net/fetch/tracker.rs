@@ -74,8 +74,9 @@ struct Average {
 
 impl<'a> Tracker<'a> {
     pub(super) fn new(job: &FetchJob, sender: &'a watch::Sender<TransferSnapshot>) -> Self {
+        let file = Some(Arc::new(job.route.file.clone()));
         let snapshot =
-            TransferSnapshot { number: job.number, name: job.route.file.shown(), ..TransferSnapshot::default() };
+            TransferSnapshot { number: job.number, name: job.route.file.shown(), file, ..TransferSnapshot::default() };
         Self {
             sender,
             snapshot,

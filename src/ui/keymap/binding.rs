@@ -1,6 +1,6 @@
 //! Key binding: keys, modes and panels, topic, help and footer, condition and action.
 
-use crate::ui::action::Action;
+use crate::ui::action::{Action, CopyItem};
 use crate::ui::focus::{Set, Tab};
 
 /// Mode without a popup or a prompt.
@@ -15,6 +15,9 @@ pub(crate) const HELP: Set = 1 << 3;
 pub(crate) const PICK: Set = 1 << 4;
 /// Mode of the confirmation before quitting.
 pub(crate) const CONFIRM: Set = 1 << 5;
+
+/// Mode of the copy menu.
+pub(crate) const COPY: Set = 1 << 6;
 
 /// Topic of a binding; the help is sorted by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,8 +104,8 @@ pub enum Condition {
     OnTab(Tab),
     /// The chart can show another span of time, this many steps longer.
     HasSpan(isize),
-    /// The selected row has text for the clipboard.
-    Copyable,
+    /// This entry of the copy menu applies.
+    Copyable(CopyItem),
     /// There is text before the cursor.
     HasTyped,
     /// The popup, or the list at the line being typed, has entries.

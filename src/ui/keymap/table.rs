@@ -8,9 +8,9 @@ use super::binding::Condition::{
 };
 use super::binding::FooterSlot::{self, Left, Nowhere, Right};
 use super::binding::Topic::{self, Line, Nodes, Popup, Program, Transfers, View};
-use super::binding::{BROWSE, Binding, CONFIRM, HELP, LINE, PALETTE, PICK};
+use super::binding::{BROWSE, Binding, CONFIRM, COPY, HELP, LINE, PALETTE, PICK};
 use crate::options::Alert;
-use crate::ui::action::{Action, Edit, NodeAction, TransferAction, ViewAction};
+use crate::ui::action::{Action, CopyItem, Edit, NodeAction, TransferAction, ViewAction};
 use crate::ui::focus::{Panel, Set, Tab};
 
 const HOPS: Set = Panel::Hops.bit();
@@ -171,8 +171,7 @@ pub(crate) static TABLE: &[Binding] = &[
     bind("longer", ANY, &["-"], Action::View(ViewAction::Span(1)))
         .described(View, "longer time span of the chart", Nowhere).when(HasSpan(1)),
     bind("copy", ANY, &["y"], Action::View(ViewAction::Copy))
-        .described(View, "copy path, address or line of the selected row", Nowhere)
-        .when(Copyable),
+        .described(View, "copy: path, commands, sentence, address, line, picture", Nowhere),
     bind("export", ANY, &["e"], Action::Export).described(Program, "export the snapshot as JSON", Nowhere),
     bind("save-screen", ANY, &["E"], Action::SaveScreen).described(Program, "save a screenshot (SVG)", Nowhere),
     bind("theme", ANY, &["t"], Action::View(ViewAction::Theme))
@@ -232,12 +231,32 @@ pub(crate) static TABLE: &[Binding] = &[
 
     bind("popup-change", ANY, &["enter", "space"], Action::Enter).during(PICK)
         .described(Popup, "change the selected line", Left("change", "change")),
-    bind("popup-down", ANY, &["j", "down"], Action::View(ViewAction::Move(1))).during(PICK)
+    bind("popup-down", ANY, &["j", "down"], Action::View(ViewAction::Move(1))).during(PICK | COPY)
         .described(Popup, "one line down", Left("select", "select")).when(HasChoices),
     bind("popup-up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1)))
-        .during(PICK).described(Popup, "one line up", Nowhere).when(HasChoices),
+        .during(PICK | COPY).described(Popup, "one line up", Nowhere).when(HasChoices),
     bind("popup-off", ANY, &["0"], Action::Transfer(TransferAction::RemoveLimit)).during(PICK)
         .described(Popup, "turn off the selected fault", Left("off", "off")).when(FaultSet),
+    bind("copy-selected", ANY, &["enter", "space", "y"], Action::Enter).during(COPY)
+        .described(Popup, "copy the selected entry", Left("copy", "copy")),
+    bind("copy-path", ANY, &["p"], Action::View(ViewAction::CopyItem(CopyItem::Path))).during(COPY)
+        .described(Popup, "copy menu: path of the file", Nowhere).when(Copyable(CopyItem::Path)),
+    bind("copy-error", ANY, &["x"], Action::View(ViewAction::CopyItem(CopyItem::Error))).during(COPY)
+        .described(Popup, "copy menu: error", Nowhere).when(Copyable(CopyItem::Error)),
+    bind("copy-sentence", ANY, &["s"], Action::View(ViewAction::CopyItem(CopyItem::Sentence))).during(COPY)
+        .described(Popup, "copy menu: sentence as Markdown", Nowhere).when(Copyable(CopyItem::Sentence)),
+    bind("copy-curl", ANY, &["u"], Action::View(ViewAction::CopyItem(CopyItem::Curl))).during(COPY)
+        .described(Popup, "copy menu: curl command", Nowhere).when(Copyable(CopyItem::Curl)),
+    bind("copy-fetch", ANY, &["f"], Action::View(ViewAction::CopyItem(CopyItem::Fetch))).during(COPY)
+        .described(Popup, "copy menu: chainview command", Nowhere).when(Copyable(CopyItem::Fetch)),
+    bind("copy-address", ANY, &["a"], Action::View(ViewAction::CopyItem(CopyItem::Address))).during(COPY)
+        .described(Popup, "copy menu: address of the hop", Nowhere).when(Copyable(CopyItem::Address)),
+    bind("copy-peer", ANY, &["n"], Action::View(ViewAction::CopyItem(CopyItem::Peer))).during(COPY)
+        .described(Popup, "copy menu: peer of the connection", Nowhere).when(Copyable(CopyItem::Peer)),
+    bind("copy-line", ANY, &["l"], Action::View(ViewAction::CopyItem(CopyItem::Line))).during(COPY)
+        .described(Popup, "copy menu: line of the log", Nowhere).when(Copyable(CopyItem::Line)),
+    bind("copy-picture", ANY, &["E"], Action::View(ViewAction::CopyItem(CopyItem::Picture))).during(COPY)
+        .described(Popup, "copy menu: picture of the screen, as a file", Nowhere).when(Copyable(CopyItem::Picture)),
     bind("help-down", ANY, &["j", "down"], Action::View(ViewAction::Move(1))).during(HELP)
         .described(Popup, "scroll down", Left("scroll", "scroll")).when(Scrollable),
     bind("help-up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1)))
@@ -258,12 +277,14 @@ pub(crate) static TABLE: &[Binding] = &[
         .when(OwnsNodes),
 
     bind("repaint-popup", ANY, &["ctrl-l"], Action::View(ViewAction::Repaint))
-        .during(LINE | PALETTE | HELP | PICK | CONFIRM)
+        .during(LINE | PALETTE | HELP | PICK | COPY | CONFIRM)
         .described(Popup, "repaint the screen", Nowhere),
     bind("close-line", ANY, &["esc", "ctrl-c"], Action::View(ViewAction::Close)).during(LINE | PALETTE)
         .described(Line, "close, and clear a filter", Right("back")),
     bind("close", ANY, &["esc", "q", "?", "f1", "ctrl-c", "!", "c", ","], Action::View(ViewAction::Close))
         .during(HELP | PICK)
+        .described(Popup, "close", Right("back")),
+    bind("close-copy", ANY, &["esc", "q", "?", "f1", "ctrl-c"], Action::View(ViewAction::Close)).during(COPY)
         .described(Popup, "close", Right("back")),
     bind("cancel-quit", ANY, &["esc", "n"], Action::View(ViewAction::Close))
         .during(CONFIRM).described(Popup, "cancel quitting", Right("cancel")),

@@ -117,13 +117,8 @@ impl UiState {
             }
             ViewAction::Alert(alert) => self.toggle_alert(alert),
             ViewAction::Settings => self.mode = Mode::Settings { at: 0 },
-            ViewAction::Copy => {
-                let text = self.copyable(chain);
-                self.notice = text.as_ref().map(|text| format!("copied: {text}"));
-                if let Some(text) = text {
-                    self.queue_effect(Effect::Copy(text));
-                }
-            }
+            ViewAction::Copy => self.mode = Mode::Copy { at: 0 },
+            ViewAction::CopyItem(item) => self.copy(item, chain),
             ViewAction::Repaint => self.queue_effect(Effect::Repaint),
             ViewAction::Suspend => self.queue_effect(Effect::Suspend),
             ViewAction::Help => self.mode = Mode::Help { top: 0 },
@@ -289,6 +284,10 @@ impl UiState {
                     // The list shows the new value.
                     self.notice = None;
                 }
+                None
+            }
+            Mode::Copy { at } => {
+                self.copy_selected(*at, chain);
                 None
             }
             Mode::Help { .. } | Mode::ConfirmQuit => None,

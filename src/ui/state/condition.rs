@@ -48,7 +48,7 @@ impl UiState {
             Condition::HasStage(by) => or(self.next_stage(chain, by).is_some(), Refusal::NoStage),
             Condition::OnTab(tab) => or(self.tab == tab, Refusal::NoZoom),
             Condition::HasSpan(by) => or(self.span.by(by) != self.span, Refusal::LastSpan),
-            Condition::Copyable => or(self.copyable(chain).is_some(), Refusal::NothingToCopy),
+            Condition::Copyable(item) => or(self.can_copy(item, chain), Refusal::NothingToCopy),
             Condition::HasTyped => {
                 or(self.mode.line().is_some_and(|line| !line.halves().0.is_empty()), Refusal::NothingTyped)
             }

@@ -107,7 +107,11 @@ impl UiState {
         let choices = self.choices(chain);
         match &mut self.mode {
             Mode::Help { top } => *top = to(*top),
-            Mode::Palette { at, .. } | Mode::Columns { at } | Mode::Faults { at, .. } | Mode::Settings { at } => {
+            Mode::Palette { at, .. }
+            | Mode::Columns { at }
+            | Mode::Faults { at, .. }
+            | Mode::Settings { at }
+            | Mode::Copy { at } => {
                 *at = to(*at).min(choices.saturating_sub(1));
             }
             Mode::Line(prompt) => prompt.select(chain, to),
@@ -143,6 +147,7 @@ impl UiState {
             }
             Mode::Faults { .. } => super::FAULTS.len(),
             Mode::Settings { .. } => super::SETTINGS.len(),
+            Mode::Copy { .. } => self.copy_items(chain).len(),
             Mode::Browse | Mode::Help { .. } | Mode::ConfirmQuit => 0,
         }
     }

@@ -1,4 +1,4 @@
-//! Targets of the keys for transfers, connections and the clipboard, or why there is none.
+//! Targets of the keys for transfers and connections, or why there is none.
 
 use super::{Refusal, UiState, running};
 use crate::command::Command;
@@ -98,23 +98,6 @@ impl UiState {
         }
     }
 
-    /// Returns the text for the clipboard: sanitized, as it is on the screen.
-    pub fn copyable(&self, chain: &ChainSnapshot) -> Option<String> {
-        match self.focus() {
-            Panel::Hops | Panel::Nodes | Panel::Chart => self.hop(chain).map(|hop| hop.address.to_string()),
-            Panel::Connections => self.selected_conn(chain).map(|(_, conn)| conn.peer.to_string()),
-            Panel::Setup | Panel::Transfers => {
-                let transfer = self.visible_transfer(chain)?;
-                let path = Some(&transfer.path).filter(|path| !path.as_str().is_empty());
-                Some(transfer.error.as_ref().or(path).unwrap_or(&transfer.name).to_string())
-            }
-            Panel::Log => {
-                let at = *self.lists.log.get(self.row_of(Panel::Log, chain))?;
-                chain.log.get(at).map(|line| line.text.to_string())
-            }
-        }
-    }
-
     /// Returns the focused table: its index in `hidden`, and its columns.
     pub fn table(&self) -> Option<(usize, &'static [Column])> {
         match self.focus() {
@@ -131,12 +114,17 @@ impl UiState {
         if chain.exiting {
             return Err(Refusal::ShuttingDown);
         }
+        self.focused_transfer(chain).ok_or(Refusal::NoTransfer)
+    }
+
+    /// The same, even while the program shuts down.
+    pub(super) fn focused_transfer<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
         let of_conn = match self.focus() {
             Panel::Connections => self.selected_conn(chain).and_then(|(_, conn)| ours(chain, conn)),
             _ => None,
         };
         let of_conn = of_conn.and_then(|number| chain.transfers.iter().find(|t| t.number == number));
-        of_conn.or_else(|| self.visible_transfer(chain)).ok_or(Refusal::NoTransfer)
+        of_conn.or_else(|| self.visible_transfer(chain))
     }
 
     /// Returns the selected transfer, unless a filter hides all of them.

@@ -3,6 +3,7 @@
 pub(crate) mod chain;
 pub(crate) mod chart;
 pub(crate) mod connections;
+pub(crate) mod copy_menu;
 pub(crate) mod detail;
 pub(crate) mod faults;
 pub(crate) mod fields;

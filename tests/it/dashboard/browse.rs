@@ -289,16 +289,16 @@ fn the_mouse_selects_scrolls_sorts_and_changes_tabs() {
 #[test]
 fn copy_takes_the_selected_row() {
     let mut script = Script::new(120, 40, streaming());
-    script.keys("y");
+    script.keys("y y");
     assert_eq!(script.state.next_effect(), Some(Effect::Copy("127.0.0.1:7002".to_owned())));
-    script.keys("3 y");
+    script.keys("3 y y");
     assert_eq!(script.state.next_effect(), Some(Effect::Copy("/tmp/demo/sample.bin".to_owned())));
 }
 
 #[test]
 fn effects_of_keys_in_one_batch_are_all_kept() {
     let mut script = Script::new(120, 40, streaming());
-    script.keys("y <c-l> E");
+    script.keys("y a <c-l> E");
     let effects: Vec<_> = std::iter::from_fn(|| script.state.next_effect()).collect();
     assert_eq!(effects, [Effect::Copy("127.0.0.1:7002".to_owned()), Effect::Repaint]);
     assert!(matches!(script.sent[..], [Command::SaveScreen(_)]));

@@ -18,7 +18,7 @@ fn title_and_progress_follow_a_transfer_and_are_undone() {
     let mut terminal = up(&chain, "--limit 2=300K", 80, 24);
     terminal.sends("\x1b[22;2t\x1b]2;input.txt · chainview\x1b\\");
     terminal.keys("f");
-    terminal.sends("% data.bin · hop 2 rate limit\x1b\\");
+    terminal.sends("% data.bin · hop 2: rate limit 300.0 KB/s\x1b\\");
     terminal.sends("\x1b]9;4;1;");
     terminal.sends("\x1b]2;done data.bin · chainview\x1b\\");
     quit(&mut terminal);

@@ -82,6 +82,8 @@ fn copies_reach_the_terminal_and_tmux() {
         let mut terminal = Terminal::start(command, 80, 24);
         terminal.shows(&["1/1 up", "LIVE"]);
         terminal.keys("y");
+        terminal.shows(&["Copy", "address of the hop", &address, "curl command"]);
+        terminal.keys("a");
         terminal.shows(&[&format!("copied: {address}")]);
         quit(&mut terminal);
         let sent = terminal.sent();
