@@ -90,21 +90,20 @@ pub(crate) const CONN_HOLDS: [ConnColumn; CONNS.len()] = [
 ];
 
 /// Columns of the hops, on the first tab.
-pub(crate) const HOPS: [Column; 15] = [
+pub(crate) const HOPS: [Column; 14] = [
     fixed("#", 2, true, 0),
-    growing("Node", 15, 40, 0),
-    fixed("State", 8, false, 0),
-    fixed("Conn", 4, true, 7),
+    growing("Node", 12, 40, 0),
+    fixed("State", 8, false, 4),
+    fixed("Conn", 4, true, 10),
     fixed("In/s", 8, true, 6),
-    fixed("Out/s", 8, true, 0),
+    fixed("Out/s", 8, true, 3),
     fixed("Buffered", 8, true, 5),
     growing("Fill", 8, 16, 8),
-    fixed("Bytes", 8, true, 13),
-    fixed("RTT", 4, true, 4),
-    fixed("Rexmit", 6, true, 10),
-    fixed("Starved", 7, true, 11),
-    fixed("Blocked", 7, true, 12),
-    fixed("Limit", 12, false, 3),
+    fixed("Bytes", 8, true, 12),
+    fixed("RTT", 4, true, 7),
+    fixed("Rexmit", 6, true, 11),
+    fixed("Time", 4, false, 1),
+    fixed("mostly", 14, false, 0),
     growing("60 s", 7, 60, 9),
 ];
 

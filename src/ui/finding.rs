@@ -5,7 +5,7 @@ mod sentence;
 
 use std::time::Duration;
 
-pub(crate) use sentence::sentences;
+pub(crate) use sentence::{cause_word, sentences};
 
 use crate::snapshot::verdict::{FaultKind, Limit, Verdict};
 use crate::snapshot::{Awaited, ChainSnapshot, DownReason, HopLink, HopSnapshot, Phase, TransferSnapshot};

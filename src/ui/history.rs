@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use super::fill::Scale;
 use super::rates::ConnRates;
-use crate::snapshot::{ChainSnapshot, Phase, RATE_SAMPLES, TransferSnapshot};
+use crate::meter::SlidingWindow;
+use crate::snapshot::{ChainSnapshot, Flow, Phase, RATE_SAMPLES, TransferSnapshot};
 
 /// Time over which rates are shown.
 const SECOND: Duration = Duration::from_secs(1);
+/// Shortest time, in µs, whose parts are shown.
+const MIN_ACTIVE_US: u64 = 50_000;
 /// Time between two samples of a hop's history.
 const FAST: Duration = Duration::from_millis(250);
 /// Number of fast samples in a slow one: 240 slow ones are ten minutes.
@@ -38,6 +41,9 @@ pub struct History {
     /// Scale of the bars of buffered bytes.
     pub scale: Scale,
     client: VecDeque<u64>,
+    /// Bytes and times of the client's own stage, all transfers together, and of each at the last snapshot.
+    client_flow: (Flow, BTreeMap<u64, Flow>),
+    client_window: SlidingWindow<Flow>,
     client_at: Duration,
     /// Slow samples: the client's first, then each hop's.
     slow: Vec<VecDeque<u64>>,
@@ -87,6 +93,7 @@ impl History {
         for number in over {
             self.over.entry(number).or_insert(now);
         }
+        self.observe_client(chain);
         let rate = self.client_rate(chain);
         while self.client_at <= now {
             push(&mut self.client, rate);
@@ -103,6 +110,31 @@ impl History {
             }
             self.slow_at += SLOW;
         }
+    }
+
+    /// Adds what each transfer has counted since the last snapshot.
+    fn observe_client(&mut self, chain: &ChainSnapshot) {
+        let (sum, before) = &mut self.client_flow;
+        let after: BTreeMap<u64, Flow> =
+            chain.transfers.iter().filter(|t| t.phase.is_under_way()).map(|t| (t.number, t.flow)).collect();
+        for (number, flow) in &after {
+            sum.add(&before.get(number).map_or(*flow, |before| flow.since(before)));
+        }
+        *before = after;
+        let now_us = u64::try_from(self.now.as_micros()).unwrap_or(u64::MAX);
+        self.client_window.feed(now_us, *sum, SECOND.as_micros() as u64);
+    }
+
+    /// Returns the bytes and times of the client's own stage over the last second, or since the start of its transfers
+    /// where less is known; `None` while it moves no data.
+    pub fn client_flow(&self) -> Option<Flow> {
+        let (_, running) = &self.client_flow;
+        let whole = running.values().fold(Flow::default(), |mut sum, flow| {
+            sum.add(flow);
+            sum
+        });
+        let recent = self.client_window.change().filter(|flow| flow.active_us >= MIN_ACTIVE_US);
+        recent.or(Some(whole)).filter(|flow| !running.is_empty() && flow.active_us > 0)
     }
 
     /// Returns the receive rate of the client, all transfers together. A transfer counts for a second after its end, as

@@ -19,6 +19,8 @@ pub enum StyleRole {
     Warn,
     /// Failure.
     Bad,
+    /// The stage or link that the headline is about.
+    Cause,
     /// Moving bytes.
     Flow,
     /// The selected row of the focused panel.
@@ -58,6 +60,14 @@ pub struct Glyphs {
     pub connect: &'static str,
     /// Time spent waiting for a reply.
     pub wait: &'static str,
+    /// Time spent waiting for input.
+    pub starved: &'static str,
+    /// Time spent waiting to send.
+    pub blocked: &'static str,
+    /// Time spent waiting for the own rate limit.
+    pub limited: &'static str,
+    /// Time spent on anything but waiting.
+    pub busy: &'static str,
     /// Charts are drawn in braille.
     pub braille: bool,
 }
@@ -76,6 +86,10 @@ const LINES: Glyphs = Glyphs {
     bars: ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
     connect: "▒",
     wait: "█",
+    starved: "░",
+    blocked: "▒",
+    limited: "█",
+    busy: "▪",
     braille: true,
 };
 
@@ -93,6 +107,10 @@ const ASCII: Glyphs = Glyphs {
     bars: ["_", ".", ",", "-", "=", "+", "*", "#"],
     connect: ":",
     wait: "#",
+    starved: ".",
+    blocked: ":",
+    limited: "#",
+    busy: "=",
     braille: false,
 };
 
@@ -162,7 +180,7 @@ impl Theme {
             StyleRole::Plain | StyleRole::Good | StyleRole::Flow => style,
             StyleRole::Dim if self.colors == ColorScheme::Light || self.colors == ColorScheme::Contrast => style,
             StyleRole::Dim => style.add_modifier(Modifier::DIM),
-            StyleRole::Title | StyleRole::Warn | StyleRole::Selected | StyleRole::Key => {
+            StyleRole::Title | StyleRole::Warn | StyleRole::Selected | StyleRole::Key | StyleRole::Cause => {
                 style.add_modifier(Modifier::BOLD)
             }
             StyleRole::Bad => style.add_modifier(Modifier::BOLD | Modifier::UNDERLINED),
@@ -172,7 +190,7 @@ impl Theme {
             ColorScheme::Mono => None,
             ColorScheme::Terminal => match role {
                 StyleRole::Good => Some(Color::Green),
-                StyleRole::Warn => Some(Color::Yellow),
+                StyleRole::Warn | StyleRole::Cause => Some(Color::Yellow),
                 StyleRole::Bad => Some(Color::Red),
                 StyleRole::Flow | StyleRole::Selected => Some(Color::Cyan),
                 _ => None,
@@ -181,7 +199,7 @@ impl Theme {
             ColorScheme::Light => match role {
                 StyleRole::Dim => Some(Color::Indexed(241)),
                 StyleRole::Good => Some(Color::Indexed(29)),
-                StyleRole::Warn => Some(Color::Indexed(130)),
+                StyleRole::Warn | StyleRole::Cause => Some(Color::Indexed(130)),
                 StyleRole::Bad => Some(Color::Indexed(160)),
                 StyleRole::Flow | StyleRole::Selected => Some(Color::Indexed(25)),
                 _ => None,
@@ -189,7 +207,7 @@ impl Theme {
             ColorScheme::Contrast => match role {
                 StyleRole::Dim => Some(Color::Indexed(250)),
                 StyleRole::Good => Some(Color::Indexed(86)),
-                StyleRole::Warn | StyleRole::Selected => Some(Color::Indexed(226)),
+                StyleRole::Warn | StyleRole::Cause | StyleRole::Selected => Some(Color::Indexed(226)),
                 StyleRole::Bad => Some(Color::Indexed(215)),
                 StyleRole::Flow => Some(Color::Indexed(117)),
                 _ => None,
@@ -230,6 +248,10 @@ mod tests {
                 g.rest,
                 g.connect,
                 g.wait,
+                g.starved,
+                g.blocked,
+                g.limited,
+                g.busy,
             ];
             assert!(single.iter().chain(&g.bars).all(|glyph| glyph.width() == 1));
         }

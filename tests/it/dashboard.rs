@@ -4,6 +4,7 @@ mod browse;
 mod copying;
 mod follow;
 mod headline;
+mod hops;
 mod keys;
 mod random_input;
 mod refusals;
@@ -64,7 +65,7 @@ fn limits_of_other_clients_are_named_and_flagged() {
     data.others = Some(Verdict { limit, share: 0.9, ..Verdict::default() });
     let screen = Script::new(120, 40, data).screen();
     assert!(screen.contains("other clients: hop 2 is the bottleneck: rate limit 5.0 MB/s"), "{screen}");
-    assert!(screen.contains("!! 5 MB/s"), "{screen}");
+    assert!(screen.contains("! 2  127.0.0.1:7002") && screen.contains("limit 5 MB/s"), "{screen}");
 }
 
 #[test]

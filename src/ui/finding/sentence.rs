@@ -6,6 +6,7 @@ use super::{Finding, numbered};
 use crate::snapshot::verdict::{Confidence, FaultKind, Limit, LinkCause, Resource, SetupStep, Verdict};
 use crate::snapshot::{Awaited, ChainSnapshot, ConnState, DownReason, HopLink, HopSnapshot, Phase, TransferSnapshot};
 use crate::text::SafeText;
+use crate::ui::columns::short_rate;
 use crate::ui::paint::cut_middle;
 use crate::units::{Bytes, HumanDuration, Rate};
 
@@ -51,8 +52,36 @@ pub(crate) fn hop_name(chain: &ChainSnapshot, hop: usize) -> String {
     if label.is_empty() { format!("hop {hop}") } else { format!("hop {hop} ({})", cut_middle(label, NAME)) }
 }
 
+/// Returns why the stage or link of a finding is the problem, in at most 16 columns.
+pub(crate) fn cause_word(finding: &Finding, chain: &ChainSnapshot) -> String {
+    match finding {
+        Finding::Verdict { verdict, .. } => match verdict.limit {
+            Limit::RateLimit { rate, .. } => format!("limit {}", short_rate(rate)),
+            Limit::Fault { fault: FaultKind::Fragment, .. } => "fragments".to_owned(),
+            Limit::Client { resource } | Limit::Origin { resource, .. } => match resource {
+                Resource::Either => "disk or cpu".to_owned(),
+                Resource::Disk => "its disk".to_owned(),
+                Resource::Processor => "its cpu".to_owned(),
+            },
+            Limit::Relay { .. } => "its cpu".to_owned(),
+            Limit::Link { cause: LinkCause::Congestion, .. } => "link is full".to_owned(),
+            limit => limit_word(&limit),
+        },
+        Finding::Down { .. } => "down".to_owned(),
+        Finding::Silent { hop } => {
+            let age = chain.hops.iter().find(|h| h.number == *hop).map_or(0, |h| h.age.as_secs());
+            format!("silent {}", seconds(Duration::from_secs(age)))
+        }
+        Finding::Waiting { .. } => "no answer".to_owned(),
+        Finding::Stalled { .. } => "stalled here".to_owned(),
+        Finding::Retrying { .. } | Finding::Failed { .. } => "failed".to_owned(),
+        Finding::Draining { .. } => "draining".to_owned(),
+        _ => String::new(),
+    }
+}
+
 /// Returns the cause of a limit in few words, without its place.
-pub(crate) fn limit_word(limit: &Limit) -> String {
+fn limit_word(limit: &Limit) -> String {
     match *limit {
         Limit::Measuring => "measuring".to_owned(),
         Limit::Balanced => "balanced".to_owned(),

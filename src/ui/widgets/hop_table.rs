@@ -3,14 +3,15 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
+use super::time_bar::{self, TimeShares};
 use super::{header, heading};
-use crate::snapshot::verdict::{FaultKind, Limit, Resource, SetupStep};
 use crate::snapshot::{ChainSnapshot, DownReason, HopLink, HopSnapshot, RATE_SAMPLES};
-use crate::ui::columns::{HOPS, MainWait, dash, main_wait, ms, percent, rate, short_rate};
+use crate::ui::columns::{HOPS, MainWait, dash, ms, rate, short_rate};
 use crate::ui::fill::buffered;
+use crate::ui::finding::{Finding, Place, cause_word};
 use crate::ui::focus::Panel;
 use crate::ui::geometry::{MARGIN, hop_rows};
-use crate::ui::grid::{ColumnPlaces, cell, fixed, headings, place};
+use crate::ui::grid::{Column, ColumnPlaces, cell, fixed, headings, place};
 use crate::ui::history::ChartSpan;
 use crate::ui::paint::{Row, row_of, width};
 use crate::ui::state::UiState;
@@ -21,8 +22,9 @@ const NODE: usize = 1;
 const STATE: usize = 2;
 const CONN: usize = 3;
 const FILL: usize = 7;
-const LIMIT: usize = 13;
-const BARS: usize = 14;
+const TIME: usize = 11;
+const MOSTLY: usize = 12;
+const BARS: usize = 13;
 
 /// Draws the table; `titled` gives it a heading.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bool, buffer: &mut Buffer) {
@@ -32,31 +34,47 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bo
     let theme = &state.theme;
     let focused = state.panel == Panel::Hops;
     if titled {
-        heading::draw(theme, "Hops", "", focused, area, buffer);
+        heading::draw(theme, "Hops", &time_bar::legend(theme), focused, area, buffer);
     }
-    let places = places(state, area);
+    let finding = Finding::of(data);
+    let columns = columns(state, area.width);
+    let places = places(state, &columns, area);
     let styles = [theme.style(StyleRole::Dim), theme.style(StyleRole::Key)];
     let titles = Rect { y: area.y + u16::from(titled), height: 1, ..area };
-    let mut columns = HOPS;
-    columns[FILL].title = state.history().scale.title();
     headings(buffer, inner(titles), &columns, &places, None, styles);
     let body = hop_rows(area, titled, data.hops.len());
     if body.y > titles.y + 1 {
-        client_row(state, data, &places, Rect { y: titles.y + 1, height: 1, ..area }, buffer);
+        let row = Rect { y: titles.y + 1, height: 1, ..area };
+        client_row(state, data, &finding, &places, row, buffer);
     }
     let selected = state.hop(data).map_or(0, |hop| hop.number);
     for (i, hop) in data.hops.iter().skip(state.scrolled.hops).take(usize::from(body.height)).enumerate() {
         let row = row_of(body, i);
         let selection = (hop.number == selected).then_some(focused);
         heading::selection(theme, selection, row, buffer);
-        hop_row(state, data, hop, selection == Some(true), &places, row, buffer);
+        hop_row(state, data, hop, &finding, selection == Some(true), &places, row, buffer);
     }
 }
 
-fn places(state: &UiState, area: Rect) -> ColumnPlaces {
+/// Returns the columns at this width: the share of time has more room on a wider screen.
+fn columns(state: &UiState, width: u16) -> [Column; HOPS.len()] {
+    let mut columns = HOPS;
+    columns[FILL].title = state.history().scale.title();
+    let (bar, title) = match width {
+        ..60 => (4, "Time"),
+        60..100 => (8, "Time"),
+        100..160 => (14, "Time spent"),
+        160.. => (24, "Time spent, last second"),
+    };
+    (columns[TIME].width, columns[TIME].max_width, columns[TIME].title) = (bar, bar, title);
+    (columns[MOSTLY].width, columns[MOSTLY].max_width) = if width < 60 { (14, 14) } else { (16, 16) };
+    columns
+}
+
+fn places(state: &UiState, columns: &[Column], area: Rect) -> ColumnPlaces {
     // With room to spare, the last column stays free.
     let edge = MARGIN + u16::from(area.width >= 100);
-    place(&HOPS, state.hidden[0], area.width.saturating_sub(edge))
+    place(columns, state.hidden[0], area.width.saturating_sub(edge))
 }
 
 /// Returns a row without its margin.
@@ -65,22 +83,22 @@ pub(crate) fn inner(row: Rect) -> Rect {
     Rect { x: row.x + margin, width: row.width - margin, ..row }
 }
 
-fn client_row(state: &UiState, data: &ChainSnapshot, places: &ColumnPlaces, row: Rect, buffer: &mut Buffer) {
+fn client_row(
+    state: &UiState,
+    data: &ChainSnapshot,
+    finding: &Finding,
+    places: &ColumnPlaces,
+    row: Rect,
+    buffer: &mut Buffer,
+) {
     let theme = &state.theme;
-    let active = data.transfers.iter().filter(|t| !t.phase.is_over());
-    let mut flow = crate::snapshot::Flow::default();
-    active.clone().for_each(|t| flow.add(&t.flow));
-    let share = |us: u64| (flow.active_us > 0).then(|| us as f64 / flow.active_us as f64);
-    let (moving, active) = (state.history().client_rate(data), active.count());
+    let active = data.transfers.iter().filter(|t| !t.phase.is_over()).count();
+    let moving = state.history().client_rate(data);
     let bytes: u64 = data.transfers.iter().map(|t| t.received).sum();
-    let (starved, blocked) = (share(flow.starved_us), share(flow.blocked_us));
-    let (limit, is_verdict) = match data.verdict.limit {
-        limit if active > 0 && limit.stage() == Some(0) => (format!("!! {}", cause(&limit)), true),
-        _ => (main_wait(starved.unwrap_or(0.0), blocked.unwrap_or(0.0), 0.0, false).label().to_owned(), false),
-    };
+    let is_cause = finding.place() == Some(Place::Stage(0));
     let texts = [
         "c".to_owned(),
-        "client (this program)".to_owned(),
+        "client".to_owned(),
         if active == 0 { "idle" } else { "fetch" }.to_owned(),
         active.to_string(),
         rate(Some(moving)),
@@ -90,45 +108,138 @@ fn client_row(state: &UiState, data: &ChainSnapshot, places: &ColumnPlaces, row:
         Bytes(bytes).to_string(),
         dash(),
         dash(),
-        percent(starved),
-        percent(blocked),
-        limit,
-        sparkline(theme, &state.history().samples_of(data, 0, ChartSpan::Minute), places),
     ];
     for (i, text) in texts.iter().enumerate() {
-        let role = if i == NODE || i == 0 { StyleRole::Plain } else { role_of(i, text, is_verdict) };
+        let role = if i <= NODE { name_role(is_cause, false) } else { role_of(i, text) };
         cell(buffer, inner(row), HOPS[i], places[i], text, theme.style(role));
     }
+    mark(theme, is_cause, row, buffer);
+    let shares = client_shares(state);
+    let word = match shares {
+        _ if is_cause => cause_word(finding, data),
+        None => dash(),
+        Some(shares) => match shares.main() {
+            MainWait::Starved => "for input".to_owned(),
+            MainWait::Blocked => "disk".to_owned(),
+            MainWait::Limited => "own rate limit".to_owned(),
+            MainWait::Disk | MainWait::Nothing => "busy".to_owned(),
+        },
+    };
+    time(state, shares, &word, is_cause, places, row, buffer);
+    let bars = sparkline(theme, &state.history().samples_of(data, 0, ChartSpan::Minute), places);
+    cell(buffer, inner(row), HOPS[BARS], places[BARS], &bars, theme.style(StyleRole::Flow));
 }
 
+/// Returns how the client spent the last second.
+pub(crate) fn client_shares(state: &UiState) -> Option<TimeShares> {
+    let flow = state.history().client_flow()?;
+    let share = |us: u64| Some(us as f64 / flow.active_us as f64);
+    TimeShares::of(share(flow.starved_us), share(flow.blocked_us), share(flow.limited_us))
+}
+
+#[expect(clippy::too_many_arguments, reason = "a row is drawn from all of these")]
 fn hop_row(
     state: &UiState,
     data: &ChainSnapshot,
     hop: &HopSnapshot,
+    finding: &Finding,
     selected: bool,
     places: &ColumnPlaces,
     row: Rect,
     buffer: &mut Buffer,
 ) {
     let theme = &state.theme;
+    let is_cause = !hop.extra
+        && match finding.place() {
+            Some(Place::Stage(stage)) => stage == hop.number,
+            Some(Place::Link { from, .. }) => from == hop.number,
+            None => false,
+        };
     let name = places[NODE].map(|(_, room)| node(hop, room)).unwrap_or_default();
     let (word, word_role) = state_label(hop);
-    let plain = if selected { StyleRole::Selected } else { StyleRole::Plain };
-    let texts = [hop.number.to_string(), name, word];
+    let plain = name_role(is_cause, selected);
+    let texts = [hop.number.to_string(), name, word.clone()];
     for (i, (text, role)) in texts.iter().zip([plain, plain, word_role]).enumerate() {
         cell(buffer, inner(row), HOPS[i], places[i], text, theme.style(role));
     }
+    mark(theme, is_cause, row, buffer);
     if let HopLink::Down { reason } = &hop.link {
         // The reason replaces the figures, which are unknown.
         return draw_reason(theme, reason, places, STATE, row, buffer);
     }
-    let (limit, is_verdict) = limit(data, hop);
-    for (i, text) in figures(state, data, hop, limit, places).iter().enumerate() {
+    for (i, text) in figures(state, data, hop, places).iter().enumerate() {
         let column = CONN + i;
-        cell(buffer, inner(row), HOPS[column], places[column], text, theme.style(role_of(column, text, is_verdict)));
+        cell(buffer, inner(row), HOPS[column], places[column], text, theme.style(role_of(column, text)));
     }
+    let shares = TimeShares::of(hop.starved_share, hop.blocked_share, hop.limited_share);
+    // Where the column of the state has no room, a state that differs from the usual one is shown here.
+    let unusual = (places[STATE].is_none() && word_role != StyleRole::Good).then_some(word);
+    let word = if is_cause { cause_word(finding, data) } else { unusual.unwrap_or_else(|| main_word(hop, shares)) };
+    time(state, shares, &word, is_cause, places, row, buffer);
     let bars = sparkline(theme, &hop.history, places);
     cell(buffer, inner(row), HOPS[BARS], places[BARS], &bars, theme.style(StyleRole::Flow));
+}
+
+/// Draws the mark of the row that is the cause of the headline, beside the sign of the selection.
+fn mark(theme: &Theme, is_cause: bool, row: Rect, buffer: &mut Buffer) {
+    if is_cause {
+        Row::new(buffer, row).skip(1).put("!", theme.style(StyleRole::Cause));
+    }
+}
+
+/// Returns the style of a number and a name: the cause of the headline stands out by color and weight.
+fn name_role(is_cause: bool, selected: bool) -> StyleRole {
+    match () {
+        () if is_cause => StyleRole::Cause,
+        () if selected => StyleRole::Selected,
+        () => StyleRole::Plain,
+    }
+}
+
+/// Returns what a hop mostly waits for, in words.
+fn main_word(hop: &HopSnapshot, shares: Option<TimeShares>) -> String {
+    let rate_limit = hop.node.as_ref().and_then(|node| node.faults.limit);
+    let wait = shares.map(TimeShares::main);
+    match (wait, rate_limit) {
+        (Some(MainWait::Limited | MainWait::Nothing) | None, Some(rate)) => format!("limit {}", short_rate(rate)),
+        (Some(MainWait::Limited), None) => "own rate limit".to_owned(),
+        (Some(MainWait::Starved), _) if hop.origin => "disk".to_owned(),
+        (Some(MainWait::Starved), _) => "for input".to_owned(),
+        (Some(MainWait::Blocked), _) if hop.number == 1 => "client is slow".to_owned(),
+        (Some(MainWait::Blocked), _) => "next hop is slow".to_owned(),
+        (Some(MainWait::Disk), _) => "disk".to_owned(),
+        (Some(MainWait::Nothing), None) => "busy".to_owned(),
+        (None, None) => dash(),
+    }
+}
+
+/// Draws how a stage spent its time, as a bar and in words; dashes where that is unknown.
+fn time(
+    state: &UiState,
+    shares: Option<TimeShares>,
+    word: &str,
+    is_cause: bool,
+    places: &ColumnPlaces,
+    row: Rect,
+    buffer: &mut Buffer,
+) {
+    let theme = &state.theme;
+    if let Some((x, width)) = places[TIME] {
+        let area = inner(row);
+        let bar = Rect { x: area.x + x, width: width.min(area.width.saturating_sub(x)), ..area };
+        match shares {
+            Some(shares) => time_bar::draw(theme, shares, &mut Row::new(buffer, bar)),
+            None => {
+                Row::new(buffer, bar).put("-", theme.style(StyleRole::Dim));
+            }
+        }
+    }
+    let role = if is_cause { StyleRole::Cause } else { StyleRole::Dim };
+    let room = places[MOSTLY].map_or(0, |(_, room)| room);
+    let short = [word.replace(" is slow", " slow"), word.replace("limit ", "")];
+    let word =
+        short.iter().map(String::as_str).find(|short| width(word) > room && width(short) <= room).unwrap_or(word);
+    cell(buffer, inner(row), fixed("", room, false, 0), places[MOSTLY], word, theme.style(role));
 }
 
 /// Draws why a hop is down, from after its state to the end of the row.
@@ -140,16 +251,11 @@ pub(crate) fn draw_reason(
     row: Rect,
     buffer: &mut Buffer,
 ) {
-    let after = places[state].map_or(0, |(x, width)| x + width + 2);
+    let after = places[state].or(places[NODE]).map_or(0, |(x, width)| x + width + 2);
     let room = inner(row).width.saturating_sub(after + 1);
-    cell(
-        buffer,
-        inner(row),
-        fixed("", room, false, 0),
-        Some((after, room)),
-        reason.as_str(),
-        theme.style(down_role(reason)),
-    );
+    // The state is a column of its own where that has room.
+    let text = if places[state].is_some() { reason.to_string() } else { format!("down: {reason}") };
+    cell(buffer, inner(row), fixed("", room, false, 0), Some((after, room)), &text, theme.style(down_role(reason)));
 }
 
 /// Returns the style of a reason: a requested stop is not a failure.
@@ -157,14 +263,8 @@ fn down_role(reason: &DownReason) -> StyleRole {
     if reason.is_requested() { StyleRole::Warn } else { StyleRole::Bad }
 }
 
-/// Returns the columns from the connections to the limit; dashes for a hop that does not report.
-fn figures(
-    state: &UiState,
-    data: &ChainSnapshot,
-    hop: &HopSnapshot,
-    limit: String,
-    places: &ColumnPlaces,
-) -> [String; 11] {
+/// Returns the columns from the connections to the retransmits; dashes for a hop that does not report.
+fn figures(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, places: &ColumnPlaces) -> [String; TIME - CONN] {
     let Some(node) = &hop.node else { return std::array::from_fn(|_| dash()) };
     let input = if hop.origin && hop.rate_out > 0 { "disk".to_owned() } else { rate(Some(hop.rate_in)) };
     [
@@ -176,69 +276,13 @@ fn figures(
         Bytes(node.totals.flow.bytes_out).to_string(),
         hop.tcp.map_or_else(dash, |tcp| ms(tcp.rtt_us)),
         hop.tcp.map_or_else(dash, |tcp| Count(tcp.retransmits).to_string()),
-        percent(hop.starved_share),
-        percent(hop.blocked_share),
-        limit,
     ]
 }
 
-/// Returns what limits the hop: its cause if the verdict names it, else its main wait, else its rate limit. The flag
-fn limit(data: &ChainSnapshot, hop: &HopSnapshot) -> (String, bool) {
-    let rate_limit = hop.node.as_ref().and_then(|node| node.faults.limit);
-    let n = hop.number;
-    let running = data.others.is_some() || data.transfers.iter().any(|t| !t.phase.is_over());
-    let limit = &data.active_verdict().limit;
-    let flagged = match *limit {
-        _ if !running => None,
-        Limit::Link { from, .. } if from == n => Some("!! link".to_owned()),
-        Limit::RateLimit { hop, rate } if hop == n => Some(flagged_rate(rate)),
-        _ if limit.stage() == Some(n) => Some(format!("!! {}", cause(limit))),
-        _ => None,
-    };
-    let part = |share: Option<f64>| share.unwrap_or(0.0);
-    let wait = main_wait(part(hop.starved_share), part(hop.blocked_share), part(hop.limited_share), hop.origin);
-    match (flagged, rate_limit) {
-        (Some(flagged), _) => (flagged, true),
-        (None, Some(rate)) if matches!(wait, MainWait::Nothing | MainWait::Limited) => {
-            (format!("limit {}", short_rate(rate)), false)
-        }
-        _ => (wait.label().to_owned(), false),
-    }
-}
-
-/// Returns the rate limit that the verdict names; the rate only where it fits the column.
-fn flagged_rate(rate: u64) -> String {
-    let text = format!("!! {}", short_rate(rate));
-    if width(&text) <= HOPS[LIMIT].width { text } else { "!! limit".to_owned() }
-}
-
-/// Returns the cause of a limit, in a word.
-fn cause(limit: &Limit) -> &'static str {
-    match limit {
-        Limit::Origin { resource, .. } | Limit::Client { resource } => match resource {
-            Resource::Either => "itself",
-            Resource::Disk => "disk",
-            Resource::Processor => "cpu",
-        },
-        Limit::Relay { .. } => "cpu",
-        Limit::RateLimit { .. } => "limit",
-        Limit::Fault { fault, .. } => match fault {
-            FaultKind::Delay => "delay",
-            FaultKind::Stall => "stall",
-            FaultKind::Fragment => "fragment",
-        },
-        Limit::Receiver { .. } => "not reading",
-        Limit::Setup { step: SetupStep::Delay, .. } => "delay",
-        Limit::Measuring | Limit::Link { .. } | Limit::Balanced | Limit::Setup { .. } | Limit::Unobserved { .. } => "-",
-    }
-}
-
-fn role_of(column: usize, text: &str, is_verdict: bool) -> StyleRole {
+fn role_of(column: usize, text: &str) -> StyleRole {
     match text {
         "-" | "0" => StyleRole::Dim,
-        _ if column == LIMIT && is_verdict => StyleRole::Warn,
-        _ if column == LIMIT => StyleRole::Dim,
-        _ if column == BARS || column == FILL => StyleRole::Flow,
+        _ if column == FILL => StyleRole::Flow,
         _ => StyleRole::Plain,
     }
 }

@@ -23,4 +23,5 @@ pub(crate) mod prompt;
 pub(crate) mod remote_files;
 pub(crate) mod settings;
 pub(crate) mod setup;
+pub(crate) mod time_bar;
 pub(crate) mod transfers;

@@ -139,7 +139,7 @@ fn a_dominant_delay_is_named() {
     let chain = Chain::new(3, 100_000);
     let mut terminal = up(&chain, "--delay 2=4s --fault 2=jitter=100ms --no-verify", 80, 24);
     terminal.keys("f");
-    terminal.shows(&["! hop 2 is the bottleneck: injected delay", "1 active", "!! delay"]);
+    terminal.shows(&["! hop 2 is the bottleneck: injected delay", "1 active", "injected delay"]);
     terminal.shows(&["1 done", "bottleneck", "injected delay"]);
     let (other, _lines) = Other::start(&chain);
     let verdict = other.verdict();
