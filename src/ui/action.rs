@@ -53,6 +53,8 @@ pub enum ViewAction {
     Freeze,
     /// Show a shorter or a longer time span.
     Span(isize),
+    /// List connections that only request admin endpoints, or hide them.
+    AdminConns,
     /// Type a filter for the rows.
     Filter,
     /// Select the next or previous line of the log that matches the filter, with all other lines shown.

@@ -72,8 +72,10 @@ pub struct ScrollOffsets {
     pub hops: usize,
     /// Connections.
     pub conns: usize,
-    /// Transfers.
+    /// Transfers that have not ended, or all.
     pub transfers: usize,
+    /// Transfers that have ended.
+    pub finished: usize,
     /// Log lines.
     pub log: usize,
 }

@@ -149,6 +149,11 @@ impl History {
         chain.transfers.iter().map(rate).sum()
     }
 
+    /// Returns the time of the first snapshot in which a transfer had ended.
+    pub fn ended_at(&self, number: u64) -> Option<Duration> {
+        self.over.get(&number).copied()
+    }
+
     /// Returns whether rates still change without a new snapshot, as a transfer has just ended.
     pub fn is_fading(&self) -> bool {
         self.over.values().any(|at| self.now.saturating_sub(*at) < SECOND)

@@ -1,9 +1,13 @@
-//! Layout of the regions: depends on the terminal's size, the number of hops and what is open, never on figures, so
-//! that nothing jumps while data flows.
+//! Layout of the regions: depends on the terminal's size, what is open, and how many rows the lists had at most since
+//! the tab changed, never on figures, so that nothing jumps while data flows.
 
-use ratatui::layout::Rect;
+mod lend;
+
+use ratatui::layout::{Position, Rect};
 
 use super::focus::{Focus, Panel, Tab, ViewMode};
+pub(crate) use lend::Wants;
+use lend::{Height, Lending, Part};
 
 /// Below this size the screen has a single line.
 pub(crate) const SMALLEST: (u16, u16) = (40, 8);
@@ -35,8 +39,10 @@ pub(crate) struct Regions {
     pub chart: Rect,
     /// The setup.
     pub setup: Rect,
-    /// The transfers.
+    /// The transfers that have not ended; all of them where there is no region for those that have.
     pub transfers: Rect,
+    /// The transfers that have ended.
+    pub finished: Rect,
     /// The node table.
     pub nodes: Rect,
     /// The log.
@@ -47,8 +53,8 @@ pub(crate) struct Regions {
     pub caption: Rect,
     /// The last row.
     pub footer: Rect,
-    /// Panels on this screen have headings.
-    pub tall: bool,
+    /// The hop table has a heading.
+    pub hops_titled: bool,
 }
 
 impl Regions {
@@ -63,6 +69,31 @@ impl Regions {
             Panel::Nodes => self.nodes,
             Panel::Log => self.log,
         }
+    }
+
+    /// Places panels below each other.
+    fn place(&mut self, area: Rect, rows: &Lending) {
+        let mut y = area.y;
+        for part in Part::ALL {
+            let height = rows.of(part);
+            *match part {
+                Part::Hops => &mut self.hops,
+                Part::Transfers => &mut self.transfers,
+                Part::Connections => &mut self.connections,
+                Part::Chart => &mut self.chart,
+                Part::Finished => &mut self.finished,
+                Part::Log => &mut self.log,
+            } = Rect { y, height, ..area };
+            y += height;
+        }
+    }
+
+    /// Returns the panel at a position.
+    pub(crate) fn panel_at(&self, at: Position) -> Option<Panel> {
+        let panels =
+            [Panel::Hops, Panel::Connections, Panel::Chart, Panel::Setup, Panel::Transfers, Panel::Nodes, Panel::Log];
+        let panel = panels.into_iter().find(|panel| self.of(*panel).contains(at));
+        panel.or_else(|| self.finished.contains(at).then_some(Panel::Transfers))
     }
 
     fn of_mut(&mut self, panel: Panel) -> &mut Rect {
@@ -84,11 +115,11 @@ pub(crate) fn is_small(area: Rect) -> bool {
 }
 
 /// Divides the rows of a screen among the regions; `caption` is the number of rows of the caption.
-pub(crate) fn split(focus: Focus, area: Rect, hops: usize, caption: u16) -> Regions {
+pub(crate) fn split(focus: Focus, area: Rect, wants: &Wants, caption: u16) -> Regions {
     if is_small(area) {
         return Regions::default();
     }
-    let mut regions = Regions { tall: area.height >= TALL, ..Regions::default() };
+    let mut regions = Regions::default();
     let mut y = area.y;
     let mut take = |height: u16| {
         let region = Rect { y, height, ..area };
@@ -105,23 +136,38 @@ pub(crate) fn split(focus: Focus, area: Rect, hops: usize, caption: u16) -> Regi
     let body = take(left);
     regions.caption = take(caption);
     regions.footer = take(1);
-    if focus.view_mode == ViewMode::Detail && focus.panel != Panel::Log {
+    let panel = focus.panel;
+    if focus.view_mode == ViewMode::Detail && panel != Panel::Log {
         regions.detail = body;
-    } else if focus.tab == Tab::Chain && focus.view_mode == ViewMode::Overview {
-        share(&mut regions, body, hops);
+    } else if first && focus.view_mode == ViewMode::Overview {
+        let height = match area.height {
+            ..MEDIUM => Height::Low,
+            MEDIUM..TALL => Height::Medium,
+            TALL.. => Height::Tall,
+        };
+        let (rows, titled) = lend::first_tab(body.height, wants, height);
+        regions.place(body, &rows);
+        regions.hops_titled = titled;
+        if height == Height::Tall && body.width >= WIDE {
+            beside(&mut regions);
+        }
     } else {
-        let panel = focus.panel;
         let both = matches!(panel, Panel::Transfers | Panel::Nodes)
             && body.height >= ROOM_FOR_BOTH
             && focus.view_mode == ViewMode::Overview;
-        // The table of nodes never needs more than its rows; transfers come and go, so they have half.
-        let table = u16::try_from(hops).unwrap_or(u16::MAX).saturating_add(2);
         let list = match (both, panel) {
             (false, _) => body.height,
-            (true, Panel::Nodes) => table.min(body.height / 2),
+            (true, Panel::Nodes) => wants.hops.saturating_add(2).min(body.height / 2),
+            // Transfers come and go, so they have half.
             (true, _) => body.height / 2,
         };
-        *regions.of_mut(panel) = Rect { height: list, ..body };
+        let region = Rect { height: list, ..body };
+        regions.hops_titled = true;
+        if panel == Panel::Transfers {
+            regions.place(region, &lend::transfers(region.height, wants));
+        } else {
+            *regions.of_mut(panel) = region;
+        }
         if both {
             regions.detail = Rect { y: body.y + list, height: body.height - list, ..body };
         }
@@ -129,88 +175,84 @@ pub(crate) fn split(focus: Focus, area: Rect, hops: usize, caption: u16) -> Regi
     regions
 }
 
-/// Divides the rows of the first tab, from the top: the minimum of each region first, then the rest.
-fn share(regions: &mut Regions, body: Rect, hops: usize) {
-    let medium = regions.chain.height > 0;
-    let (tall, room) = (regions.tall, body.height);
-    // Heading, column titles, the client and the hops; a longer chain scrolls, so that the other panels keep their
-    // rows.
-    let table = u16::try_from(hops).unwrap_or(u16::MAX).saturating_add(2 + u16::from(tall));
-    let least_rest = if medium { room.div_ceil(2) } else { 3.min(room - 3) };
-    let table = table.min(room - least_rest);
-    let rest = room - table;
-    let [connections, chart, transfers, log] = match () {
-        () if tall => {
-            let chart = (rest * 3 / 10).clamp(4, 12);
-            let [transfers, log] = [(rest / 6).max(2), (rest / 6).max(2)];
-            [rest - chart - transfers - log, chart, transfers, log]
-        }
-        () if medium => {
-            let chart = (rest * 3 / 10).max(2);
-            let log = (rest / 8).max(1);
-            let transfers = (rest / 5).max(2);
-            [rest - chart - transfers - log, chart, transfers, log]
-        }
-        () => {
-            let transfers = (rest * 2 / 5).max(2).min(rest);
-            let chart = (rest - transfers).min(rest / 3);
-            [0, chart, transfers, rest - transfers - chart]
-        }
-    };
-    let mut y = body.y;
-    let mut take = |height: u16| {
-        let region = Rect { y, height, ..body };
-        y += height;
-        region
-    };
-    regions.hops = take(table);
-    regions.connections = take(connections);
-    regions.chart = take(chart);
-    regions.transfers = take(transfers);
-    regions.log = take(log);
-    if tall && body.width >= WIDE {
-        let chart = body.width * 11 / 20;
-        regions.setup = Rect { x: body.x + chart + 2, width: body.width - chart - 2, ..regions.chart };
-        regions.chart.width = chart;
-    }
+/// Puts the setup beside the chart.
+fn beside(regions: &mut Regions) {
+    let chart = regions.chart.width * 11 / 20;
+    let (x, width) = (regions.chart.x + chart + 2, regions.chart.width - chart - 2);
+    regions.setup = Rect { x, width, ..regions.chart };
+    regions.chart.width = chart;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Chains and queues of different lengths.
+    const WANTS: [Wants; 5] = [
+        Wants { hops: 0, running: 0, open: 4, ended: 0, connections: 2, log: 0 },
+        Wants { hops: 3, running: 4, open: 12, ended: 2, connections: 4, log: 30 },
+        Wants { hops: 10, running: 1, open: 1, ended: 40, connections: 1, log: 3 },
+        Wants { hops: 32, running: 60, open: 4000, ended: 500, connections: 5000, log: 1000 },
+        Wants { hops: 1, running: 0, open: 900, ended: 1, connections: 0, log: 0 },
+    ];
+
     #[test]
     fn regions_of_the_first_tab_cover_every_row_once() {
-        for height in SMALLEST.1..=100 {
-            for (hops, caption) in [(0, 2), (1, 0), (3, 2), (10, 0), (32, 1)] {
-                let r = split(Focus::default(), Rect::new(0, 0, 80, height), hops, caption);
-                let all = [
-                    r.header,
-                    r.headline,
-                    r.chain,
-                    r.hops,
-                    r.connections,
-                    r.chart,
-                    r.transfers,
-                    r.log,
-                    r.caption,
-                    r.footer,
-                ];
+        for (wants, height) in WANTS.iter().flat_map(|wants| (SMALLEST.1..=100).map(move |height| (wants, height))) {
+            for caption in 0..=2 {
+                let r = split(Focus::default(), Rect::new(0, 0, 80, height), wants, caption);
+                let fixed = [r.header, r.headline, r.chain];
+                let panels = [r.hops, r.transfers, r.connections, r.chart, r.finished, r.log];
                 let mut y = 0;
-                for region in all {
-                    assert_eq!(region.y, y, "{height} rows, {hops} hops: {r:?}");
+                for region in fixed.into_iter().chain(panels).chain([r.caption, r.footer]) {
+                    assert_eq!(region.y, y, "{height} rows, {wants:?}: {r:?}");
                     y += region.height;
                 }
-                assert_eq!(y, height, "{hops} hops");
-                assert!(r.hops.height >= 2 && r.transfers.height >= 2, "{height} rows, {hops} hops: {r:?}");
+                assert_eq!(y, height, "{wants:?}");
+                assert!(r.hops.height >= 2 && r.transfers.height >= 2, "{height} rows, {wants:?}: {r:?}");
                 assert_eq!(r.setup.height, 0, "80 columns have no room for it");
             }
         }
     }
 
     #[test]
+    fn a_panel_that_wants_more_rows_never_gets_fewer() {
+        let heights = |wants: &Wants, height| {
+            let r = split(Focus::default(), Rect::new(0, 0, 80, height), wants, 0);
+            [r.hops, r.transfers, r.connections, r.finished].map(|region| region.height)
+        };
+        for (wants, height) in WANTS.iter().flat_map(|wants| (SMALLEST.1..=80).map(move |height| (wants, height))) {
+            let mut before = heights(wants, height);
+            for more in 1..30 {
+                let grown = [
+                    Wants { hops: wants.hops + more, ..*wants },
+                    Wants { running: wants.running + more, open: wants.open + more, ..*wants },
+                    Wants { connections: wants.connections + more, ..*wants },
+                    Wants { ended: wants.ended + more, ..*wants },
+                ];
+                for (panel, grown) in grown.iter().enumerate() {
+                    let own = heights(grown, height)[panel];
+                    assert!(own >= before[panel], "panel {panel} of {height} rows: {wants:?}, {grown:?}");
+                    before[panel] = own;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_panel_borrows_the_rows_of_an_empty_one() {
+        let r = |wants| split(Focus::default(), Rect::new(0, 0, 120, 40), &wants, 0);
+        let busy = Wants { hops: 3, running: 4, open: 12, ended: 2, connections: 1, log: 30 };
+        assert!(r(busy).transfers.height >= 9 && r(busy).connections.height == 3, "{:?}", r(busy));
+        let crowded = Wants { running: 1, open: 1, connections: 40, ..busy };
+        assert!(r(crowded).transfers.height == 2 && r(crowded).connections.height >= 9, "{:?}", r(crowded));
+        assert_eq!(r(busy).finished.height, 3, "both of them, and the heading");
+        assert_eq!(r(Wants { ended: 0, ..busy }).finished.height, 0);
+    }
+
+    #[test]
     fn the_setup_is_beside_the_chart_on_wide_screens() {
-        let r = split(Focus::default(), Rect::new(0, 0, 120, 40), 3, 0);
+        let r = split(Focus::default(), Rect::new(0, 0, 120, 40), &WANTS[1], 0);
         assert_eq!((r.setup.y, r.setup.height, r.setup.right()), (r.chart.y, r.chart.height, 120));
         assert!(r.chart.right() < r.setup.x);
     }
@@ -225,9 +267,9 @@ mod tests {
         ];
         for (tab, panel) in tabs {
             for view_mode in [ViewMode::Overview, ViewMode::Detail] {
-                for height in SMALLEST.1..=60 {
-                    let r = split(Focus { tab, view_mode, panel }, Rect::new(0, 0, 60, height), 5, 2);
-                    let own = r.of(panel).height + r.detail.height;
+                for (wants, height) in WANTS.iter().flat_map(|wants| (SMALLEST.1..=60).map(move |h| (wants, h))) {
+                    let r = split(Focus { tab, view_mode, panel }, Rect::new(0, 0, 60, height), wants, 2);
+                    let own = r.of(panel).height + r.finished.height + r.detail.height;
                     let others = 2 + r.headline.height + r.caption.height;
                     assert_eq!(own + others, height, "{tab:?}, {view_mode:?}, {height}");
                     assert_eq!((r.headline.height == 1, r.caption.height > 0), (height >= 12, height > 12));

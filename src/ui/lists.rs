@@ -1,12 +1,13 @@
 //! Rows of the lists and their order: computed when data, filter or sorting change, not for each frame.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::columns::{self, Sort, conn};
 use super::filter::Filter;
 use super::focus::{ConnKey, Panel};
 use super::history::History;
-use crate::snapshot::{ChainSnapshot, ConnState, Level};
+use crate::snapshot::{ChainSnapshot, ConnState, Level, Phase, TransferSnapshot};
 
 /// Rows of all lists.
 #[derive(Clone, Debug, Default)]
@@ -15,8 +16,15 @@ pub struct Lists {
     pub conns: Vec<(usize, usize)>,
     /// Number of connections, including hidden and omitted ones.
     pub conns_in_all: u64,
-    /// Indices of transfers in the snapshot.
+    /// Number of hidden connections that only request admin endpoints.
+    pub admin_hidden: u64,
+    /// Connections that only request admin endpoints, such as those of this program, are listed too.
+    pub show_admin: bool,
+    /// Indices of transfers in the snapshot: first those that run, then those that are retried or paused, then queued
+    /// ones in the order of their start; last those that have ended, the newest first.
     pub transfers: Vec<usize>,
+    /// Number of them that have not ended.
+    pub open: usize,
     /// Indices of log lines in the snapshot.
     pub log: Vec<usize>,
     /// Rows of the log that match its filter, while all other lines are shown as well.
@@ -61,11 +69,7 @@ impl Lists {
     /// Computes all rows; `scope` is the hop whose connections are listed, or all hops.
     pub fn refresh(&mut self, chain: &ChainSnapshot, history: &History, scope: Option<usize>, level: Level) {
         self.refresh_conns(chain, history, scope);
-        let filter = Filter::new(self.filter(Panel::Transfers));
-        let wanted = chain.transfers.iter().enumerate().filter(|(_, t)| {
-            filter.keeps(&[("xfer", &format!("#{}", t.number)), ("file", t.name.as_str()), ("state", t.phase.label())])
-        });
-        self.transfers = wanted.map(|(at, _)| at).collect();
+        self.refresh_transfers(chain, history);
         let filter = Filter::new(self.filter(Panel::Log));
         self.log.clear();
         self.matches.clear();
@@ -81,6 +85,24 @@ impl Lists {
         }
     }
 
+    fn refresh_transfers(&mut self, chain: &ChainSnapshot, history: &History) {
+        let filter = Filter::new(self.filter(Panel::Transfers));
+        let keeps = |t: &TransferSnapshot| {
+            let number = format!("#{}", t.number);
+            filter.keeps(&[("xfer", &number), ("file", t.name.as_str()), ("state", t.phase.label())])
+        };
+        self.transfers.clear();
+        self.transfers
+            .extend((0..chain.transfers.len()).filter(|at| filter.is_empty() || keeps(&chain.transfers[*at])));
+        // The sort is stable: running and queued transfers keep the order of the snapshot.
+        self.transfers.sort_by_key(|at| {
+            let t = &chain.transfers[*at];
+            let ended = t.phase.is_over().then(|| (history.ended_at(t.number).unwrap_or_default(), t.number));
+            (rank(t.phase), Reverse(ended))
+        });
+        self.open = self.transfers.partition_point(|at| !chain.transfers[*at].phase.is_over());
+    }
+
     fn refresh_conns(&mut self, chain: &ChainSnapshot, history: &History, scope: Option<usize>) {
         let filter = Filter::new(self.filter(Panel::Connections));
         let hops = chain.hops.iter().enumerate().filter(|(_, hop)| scope.is_none_or(|number| hop.number == number));
@@ -88,12 +110,17 @@ impl Lists {
             .filter(|(_, hop)| hop.link.is_up() || hop.is_lost())
             .filter_map(|(at, hop)| Some((at, hop.node.as_ref()?)));
         self.conns.clear();
-        self.conns_in_all = 0;
+        (self.conns_in_all, self.admin_hidden) = (0, 0);
         for (hop, node) in reports {
             self.conns_in_all += node.connections.len() as u64 + node.omitted;
             let number = chain.hops[hop].number.to_string();
-            // Connections that only request admin endpoints come last.
-            for admin in [false, true] {
+            // Connections that only request admin endpoints come last. A filter may ask for them.
+            let shows_admin = self.show_admin || !filter.is_empty();
+            if !shows_admin {
+                let admin = node.connections.iter().filter(|conn| conn.state == ConnState::Admin);
+                self.admin_hidden += admin.count() as u64;
+            }
+            for admin in [false, true].into_iter().filter(|admin| !admin || shows_admin) {
                 let rows =
                     node.connections.iter().enumerate().filter(|(_, conn)| (conn.state == ConnState::Admin) == admin);
                 let kept = rows.filter(|(_, conn)| {
@@ -118,6 +145,16 @@ impl Lists {
         });
         self.order.clear();
         self.order.extend(self.conns.iter().map(key));
+    }
+}
+
+/// Returns the position of a phase in the list.
+pub(crate) fn rank(phase: Phase) -> u8 {
+    match phase {
+        Phase::Connecting | Phase::Waiting | Phase::Streaming | Phase::Verifying => 0,
+        Phase::Retrying | Phase::Locked | Phase::Paused => 1,
+        Phase::Queued => 2,
+        Phase::Done | Phase::Failed | Phase::Cancelled => 3,
     }
 }
 

@@ -35,6 +35,7 @@ pub(crate) mod suspend;
 pub(crate) mod svg;
 pub mod terminal;
 pub(crate) mod theme;
+pub(crate) mod totals;
 pub mod view;
 pub(crate) mod widgets;
 

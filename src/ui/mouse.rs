@@ -37,9 +37,7 @@ pub fn gesture(state: &mut UiState, chain: &ChainSnapshot, gesture: Gesture, col
             header::tabs(state.area.width).into_iter().find(|tab| (tab.at..tab.at + tab.columns).contains(&at.x))?;
         return state.apply(Action::View(ViewAction::Show(tab.tab)), chain);
     }
-    let panels =
-        [Panel::Hops, Panel::Connections, Panel::Chart, Panel::Setup, Panel::Transfers, Panel::Nodes, Panel::Log];
-    let panel = panels.into_iter().find(|panel| regions.of(*panel).contains(at))?;
+    let panel = regions.panel_at(at)?;
     if by != 0 {
         let row = state.row_of(panel, chain).saturating_add_signed(by);
         state.select(panel, row, chain);
@@ -55,19 +53,23 @@ pub fn gesture(state: &mut UiState, chain: &ChainSnapshot, gesture: Gesture, col
 }
 
 fn click(state: &mut UiState, chain: &ChainSnapshot, panel: Panel, regions: &Regions, at: Position) {
-    let area = regions.of(panel);
+    let mut area = regions.of(panel);
+    let transfers = state.transfer_panels(regions).into_iter().find(|part| part.area.contains(at));
+    if let (Panel::Transfers, Some(part)) = (panel, &transfers) {
+        area = part.area;
+    }
     let (body, top) = match panel {
-        Panel::Hops => (hop_rows(area, regions.tall, chain.hops.len()), state.scrolled.hops),
+        Panel::Hops => (hop_rows(area, regions.hops_titled, chain.hops.len()), state.scrolled.hops),
         Panel::Nodes => (node_rows(area), state.scrolled.hops),
         Panel::Connections => (connection_rows(area), state.scrolled.conns),
-        Panel::Transfers => (transfer_rows(area), state.scrolled.transfers),
+        Panel::Transfers => (transfer_rows(area), 0),
         Panel::Log => (Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area }, state.scrolled.log),
         Panel::Chart | Panel::Setup => return,
     };
     if body.contains(at) {
         let line = usize::from(at.y - body.y);
         let row = match panel {
-            Panel::Transfers => state.transfer_at(chain, area, line),
+            Panel::Transfers => transfers.and_then(|part| state.transfer_at(chain, &part, line)),
             _ => Some(top + line),
         };
         let rows = state.rows(chain);

@@ -11,6 +11,7 @@ mod prompt;
 mod refusal;
 mod select;
 mod settings;
+mod sort;
 mod targets;
 pub(crate) mod wrap;
 
@@ -26,12 +27,12 @@ use super::edit::LineEdit;
 use super::focus::{ConnKey, Focus, Panel, ScrollOffsets, Set, Tab, ViewMode};
 use super::history::{ChartSpan, History};
 use super::keymap::{Keymap, binding};
-use super::layout::{Regions, split};
-use super::lists::Lists;
+use super::layout::{Regions, Wants, split};
+use super::lists::{Lists, rank};
 use super::theme::Theme;
 use crate::faults::FaultChange;
 use crate::options::Alerts;
-use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, NodeSnapshot, Phase, TransferSnapshot};
+use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, NodeSnapshot, TransferSnapshot};
 
 pub use faults::FAULTS;
 pub use follow::ViewStage;
@@ -162,6 +163,10 @@ pub struct UiState {
     pub alerts: Alerts,
     /// Frozen display.
     pub frozen: Option<Frozen>,
+    /// Rows of the lists: maxima since the tab or the area last changed.
+    wants: Wants,
+    /// The tab and the area that they belong to.
+    wants_of: (Tab, Rect),
     /// Data gathered from the snapshots so far.
     history: History,
     /// Hop that the user selected, from 1; clamped where it is read. `None` selects the one that the headline is about.
@@ -172,7 +177,7 @@ pub struct UiState {
     conn: Option<ConnKey>,
     /// Its last row: when it ends, the connection there is selected.
     conn_was: usize,
-    /// Transfer that the user selected; `None` selects the newest that runs.
+    /// Transfer that the user selected; `None` selects the first that runs.
     transfer: Option<u64>,
     /// Selected log line; `None` follows the end of the log.
     line: Option<u64>,
@@ -233,7 +238,8 @@ impl UiState {
     /// Returns the regions of the screen in this area.
     pub(crate) fn layout(&self, area: Rect, hops: usize) -> Regions {
         let focus = Focus { tab: self.tab, view_mode: self.view_mode, panel: self.focus() };
-        split(focus, area, hops, self.caption_rows)
+        let wants = Wants { hops: u16::try_from(hops).unwrap_or(u16::MAX), ..self.wants };
+        split(focus, area, &wants, self.caption_rows)
     }
 
     /// Returns the selected hop: the user's choice, else the one that the headline is or was last about.
@@ -242,7 +248,7 @@ impl UiState {
         chain.hops.get(hop.clamp(1, chain.hops.len().max(1)) - 1)
     }
 
-    /// Returns the selected transfer: the user's choice, else the newest that runs, else the newest.
+    /// Returns the selected transfer: the user's choice, else the first that runs, else the newest.
     pub fn transfer<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
         let by_hand = chain.transfers.iter().find(|t| Some(t.number) == self.transfer);
         by_hand.or_else(|| running(chain)).or(chain.transfers.last())
@@ -339,11 +345,7 @@ fn node(chain: &ChainSnapshot, hop: usize) -> Option<&NodeSnapshot> {
     chain.hops.iter().find(|h| h.number == hop)?.node.as_ref()
 }
 
-/// Returns the newest transfer that runs; where none does, the newest that waits.
+/// Returns the first transfer that runs; where none does, the first that waits.
 pub fn running(chain: &ChainSnapshot) -> Option<&TransferSnapshot> {
-    chain.transfers.iter().filter(|t| !t.phase.is_over()).max_by_key(|t| match t.phase {
-        Phase::Queued | Phase::Paused => 0,
-        Phase::Locked => 1,
-        _ => 2,
-    })
+    chain.transfers.iter().filter(|t| !t.phase.is_over()).min_by_key(|t| rank(t.phase))
 }

@@ -68,6 +68,10 @@ pub struct Glyphs {
     pub limited: &'static str,
     /// Time spent on anything but waiting.
     pub busy: &'static str,
+    /// Rows above the first visible one.
+    pub above: &'static str,
+    /// Rows below the last visible one.
+    pub below: &'static str,
     /// Charts are drawn in braille.
     pub braille: bool,
 }
@@ -90,6 +94,8 @@ const LINES: Glyphs = Glyphs {
     blocked: "▒",
     limited: "█",
     busy: "▪",
+    above: "▲",
+    below: "▼",
     braille: true,
 };
 
@@ -111,6 +117,8 @@ const ASCII: Glyphs = Glyphs {
     blocked: ":",
     limited: "#",
     busy: "=",
+    above: "^",
+    below: "v",
     braille: false,
 };
 
@@ -252,6 +260,8 @@ mod tests {
                 g.blocked,
                 g.limited,
                 g.busy,
+                g.above,
+                g.below,
             ];
             assert!(single.iter().chain(&g.bars).all(|glyph| glyph.width() == 1));
         }

@@ -6,9 +6,10 @@
 //!  client ◀━━━ 41.2 MB/s ━━━ 1 :7001 ◀━━━ 41.3 MB/s ━━━ 2 origin            chain
 //! ▎ Hops ─────────────────────────────────────────────────────────────  hop_table
 //!   #  Node                  State     Conn    In/s   Out/s   60 s
+//! ▎ Transfers ────────────────────────── 4 running, 8 queued · 31% ────  transfers
 //! ▎ Connections of hop 1 ──────────────────────────────── 3 of 3 ─────  connections
 //! ▎ Throughput out of hop 1, 60 s ───────  ▎ #3 setup, ms ────────────  chart, setup
-//! ▎ Transfers ────────────────────────────────────────────────────────  transfers
+//! ▎ Finished ─────────────────────────────────────────────────────────  transfers
 //! ▎ Log ──────────────────────────────────────────────────────────────  log
 //!  which file? name█                                                    prompt, while a line is typed
 //!  f fetch  n fetch a name                            ? help  q quit    footer
@@ -47,11 +48,11 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     header::draw(state, data, r.header, buffer);
     headline::draw(state, data, r.headline, buffer);
     chain::draw(state, data, r.chain, buffer);
-    hop_table::draw(state, data, r.hops, r.tall, buffer);
+    hop_table::draw(state, data, r.hops, r.hops_titled, buffer);
     connections::draw(state, data, r.connections, buffer);
     chart::draw(state, data, r.chart, buffer);
     setup::draw(state, data, r.setup, buffer);
-    transfers::draw(state, data, r.transfers, buffer);
+    transfers::draw(state, data, &r, buffer);
     nodes::draw(state, data, r.nodes, buffer);
     log::draw(state, data, r.log, buffer);
     detail::draw(state, data, r.detail, buffer);

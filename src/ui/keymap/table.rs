@@ -87,6 +87,8 @@ pub(crate) static TABLE: &[Binding] = &[
     bind("sort-again", CONNS, &["o"], Action::View(ViewAction::SortRefresh))
         .described(View, "sort again by the current figures", Left("sort again", "again"))
         .when(IsSorted),
+    bind("admin-connections", CONNS, &["A"], Action::View(ViewAction::AdminConns))
+        .described(View, "show or hide admin connections, such as this program's own", Nowhere),
     bind("level", LOG, &["l"], Action::View(ViewAction::Level))
         .described(View, "show log lines from the next higher level", Left("level", "level")),
     bind("wrap", LOG, &["w"], Action::View(ViewAction::Wrap))

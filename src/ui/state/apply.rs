@@ -8,10 +8,9 @@ use super::{Effect, ExitOutput, FAULTS, Frozen, Mode, PromptKind, UiState, runni
 use crate::command::Command;
 use crate::snapshot::{ChainSnapshot, Level, Phase};
 use crate::ui::action::{Action, NodeAction, TransferAction, ViewAction};
-use crate::ui::columns::{Sort, is_number};
+use crate::ui::columns::Sort;
 use crate::ui::edit::LineEdit;
 use crate::ui::focus::{Panel, ViewMode};
-use crate::ui::geometry::connection_places;
 use crate::ui::keymap::search::matches;
 use crate::units::Rate;
 
@@ -81,6 +80,11 @@ impl UiState {
                 let text = self.lists.filter(panel).to_owned();
                 self.lists.set_filter(panel, text.clone());
                 self.open_prompt(PromptKind::Filter(panel), &text);
+            }
+            ViewAction::AdminConns => {
+                self.lists.show_admin = !self.lists.show_admin;
+                let now = if self.lists.show_admin { "shown" } else { "hidden" };
+                self.notice = Some(format!("admin connections, such as those of this program: {now}"));
             }
             ViewAction::SortNext => self.sort_next(chain),
             ViewAction::SortReverse => {
@@ -337,27 +341,6 @@ impl UiState {
             // Without the focus, the selection follows the running transfer again.
             self.transfer = None;
         }
-    }
-
-    /// Sorts by the next visible column; after the last, by order of arrival.
-    fn sort_next(&mut self, chain: &ChainSnapshot) {
-        let area = self.layout(self.area, chain.hops.len()).connections;
-        let places = connection_places(self.tab, self.hidden[1], area);
-        let shown: Vec<usize> = (0..places.len()).filter(|column| places[*column].is_some()).collect();
-        let next = match self.lists.sort() {
-            None => shown.first(),
-            Some(sort) => shown.iter().find(|column| **column > sort.column),
-        };
-        self.sort_by(next.copied());
-    }
-
-    /// Sorts by a column, numbers in descending order. Sorting by the same column again reverses the order.
-    pub fn sort_by(&mut self, column: Option<usize>) {
-        let sort = column.map(|column| match self.lists.sort() {
-            Some(sort) if sort.column == column => Sort { down: !sort.down, ..sort },
-            _ => Sort { column, down: is_number(column) },
-        });
-        self.lists.set_sort(sort);
     }
 
     fn quit(&mut self, chain: &ChainSnapshot) -> Option<Command> {

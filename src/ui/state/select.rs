@@ -3,14 +3,14 @@
 use ratatui::layout::Rect;
 
 use super::{Mode, UiState};
-use crate::snapshot::ChainSnapshot;
+use crate::snapshot::{ChainSnapshot, Phase};
 use crate::ui::columns::conn;
 use crate::ui::finding::Finding;
 use crate::ui::focus::{ConnKey, Focus, Panel, Tab, ViewMode};
 use crate::ui::geometry::{connection_rows, hop_rows, node_rows, popup_area, scroll_into_view};
 use crate::ui::keymap::help;
 use crate::ui::keymap::search::matches;
-use crate::ui::layout::{Regions, split};
+use crate::ui::layout::{Regions, Wants, split};
 
 impl UiState {
     /// Computes the rows of all lists, moves selections to items that exist, and scrolls them into view. Must be
@@ -34,8 +34,29 @@ impl UiState {
             self.conn_was = self.conn_row(chain);
             self.conn = self.conn_at(chain, self.conn_was);
         }
+        let now = (self.tab, self.area);
+        let before = if self.wants_of == now { self.wants } else { Wants::default() };
+        (self.wants, self.wants_of) = (before.max(self.wants_now(chain)), now);
         let regions = self.layout(self.area, chain.hops.len());
         self.scroll(chain, &regions);
+    }
+
+    /// Returns the rows that the lists have now.
+    fn wants_now(&self, chain: &ChainSnapshot) -> Wants {
+        let rows = |rows: usize| u16::try_from(rows).unwrap_or(u16::MAX);
+        let lists = &self.lists;
+        let runs = |at: &&usize| chain.transfers.get(**at).is_some_and(|t| t.phase != Phase::Queued);
+        let more = self.transfer_lines(chain, self.area.width).saturating_sub(1);
+        let ended = self.row_of(Panel::Transfers, chain) >= lists.open;
+        Wants {
+            hops: rows(chain.hops.len()),
+            // The selected row may take several lines.
+            ended: rows(lists.transfers.len() - lists.open + if ended { more } else { 0 }),
+            running: rows(lists.transfers[..lists.open].iter().filter(runs).count()),
+            open: rows(lists.open + if ended { 0 } else { more }).max(1),
+            connections: rows(lists.conns.len()).max(1),
+            log: rows(lists.log.len()),
+        }
     }
 
     /// Returns the panels that can have the focus, in the order of the screen.
@@ -43,8 +64,8 @@ impl UiState {
         if self.tab != Tab::Chain {
             return vec![self.focus()];
         }
-        let regions = split(Focus::default(), self.area, 1, self.caption_rows);
-        let all = [Panel::Hops, Panel::Connections, Panel::Chart, Panel::Setup, Panel::Transfers, Panel::Log];
+        let regions = split(Focus::default(), self.area, &self.wants, self.caption_rows);
+        let all = [Panel::Hops, Panel::Transfers, Panel::Connections, Panel::Chart, Panel::Setup, Panel::Log];
         let visible = all.into_iter().filter(|panel| regions.of(*panel).height > 0);
         let panels: Vec<Panel> = visible.collect();
         if panels.is_empty() { vec![Panel::Hops, Panel::Transfers] } else { panels }
@@ -182,7 +203,7 @@ impl UiState {
             scroll_into_view(top, rows, usize::from(area.height), row)
         };
         let hops = match regions.nodes.height {
-            0 => hop_rows(regions.hops, regions.tall, chain.hops.len()),
+            0 => hop_rows(regions.hops, regions.hops_titled, chain.hops.len()),
             _ => node_rows(regions.nodes),
         };
         let hop = self.row_of(Panel::Hops, chain);
@@ -190,7 +211,9 @@ impl UiState {
         let conn = self.conn_row(chain);
         let conns = connection_rows(regions.connections);
         self.scrolled.conns = keep(self.scrolled.conns, self.lists.conns.len(), conns, conn);
-        self.scrolled.transfers = self.transfers_top(chain, regions.transfers);
+        let [open, ended] = self.transfer_panels(regions);
+        self.scrolled.transfers = self.transfers_top(chain, &open);
+        self.scrolled.finished = self.transfers_top(chain, &ended);
         self.scrolled.log = self.log_top(chain, regions.log);
     }
 }

@@ -21,15 +21,18 @@ pub enum Setting {
     Wrap,
     /// A sign of progress or of the end of transfers.
     Alert(Alert),
+    /// Connections that only request admin endpoints.
+    AdminConns,
 }
 
 /// All settings, in the order of the list.
-pub const SETTINGS: [Setting; 8] = [
+pub const SETTINGS: [Setting; 9] = [
     Setting::Theme,
     Setting::Mouse,
     Setting::Chart,
     Setting::Level,
     Setting::Wrap,
+    Setting::AdminConns,
     Setting::Alert(Alert::Title),
     Setting::Alert(Alert::Bell),
     Setting::Alert(Alert::Notify),
@@ -44,6 +47,7 @@ impl Setting {
             Self::Chart => "charts",
             Self::Level => "log from",
             Self::Wrap => "long lines",
+            Self::AdminConns => "admin connections",
             Self::Alert(alert) => alert_name(alert),
         }
     }
@@ -62,6 +66,8 @@ impl Setting {
             },
             Self::Wrap if state.wrap => "wrapped",
             Self::Wrap => "truncated",
+            Self::AdminConns if state.lists.show_admin => "shown",
+            Self::AdminConns => "hidden",
             Self::Alert(alert) if state.has_alert(alert) => "on",
             Self::Alert(_) => "off",
         }
@@ -75,6 +81,7 @@ impl Setting {
             Self::Chart => ViewAction::Span(1),
             Self::Level => ViewAction::Level,
             Self::Wrap => ViewAction::Wrap,
+            Self::AdminConns => ViewAction::AdminConns,
             Self::Alert(alert) => ViewAction::Alert(alert),
         }
     }

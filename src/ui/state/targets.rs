@@ -9,7 +9,7 @@ use crate::ui::grid::Column;
 
 impl UiState {
     /// Returns the transfer that `Cancel` would cancel: the selected row where it has the focus, else the one that the
-    /// user selected or the newest that runs, but never one that merely waits.
+    /// user selected or the first that runs, but never one that merely waits.
     pub fn cancellable(&self, chain: &ChainSnapshot) -> Result<u64, Refusal> {
         let target = match self.focus() {
             Panel::Transfers | Panel::Setup => Some(self.selected(chain)?),
@@ -136,7 +136,7 @@ impl UiState {
     }
 }
 
-/// Returns the newest transfer that runs, not one that waits for its turn or for the user.
+/// Returns the first transfer that runs, not one that waits for its turn or for the user.
 pub(super) fn active(chain: &ChainSnapshot) -> Option<&TransferSnapshot> {
     running(chain).filter(|t| !matches!(t.phase, Phase::Queued | Phase::Paused))
 }

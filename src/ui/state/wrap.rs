@@ -1,20 +1,22 @@
 //! Line wrapping in lists: the lines of a long row, and the first line to show.
 
+use std::ops::Range;
+
 use ratatui::layout::Rect;
 
 use super::UiState;
+use crate::snapshot::verdict::Limit;
 use crate::snapshot::{ChainSnapshot, Integrity, LogLine, Phase, TransferSnapshot};
 use crate::text::SafeText;
 use crate::ui::focus::Panel;
 use crate::ui::geometry::{log_rows, scroll_into_view, transfer_rows};
+use crate::ui::layout::Regions;
 use crate::ui::paint::{split_words, width};
 use crate::ui::theme::StyleRole;
 use crate::units::{Bytes, HumanDuration, Rate};
 
 /// Below this width the log omits the time of day, to leave room for the text.
 pub(crate) const TIMED: u16 = 72;
-/// Displayed digits of a digest, enough to compare two by eye.
-const DIGEST: usize = 16;
 /// Maximum number of lines of the selected transfer: the rest of the list must stay visible.
 const MAX_TRANSFER_LINES: usize = 3;
 /// Maximum number of lines of one log entry.
@@ -26,6 +28,16 @@ pub(crate) struct WrappedRow {
     pub row: usize,
     /// Its lines.
     pub pieces: Vec<String>,
+}
+
+/// Part of the list of transfers that a panel shows.
+pub(crate) struct TransferPanel {
+    /// Its region.
+    pub area: Rect,
+    /// Its rows of the list.
+    pub rows: Range<usize>,
+    /// Number of its lines that are scrolled off its top.
+    pub top: usize,
 }
 
 impl WrappedRow {
@@ -41,27 +53,53 @@ impl WrappedRow {
 }
 
 impl UiState {
-    /// Returns the selected transfer, wrapped to this width.
-    pub(crate) fn wrapped_transfer(&self, data: &ChainSnapshot, terminal: u16) -> Option<WrappedRow> {
+    /// Returns the panel of the transfers that have not ended and that of the ended ones. A screen without the second
+    /// has all in the first.
+    pub(crate) fn transfer_panels(&self, regions: &Regions) -> [TransferPanel; 2] {
+        let (open, all) = (self.lists.open, self.lists.transfers.len());
+        let first = if regions.finished.height > 0 { open } else { all };
+        [
+            TransferPanel { area: regions.transfers, rows: 0..first, top: self.scrolled.transfers },
+            TransferPanel { area: regions.finished, rows: first..all, top: self.scrolled.finished },
+        ]
+    }
+
+    /// Returns the selected transfer, wrapped to the width of its panel; `None` if it is in another.
+    pub(crate) fn wrapped_transfer(&self, data: &ChainSnapshot, panel: &TransferPanel) -> Option<WrappedRow> {
         let row = self.row_of(Panel::Transfers, data);
+        let pieces = panel.rows.contains(&row).then(|| self.transfer_pieces(data, row, panel.area.width))??;
+        Some(WrappedRow { row: row - panel.rows.start, pieces })
+    }
+
+    /// Returns the number of lines that the selected transfer takes at this width.
+    pub(super) fn transfer_lines(&self, data: &ChainSnapshot, terminal: u16) -> usize {
+        self.transfer_pieces(data, self.row_of(Panel::Transfers, data), terminal).map_or(0, |pieces| pieces.len())
+    }
+
+    fn transfer_pieces(&self, data: &ChainSnapshot, row: usize, terminal: u16) -> Option<Vec<String>> {
         let transfer = data.transfers.get(*self.lists.transfers.get(row)?)?;
         let first = usize::from(terminal.saturating_sub(indent(terminal) + width(transfer.phase.label()) + 2));
         let rest = usize::from(terminal.saturating_sub(indent(terminal)));
-        Some(WrappedRow { row, pieces: split_words(&sentence(transfer), first, rest, MAX_TRANSFER_LINES) })
+        Some(split_words(&sentence(transfer), first, rest, MAX_TRANSFER_LINES))
     }
 
-    /// Returns the first line to show, so that the whole selected transfer is visible.
-    pub(super) fn transfers_top(&self, data: &ChainSnapshot, area: Rect) -> usize {
-        let Some(selected) = self.wrapped_transfer(data, area.width) else { return 0 };
-        let room = usize::from(transfer_rows(area).height);
-        let lines = self.lists.transfers.len() + selected.pieces.len() - 1;
-        let end = scroll_into_view(self.scrolled.transfers, lines, room, selected.row + selected.pieces.len() - 1);
+    /// Returns the first line of a panel to show, so that the whole selected transfer is visible.
+    pub(super) fn transfers_top(&self, data: &ChainSnapshot, panel: &TransferPanel) -> usize {
+        let room = usize::from(transfer_rows(panel.area).height);
+        let Some(selected) = self.wrapped_transfer(data, panel) else {
+            return panel.top.min(panel.rows.len().saturating_sub(room));
+        };
+        let more = selected.pieces.len() - 1;
+        let lines = panel.rows.len() + more;
+        let end = scroll_into_view(panel.top, lines, room, selected.row + more);
         scroll_into_view(end, lines, room, selected.row)
     }
 
-    /// Returns the row of the list on this line of the panel, for clicks.
-    pub(crate) fn transfer_at(&self, data: &ChainSnapshot, area: Rect, line: usize) -> Option<usize> {
-        self.wrapped_transfer(data, area.width).map(|selected| selected.row_at(self.scrolled.transfers + line).0)
+    /// Returns the row of the list on this line of a panel, for clicks.
+    pub(crate) fn transfer_at(&self, data: &ChainSnapshot, panel: &TransferPanel, line: usize) -> Option<usize> {
+        let line = panel.top + line;
+        let row = self.wrapped_transfer(data, panel).map_or(line, |selected| selected.row_at(line).0);
+        Some(panel.rows.start + row).filter(|row| panel.rows.contains(row))
     }
 
     /// Returns the first row of the log to show.
@@ -149,24 +187,21 @@ pub(crate) fn outcome(transfer: &TransferSnapshot) -> (String, StyleRole) {
     }
 }
 
-/// Returns size, rate, verification and path. The least needed parts come last, as they are truncated first.
+/// Returns size, duration, rate, verification, verdict and path. The figures of several rows are below each other, and
+/// the least needed parts come last, as they are truncated first.
 fn done(transfer: &TransferSnapshot) -> String {
-    let size = Bytes(transfer.received.max(transfer.size.unwrap_or(0)));
+    let size = Bytes(transfer.received.max(transfer.size.unwrap_or(0))).to_string();
     let integrity = match &transfer.integrity {
-        Integrity::Verified { digest } => format!("verified: digest equal  {}", short_digest(digest)),
+        Integrity::Verified { .. } => "verified: digest equal".to_owned(),
         Integrity::SizeChecked { reason, .. } => format!("size-checked: {reason}"),
         Integrity::Pending => "not verified".to_owned(),
     };
     if transfer.already_present {
-        return format!("{size} already up to date  {integrity}  {}", transfer.path);
+        return format!("{size:>8} already up to date  {integrity}  {}", transfer.path);
     }
-    let rate = format!("{size} in {} at {}", HumanDuration(transfer.elapsed), Rate(transfer.rate));
-    format!("{rate}  {integrity}  {}", transfer.path)
-}
-
-/// Returns `ALGO:HEX` with fewer digits. It came over the network, so it is sanitized like all such text.
-fn short_digest(digest: &str) -> String {
-    let (algorithm, digits) = digest.split_once(':').unwrap_or(("", digest));
-    let digits: String = digits.chars().take(DIGEST).collect();
-    SafeText::new(&format!("{algorithm}:{digits}")).to_string()
+    let time = HumanDuration(transfer.elapsed).to_string();
+    let rate = format!("{size:>8} in {time:>7} at {:>10}", Rate(transfer.rate).to_string());
+    let verdict = transfer.verdict.filter(|verdict| verdict.limit != Limit::Measuring);
+    let verdict = verdict.map_or_else(String::new, |verdict| format!("  {verdict}"));
+    format!("{rate}  {integrity}{verdict}  {}", transfer.path)
 }

@@ -8,6 +8,7 @@ use ratatui::layout::Rect;
 use super::hop_table::{draw_message, inner};
 use super::{header, heading};
 use crate::snapshot::{ChainSnapshot, ConnState, HopLink};
+use crate::ui::action::{Action, TransferAction, ViewAction};
 use crate::ui::columns::conn;
 use crate::ui::columns::{CONN_HOLDS, CONNS, ConnColumn, texts};
 use crate::ui::focus::{Panel, Tab};
@@ -16,6 +17,9 @@ use crate::ui::grid::{cell, headings};
 use crate::ui::paint::{cut_middle, row_of};
 use crate::ui::state::UiState;
 use crate::ui::theme::StyleRole;
+
+/// Columns of the heading that are not for its remark.
+const HEADED: u16 = 28;
 
 /// Draws the heading, the column titles and the connections that fit.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
@@ -31,7 +35,8 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     let name = if all { "Connections of all hops".to_owned() } else { format!("Connections of hop {}", hop.number) };
     let is_aged = hop.is_lost() || hop.link.is_up() && header::is_stale(hop);
     let aged = if !all && is_aged { Some(hop.age) } else { None };
-    heading::draw(theme, &name, &remark(state, aged), focused, area, buffer);
+    let remark = remark(state, aged, area);
+    heading::draw(theme, &name, &remark, focused, area, buffer);
     if !all && !hop.is_lost() && (!hop.link.is_up() || hop.node.is_none()) {
         return draw_message(theme, no_data_reason(&hop.link), row_of(area, 1), buffer);
     }
@@ -40,8 +45,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     headings(buffer, inner(row_of(area, 1)), &CONNS, &places, lists.sort().map(|sort| sort.column), styles);
     let body = connection_rows(area);
     if lists.conns.is_empty() {
-        let words = if lists.filter(Panel::Connections).is_empty() { "none" } else { "no matches" };
-        draw_message(theme, words, row_of(body, 0), buffer);
+        draw_message(theme, &no_rows_reason(state, data), row_of(body, 0), buffer);
     }
     let at = state.row_of(Panel::Connections, data);
     for (i, place) in lists.conns.iter().skip(state.scrolled.conns).take(usize::from(body.height)).enumerate() {
@@ -67,18 +71,36 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     }
 }
 
-/// Returns the age of old data, the filter, the number of rows and the sorting.
-fn remark(state: &UiState, aged: Option<Duration>) -> String {
+/// Returns why the list is empty, and the key that changes that.
+fn no_rows_reason(state: &UiState, data: &ChainSnapshot) -> String {
     let lists = &state.lists;
-    let mut words = Vec::new();
-    words.extend(aged.map(|age| format!("{} s ago", age.as_secs())));
-    let filter = heading::filter_text(lists.filter(Panel::Connections));
-    words.extend((!filter.is_empty()).then_some(filter));
-    words.push(format!("{} of {}", lists.conns.len(), lists.conns_in_all));
-    if let Some(sort) = lists.sort() {
-        words.push(format!("sort {} {}", CONNS[sort.column].title, if sort.down { "v" } else { "^" }));
+    if !lists.filter(Panel::Connections).is_empty() {
+        return "no matches".to_owned();
     }
-    words.join("   ")
+    if data.transfers.iter().any(|t| t.phase.is_under_way()) {
+        return "none yet".to_owned();
+    }
+    let key = |action| state.keymap.key_of(action);
+    let fetch = format!("none: {} opens one at each hop", key(Action::Transfer(TransferAction::Fetch)));
+    let admin = format!(", {} shows those of this program", key(Action::View(ViewAction::AdminConns)));
+    if lists.admin_hidden > 0 { fetch + &admin } else { fetch }
+}
+
+/// Returns the age of old data, the filter, the number of rows, what is hidden and the sorting.
+fn remark(state: &UiState, aged: Option<Duration>, area: Rect) -> String {
+    let lists = &state.lists;
+    let room = usize::from(connection_rows(area).height);
+    let admin = if lists.admin_hidden > 0 { format!(", {} admin hidden", lists.admin_hidden) } else { String::new() };
+    let sort =
+        lists.sort().map(|sort| format!("sort {} {}", CONNS[sort.column].title, if sort.down { "v" } else { "^" }));
+    let parts = [
+        aged.map_or_else(String::new, |age| format!("{} s ago", age.as_secs())),
+        heading::filter_text(lists.filter(Panel::Connections)),
+        format!("{} of {}{admin}", lists.conns.len(), lists.conns_in_all),
+        sort.unwrap_or_default(),
+    ];
+    let hidden = heading::hidden_rows(&state.theme, state.scrolled.conns, room, lists.conns.len());
+    heading::joined(&parts, &hidden, "   ", area.width.saturating_sub(HEADED))
 }
 
 /// Returns why there is nothing to list.

@@ -26,6 +26,9 @@ const TIME: usize = 11;
 const MOSTLY: usize = 12;
 const BARS: usize = 13;
 
+/// Columns of the heading that are not for its remark.
+const HEADED: u16 = 10;
+
 /// Draws the table; `titled` gives it a heading.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bool, buffer: &mut Buffer) {
     if area.height == 0 {
@@ -33,8 +36,12 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bo
     }
     let theme = &state.theme;
     let focused = state.panel == Panel::Hops;
+    let room = usize::from(hop_rows(area, titled, data.hops.len()).height);
+    let hidden = heading::hidden_rows(theme, state.scrolled.hops, room, data.hops.len());
     if titled {
-        heading::draw(theme, "Hops", &time_bar::legend(theme), focused, area, buffer);
+        let legend = time_bar::legend(theme);
+        let remark = heading::joined(&[legend], &hidden, "   ", area.width.saturating_sub(HEADED));
+        heading::draw(theme, "Hops", &remark, focused, area, buffer);
     }
     let finding = Finding::of(data);
     let columns = columns(state, area.width);
@@ -42,6 +49,9 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bo
     let styles = [theme.style(StyleRole::Dim), theme.style(StyleRole::Key)];
     let titles = Rect { y: area.y + u16::from(titled), height: 1, ..area };
     headings(buffer, inner(titles), &columns, &places, None, styles);
+    if !titled && !hidden.is_empty() {
+        Row::new(buffer, titles).put_right(&format!(" {hidden}"), theme.style(StyleRole::Key));
+    }
     let body = hop_rows(area, titled, data.hops.len());
     if body.y > titles.y + 1 {
         let row = Rect { y: titles.y + 1, height: 1, ..area };

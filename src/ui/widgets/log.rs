@@ -12,6 +12,9 @@ use crate::ui::state::UiState;
 use crate::ui::state::wrap::{TIMED, log_indent};
 use crate::ui::theme::{StyleRole, Theme};
 
+/// Columns of the heading that are not for its remark.
+const HEADED: u16 = 10;
+
 /// Draws the log.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     if area.height == 0 {
@@ -21,7 +24,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     let focused = state.focus() == Panel::Log;
     let body = log_rows(state.tab, area);
     if body.y > area.y {
-        heading::draw(theme, "Log", &remark(state, data), focused, area, buffer);
+        heading::draw(theme, "Log", &remark(state, data, body), focused, area, buffer);
     }
     let selected = state.row_of(Panel::Log, data);
     let mut y = 0;
@@ -44,9 +47,14 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
             heading::selection(theme, Some(true), first, buffer);
         }
     }
+    if body.y == area.y {
+        // Without a heading, the first line has the mark.
+        let hidden = hidden(state, data, body);
+        Row::new(buffer, row_of(body, 0)).put_right(&format!(" {hidden}"), theme.style(StyleRole::Dim));
+    }
 }
 
-fn remark(state: &UiState, data: &ChainSnapshot) -> String {
+fn remark(state: &UiState, data: &ChainSnapshot, body: Rect) -> String {
     let filter = heading::filter_text(state.lists.filter(Panel::Log));
     let level = match state.level {
         Level::Info => String::new(),
@@ -64,8 +72,21 @@ fn remark(state: &UiState, data: &ChainSnapshot) -> String {
         format!("{} of {all}", state.lists.log.len())
     };
     let follows = if state.line().is_none() { "following" } else { "paused, G to follow" };
-    let words = [filter.as_str(), &level, &count, follows];
-    words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join("   ")
+    let hidden = hidden(state, data, body);
+    let words = [filter, follows.to_owned(), count, level];
+    heading::joined(&words, &hidden, "   ", body.width.saturating_sub(HEADED))
+}
+
+/// Returns the lines above and below the visible ones.
+fn hidden(state: &UiState, data: &ChainSnapshot, body: Rect) -> String {
+    let rows = state.lists.log.iter().skip(state.scrolled.log).filter_map(|at| data.log.get(*at));
+    let mut left = usize::from(body.height);
+    let visible = rows.take_while(|line| {
+        let fits = left > 0;
+        left = left.saturating_sub(state.log_pieces(line, body.width).len());
+        fits
+    });
+    heading::hidden_rows(&state.theme, state.scrolled.log, visible.count(), state.lists.log.len())
 }
 
 /// Part of a line that a row shows.

@@ -25,7 +25,9 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         return;
     }
     let theme = &state.theme;
-    heading::draw(theme, "Nodes", "", true, area, buffer);
+    let room = usize::from(node_rows(area).height);
+    let hidden = heading::hidden_rows(theme, state.scrolled.hops, room, data.hops.len());
+    heading::draw(theme, "Nodes", &hidden, true, area, buffer);
     let places = place(&NODES, state.hidden[2], area.width.saturating_sub(MARGIN + 1));
     headings(
         buffer,

@@ -1,49 +1,102 @@
-//! Transfers of this run, oldest first: the progress, the verification or the reason of the failure.
+//! Transfers of this run: what runs first, then what waits, with its progress; below, what has ended, with its
+//! verification or the reason of its failure.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::heading;
 use crate::snapshot::{ChainSnapshot, Phase, TransferSnapshot};
+use crate::ui::action::{Action, TransferAction};
 use crate::ui::focus::Panel;
 use crate::ui::geometry::transfer_rows;
+use crate::ui::layout::Regions;
+use crate::ui::lists::rank;
 use crate::ui::paint::{Row, cut_middle, row_of};
 use crate::ui::state::UiState;
-use crate::ui::state::wrap::{has_sentence, indent, name_width, outcome, sentence};
+use crate::ui::state::wrap::{TransferPanel, has_sentence, indent, name_width, outcome, sentence};
 use crate::ui::theme::{StyleRole, Theme};
+use crate::ui::totals::Totals;
 use crate::units::{Bytes, Eta, Rate};
 
 /// From this width there is room for the rate limit.
 const WIDE: u16 = 100;
+/// Columns of a heading that are not for its remark: the title, and a piece of the rule.
+const HEADED: u16 = 16;
 
-/// Draws the heading and the transfers that fit.
-pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
-    if area.height == 0 {
-        return;
-    }
-    let theme = &state.theme;
+/// Draws the panel of the transfers that have not ended, and that of the ended ones.
+pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, regions: &Regions, buffer: &mut Buffer) {
+    let [open, ended] = state.transfer_panels(regions);
     let focused = state.focus() == Panel::Transfers;
-    let body = transfer_rows(area);
-    heading::draw(theme, "Transfers", &remark(state, data, usize::from(body.height)), focused, area, buffer);
-    if state.lists.transfers.is_empty() {
-        let words = if data.transfers.is_empty() { "none yet" } else { "no matches" };
-        Row::new(buffer, row_of(body, 0)).skip(2).put(words, theme.style(StyleRole::Dim));
+    if open.area.height > 0 {
+        panel(state, data, "Transfers", &remark(state, data, &open), &open, focused, buffer);
+        if open.rows.is_empty() {
+            draw_hint(state, data, transfer_rows(open.area), buffer);
+        }
     }
-    let Some(selected) = state.wrapped_transfer(data, area.width) else { return };
+    if ended.area.height > 0 {
+        let in_it = ended.rows.contains(&state.row_of(Panel::Transfers, data));
+        panel(state, data, "Finished", &ended_remark(state, data, &ended), &ended, focused && in_it, buffer);
+    }
+}
+
+fn panel(
+    state: &UiState,
+    data: &ChainSnapshot,
+    title: &str,
+    remark: &str,
+    part: &TransferPanel,
+    focused: bool,
+    buffer: &mut Buffer,
+) {
+    let theme = &state.theme;
+    heading::draw(theme, title, remark, focused, part.area, buffer);
+    let selected = state.wrapped_transfer(data, part);
+    let body = transfer_rows(part.area);
     for i in 0..usize::from(body.height) {
-        let (row, piece) = selected.row_at(state.scrolled.transfers + i);
-        let Some(transfer) = state.lists.transfers.get(row).and_then(|at| data.transfers.get(*at)) else { break };
+        let (row, piece) = selected.as_ref().map_or((part.top + i, 0), |selected| selected.row_at(part.top + i));
+        let at = state.lists.transfers[part.rows.clone()].get(row);
+        let Some(transfer) = at.and_then(|at| data.transfers.get(*at)) else { break };
         let area = row_of(body, i);
-        if row == selected.row {
-            heading::selection(theme, Some(focused), area, buffer);
-            draw_line(theme, transfer, &selected.pieces[piece], piece > 0, area, buffer);
-        } else {
-            draw_line(theme, transfer, &sentence(transfer), false, area, buffer);
+        match selected.as_ref().filter(|selected| selected.row == row) {
+            Some(selected) => {
+                heading::selection(theme, Some(focused), area, buffer);
+                draw_line(state, data, transfer, &selected.pieces[piece], piece > 0, area, buffer);
+            }
+            None => draw_line(state, data, transfer, &sentence(transfer), false, area, buffer),
         }
     }
 }
 
-fn draw_line(theme: &Theme, transfer: &TransferSnapshot, text: &str, continued: bool, area: Rect, buffer: &mut Buffer) {
+/// Draws why the list is empty, and the key that changes that.
+fn draw_hint(state: &UiState, data: &ChainSnapshot, body: Rect, buffer: &mut Buffer) {
+    let theme = &state.theme;
+    let mut row = Row::new(buffer, row_of(body, 0));
+    row.skip(2);
+    let dim = theme.style(StyleRole::Dim);
+    if !state.lists.filter(Panel::Transfers).trim().is_empty() {
+        row.put("no matches", dim);
+        return;
+    }
+    row.put(if data.transfers.is_empty() { "none yet:" } else { "none running:" }, dim).skip(1);
+    let file = cut_middle(data.file.as_str(), name_width(body.width)).into_owned();
+    let key = |action| state.keymap.key_of(Action::Transfer(action));
+    let keys =
+        [(TransferAction::Fetch, format!("fetch {file}")), (TransferAction::PromptName, "another file".to_owned())];
+    for (action, what) in keys {
+        row.put(&key(action), theme.style(StyleRole::Key)).skip(1).put(&what, dim).skip(2);
+    }
+}
+
+fn draw_line(
+    state: &UiState,
+    data: &ChainSnapshot,
+    transfer: &TransferSnapshot,
+    text: &str,
+    continued: bool,
+    area: Rect,
+    buffer: &mut Buffer,
+) {
+    let theme = &state.theme;
     let mut row = Row::new(buffer, area);
     if continued {
         let style = if transfer.phase == Phase::Failed { StyleRole::Bad } else { StyleRole::Plain };
@@ -56,25 +109,73 @@ fn draw_line(theme: &Theme, transfer: &TransferSnapshot, text: &str, continued: 
         let role = outcome(transfer).1;
         row.put(transfer.phase.label(), theme.style(role)).skip(2);
         row.put(text, theme.style(if role == StyleRole::Bad { StyleRole::Bad } else { StyleRole::Plain }));
+    } else if transfer.phase == Phase::Queued {
+        let before = data.transfers.iter().take_while(|t| t.number != transfer.number);
+        let position = 1 + before.filter(|t| t.phase == Phase::Queued).count();
+        let text = if position == 1 { "queued, starts next".to_owned() } else { format!("queued, number {position}") };
+        row.put(&text, theme.style(StyleRole::Dim));
     } else {
         progress(theme, transfer, area.width, &mut row);
     }
 }
 
-fn remark(state: &UiState, data: &ChainSnapshot, room: usize) -> String {
+/// Returns the number of transfers in each state, the rows out of view, and the totals, as far as they fit.
+fn remark(state: &UiState, data: &ChainSnapshot, part: &TransferPanel) -> String {
     let count = |wanted: fn(&TransferSnapshot) -> bool| data.transfers.iter().filter(|t| wanted(t)).count();
-    let parts = [
-        (count(|t| !t.phase.is_over() && !matches!(t.phase, Phase::Queued | Phase::Paused)), "running"),
-        (count(|t| t.phase == Phase::Queued), "queued"),
+    let counts = [
+        (count(|t| rank(t.phase) == 0), "running"),
+        (count(|t| t.phase == Phase::Retrying), "retrying"),
+        (count(|t| t.phase == Phase::Locked), "locked"),
         (count(|t| t.phase == Phase::Paused), "paused"),
-        (count(|t| t.phase == Phase::Done), "done"),
-        (count(|t| t.phase == Phase::Failed), "failed"),
-        (count(|t| t.phase == Phase::Cancelled), "cancelled"),
-        (state.lists.transfers.len().saturating_sub(room), "more"),
+        (count(|t| t.phase == Phase::Queued), "queued"),
     ];
-    let counts = parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}"));
-    let filter = heading::filter_text(state.lists.filter(Panel::Transfers));
-    (!filter.is_empty()).then_some(filter).into_iter().chain(counts).collect::<Vec<_>>().join("  ")
+    let totals = Totals::of(&data.transfers);
+    let rate = state.history().client_rate(data);
+    let mut parts = vec![heading::filter_text(state.lists.filter(Panel::Transfers)), counted(&counts)];
+    if part.rows.len() > state.lists.open {
+        parts.push(counted(&ended_counts(data)));
+    }
+    if state.lists.open > 0 {
+        parts.extend([
+            totals.percent().map_or_else(String::new, |percent| format!("{percent}%")),
+            if rate > 0 { Rate(rate).to_string() } else { String::new() },
+            totals.eta(rate).map_or_else(String::new, |eta| format!("ETA {}", Eta(Some(eta)))),
+            if totals.unsized_count > 0 { format!("{} of unknown size", totals.unsized_count) } else { String::new() },
+            if totals.count > 1 { format!("{} of {} done", totals.done, totals.count) } else { String::new() },
+        ]);
+    }
+    let hidden = hidden(state, data, part);
+    heading::joined(&parts, &hidden, between(&state.theme), part.area.width.saturating_sub(HEADED))
+}
+
+fn ended_remark(state: &UiState, data: &ChainSnapshot, part: &TransferPanel) -> String {
+    let ended = data.transfers.iter().filter(|t| t.phase == Phase::Done);
+    let bytes = ended.map(|t| t.size.unwrap_or(t.received)).fold(0u64, u64::saturating_add);
+    let bytes = if bytes > 0 { Bytes(bytes).to_string() } else { String::new() };
+    let parts = [counted(&ended_counts(data)), bytes];
+    heading::joined(&parts, &hidden(state, data, part), between(&state.theme), part.area.width.saturating_sub(HEADED))
+}
+
+fn ended_counts(data: &ChainSnapshot) -> [(usize, &'static str); 3] {
+    let count = |phase| data.transfers.iter().filter(|t| t.phase == phase).count();
+    [(count(Phase::Done), "done"), (count(Phase::Failed), "failed"), (count(Phase::Cancelled), "cancelled")]
+}
+
+fn counted(counts: &[(usize, &str)]) -> String {
+    let counts = counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}"));
+    counts.collect::<Vec<_>>().join(", ")
+}
+
+/// Returns the rows of a panel above and below the visible ones.
+fn hidden(state: &UiState, data: &ChainSnapshot, part: &TransferPanel) -> String {
+    let more = state.wrapped_transfer(data, part).map_or(0, |selected| selected.pieces.len() - 1);
+    let room = usize::from(transfer_rows(part.area).height).saturating_sub(more);
+    heading::hidden_rows(&state.theme, part.top, room, part.rows.len())
+}
+
+/// Returns what separates the parts of a heading.
+fn between(theme: &Theme) -> &'static str {
+    if theme.glyphs.braille { " · " } else { "  " }
 }
 
 /// Draws the number and the file name.
@@ -100,7 +201,7 @@ fn progress(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut
         let limit = transfer.rate_limit.map_or_else(String::new, |rate| format!("limit {}", Rate(rate)));
         row.put_right(&format!(" {limit:<16} "), theme.style(StyleRole::Warn));
     }
-    let columns = if terminal < 50 { 9 } else { 13 };
+    let columns = if terminal < 50 { 10 } else { 13 };
     row.put_right(&format!("{status:<columns$.columns$}"), theme.style(role));
     row.put_right(&format!("{rate:>10} "), flow);
     if terminal >= 80 {

@@ -53,7 +53,7 @@ fn each_entry_has_one_key() {
 fn the_entry_of_the_focused_panel_is_first() {
     let mut script = Script::new(120, 40, routed(busy()));
     assert_eq!(copied(&mut script, "y y").as_deref(), Some("127.0.0.1:7002"));
-    assert_eq!(copied(&mut script, "<tab> y <enter>").unwrap(), "127.0.0.1:52803");
+    assert_eq!(copied(&mut script, "<tab> <tab> y <enter>").unwrap(), "127.0.0.1:52803");
     let line = copied(&mut script, "5 y <enter>").unwrap();
     assert!(line.contains("the rate limit of 50.0 MB/s"), "{line}");
     let path = copied(&mut script, "3 y <enter>").unwrap();

@@ -148,7 +148,7 @@ fn a_failed_transfer_stays_until_the_next_one_starts() {
     says(&chain, "", &["measuring"], &["failed"]);
     // The key acts on the selected transfer, so that of another one is not offered.
     chain.transfers.pop();
-    let line = headline(Script::new(120, 40, chain).keys("3 k"));
+    let line = headline(Script::new(120, 40, chain).keys("3 j"));
     assert!(line.contains("#2 failed") && !line.contains("r resume"), "{line}");
 }
 

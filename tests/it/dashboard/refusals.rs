@@ -47,8 +47,7 @@ fn keys_of_the_selected_hop_act_in_every_panel() {
 fn keys_of_the_running_transfer_act_in_every_panel() {
     on_every_screen(&busy(), |script| {
         in_every_panel(script, |script| {
-            // In the list of connections, that of the selected row.
-            let number = if script.state.panel == Panel::Connections { 3 } else { 6 };
+            let number = 3;
             script.sent.clear();
             script.keys("p");
             assert_eq!(script.sent, [Command::Pause(number)], "{:?}", script.state.panel);
@@ -66,8 +65,8 @@ fn keys_of_the_running_transfer_act_in_every_panel() {
 fn a_key_without_effect_shows_the_reason() {
     on_every_screen(&busy(), |script| {
         for (keys, reason) in [
-            ("r", "r: #6 is streaming, only ended transfers can be retried"),
-            ("0", "0: #6 has no rate limit"),
+            ("r", "r: #3 is streaming, only ended transfers can be retried"),
+            ("0", "0: #3 has no rate limit"),
             ("u", "u: hop 2 is already running"),
             ("s", "s: only in Connections"),
             ("J", "J: only in Transfers"),
@@ -79,7 +78,7 @@ fn a_key_without_effect_shows_the_reason() {
             assert!(footer(script.keys(keys)).contains(reason), "{keys}: {}", script.screen());
             assert!(script.sent.is_empty() && script.state.mode == Mode::Browse, "{keys}");
         }
-        script.keys("3 G p");
+        script.keys("3 G k k p");
         assert!(
             footer(script).contains("p: #14 is queued, only running transfers can be paused"),
             "{}",
@@ -144,13 +143,13 @@ fn cancelling_never_takes_a_queued_transfer_that_was_not_selected() {
         assert!(footer(script.keys("x")).contains("x: no transfer is running"), "{}", script.screen());
         script.keys("<c-c>");
         assert_eq!(script.state.mode, Mode::ConfirmQuit, "others wait, so it asks");
-        script.keys("<esc> 3 G x");
+        script.keys("<esc> 3 G k x");
         assert_eq!(script.sent, [Command::Cancel(3)], "the selected one");
     });
     on_every_screen(&busy(), |script| {
         script.keys("x");
-        assert_eq!(script.sent, [Command::Cancel(6)]);
-        assert!(footer(script).contains("cancelling #6: received bytes are kept"), "{}", script.screen());
+        assert_eq!(script.sent, [Command::Cancel(3)]);
+        assert!(footer(script).contains("cancelling #3: received bytes are kept"), "{}", script.screen());
     });
 }
 

@@ -1,0 +1,85 @@
+//! Totals of the transfers of this run, for a heading: what is complete, how fast, how much longer.
+
+use std::time::Duration;
+
+use crate::snapshot::{Phase, TransferSnapshot};
+
+/// Totals of the transfers that run, wait or are done; failed and cancelled ones are not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// Transfers.
+    pub count: usize,
+    /// Transfers that are done.
+    pub done: usize,
+    /// Transfers whose size is unknown; their bytes are in no other figure.
+    pub unsized_count: usize,
+    /// Bytes received of those of known size.
+    pub received: u64,
+    /// Size of those.
+    pub size: u64,
+}
+
+impl Totals {
+    /// Adds up transfers.
+    pub(crate) fn of(transfers: &[TransferSnapshot]) -> Self {
+        let mut totals = Self::default();
+        for t in transfers.iter().filter(|t| !matches!(t.phase, Phase::Failed | Phase::Cancelled)) {
+            let done = t.phase == Phase::Done;
+            totals.count += 1;
+            totals.done += usize::from(done);
+            match t.size {
+                Some(size) => {
+                    totals.size = totals.size.saturating_add(size);
+                    let received = if done { size } else { t.received.min(size) };
+                    totals.received = totals.received.saturating_add(received);
+                }
+                None if done => {}
+                None => totals.unsized_count += 1,
+            }
+        }
+        totals
+    }
+
+    /// Returns the share that has arrived, in whole percent, rounded down; `None` while no size is known.
+    pub(crate) fn percent(&self) -> Option<u64> {
+        let share = u128::from(self.received) * 100 / u128::from(self.size.max(1));
+        (self.size > 0).then(|| u64::try_from(share).unwrap_or(100))
+    }
+
+    /// Returns the time that the rest of the known bytes takes at this rate.
+    pub(crate) fn eta(&self, rate: u64) -> Option<Duration> {
+        let rest = self.size - self.received;
+        (rate > 0 && rest > 0).then(|| Duration::from_secs(rest.div_ceil(rate)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transfer(phase: Phase, received: u64, size: Option<u64>) -> TransferSnapshot {
+        TransferSnapshot { phase, size, received, ..TransferSnapshot::default() }
+    }
+
+    #[test]
+    fn totals_add_up() {
+        let all = [
+            transfer(Phase::Done, 100, Some(100)),
+            transfer(Phase::Streaming, 50, Some(100)),
+            transfer(Phase::Streaming, 7, None),
+            transfer(Phase::Queued, 0, None),
+            transfer(Phase::Failed, 10, Some(1000)),
+            transfer(Phase::Cancelled, 10, Some(1000)),
+        ];
+        let totals = Totals::of(&all);
+        assert_eq!(totals, Totals { count: 4, done: 1, unsized_count: 2, received: 150, size: 200 });
+        assert_eq!((totals.percent(), totals.eta(20)), (Some(75), Some(Duration::from_secs(3))));
+        assert_eq!((totals.eta(0), Totals::of(&all[3..]).percent()), (None, None));
+    }
+
+    #[test]
+    fn all_bytes_but_one_are_not_all() {
+        let totals = Totals::of(&[transfer(Phase::Streaming, u64::MAX - 1, Some(u64::MAX))]);
+        assert_eq!(totals.percent(), Some(99));
+    }
+}
