@@ -21,7 +21,7 @@ pub struct Count(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Eta(pub Option<Duration>);
 
-/// A measured time: `0.31 ms`, `12 ms`, `1.2 s`, `2 min 5 s`.
+/// A measured time: `0.31 ms`, `12 ms`, `1.2 s`, `2 min 5 s`, `3 h 5 min`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HumanDuration(pub Duration);
 
@@ -105,8 +105,11 @@ impl fmt::Display for HumanDuration {
         } else if ms < 59_950.0 {
             format!("{:.1} s", ms / 1000.0)
         } else {
-            let seconds = self.0.as_secs();
-            format!("{} min {} s", seconds / 60, seconds % 60)
+            // Rounded before the unit is chosen, so that no 60 s appear.
+            match (ms / 1000.0).round() as u64 {
+                seconds @ 0..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+                seconds => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+            }
         };
         f.pad(&text)
     }
@@ -191,6 +194,9 @@ mod tests {
         assert_eq!(HumanDuration(Duration::from_micros(310)).to_string(), "0.31 ms");
         assert_eq!(HumanDuration(Duration::from_millis(1200)).to_string(), "1.2 s");
         assert_eq!(HumanDuration(Duration::from_secs(125)).to_string(), "2 min 5 s");
+        let time = |ms| HumanDuration(Duration::from_millis(ms)).to_string();
+        assert_eq!([time(59_949), time(59_960), time(3_599_400)], ["59.9 s", "1 min 0 s", "59 min 59 s"]);
+        assert_eq!([time(3_599_600), time(11_130_000)], ["1 h 0 min", "3 h 5 min"]);
     }
 
     #[test]

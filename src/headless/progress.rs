@@ -16,8 +16,11 @@ use crate::units::{Bytes, Eta, HumanDuration, Rate};
 
 /// Time between two plain lines of one transfer.
 const LINE_PERIOD: Duration = Duration::from_secs(1);
-/// Template of a bar's line; it truncates a long name.
-const TEMPLATE: &str = "{prefix:24!} [{wide_bar}] {percent:>3}% {msg}";
+/// Template of a bar's line; it truncates a long name. All figures are in the message: the library rounds a percentage
+/// up to 100, and sizes and times to units that they are not in.
+const TEMPLATE: &str = "{prefix:24!} [{wide_bar}] {msg}";
+/// Length of a bar: its steps, of which a terminal shows fewer.
+const STEPS: u64 = 10_000;
 
 /// Display of the progress and the result of transfers.
 #[derive(Clone, Debug)]
@@ -71,7 +74,7 @@ impl ProgressDisplay {
     pub(super) async fn follow(&self, mut news: watch::Receiver<TransferSnapshot>) {
         match &self.mode {
             DisplayMode::Bars(bars) => {
-                let bar = bars.add(ProgressBar::no_length());
+                let bar = bars.add(ProgressBar::new(STEPS));
                 bar.set_style(style(self.ascii));
                 let mut before = TransferSnapshot::default();
                 while let Some(snapshot) = next(&mut news).await {
@@ -106,10 +109,10 @@ impl ProgressDisplay {
             }
             self.log_events(&snapshot, &before);
             if let (Phase::Streaming, Some(size), true) = (snapshot.phase, snapshot.size, Instant::now() >= due) {
-                let share = (snapshot.share() * 100.0).floor();
+                let percent = snapshot.percent();
                 let (received, size, rate) = (Bytes(snapshot.received), Bytes(size), Rate(snapshot.rate));
                 let left = snapshot.eta.map(|eta| format!(", {} left", Eta(Some(eta)))).unwrap_or_default();
-                console::err(&format!("{name}: {share:.0}% {received} of {size}, {rate}{left}"));
+                console::err(&format!("{name}: {percent}% {received} of {size}, {rate}{left}"));
                 due = Instant::now() + LINE_PERIOD;
             }
             before = snapshot;
@@ -200,20 +203,29 @@ fn style(ascii: bool) -> ProgressStyle {
 
 fn draw(bar: &ProgressBar, snapshot: &TransferSnapshot) {
     bar.set_prefix(snapshot.name.to_string());
-    if let Some(size) = snapshot.size {
-        // A bar of length 0 has no percentage; that of an empty file stays empty until the end.
-        bar.set_length(size.max(1));
+    bar.set_position(position(snapshot));
+    bar.set_message(message(snapshot));
+}
+
+/// Returns the position of the bar: full only once the file is complete.
+fn position(snapshot: &TransferSnapshot) -> u64 {
+    match snapshot.phase {
+        Phase::Done => STEPS,
+        _ => ((snapshot.share() * STEPS as f64) as u64).min(STEPS - STEPS / 100),
     }
-    bar.set_position(snapshot.received);
-    bar.set_message(match snapshot.phase {
-        Phase::Streaming => figures(snapshot),
-        phase => format!("{:<35}", phase.label()),
-    });
+}
+
+fn message(snapshot: &TransferSnapshot) -> String {
+    let percent = snapshot.size.map_or_else(|| "   -".to_owned(), |_| format!("{:>3}%", snapshot.percent()));
+    match snapshot.phase {
+        Phase::Streaming => format!("{percent} {}", figures(snapshot)),
+        phase => format!("{percent} {:<35}", phase.label()),
+    }
 }
 
 /// Formats `12.3 MB/41.2 MB  41.2 MB/s  0:35` at a constant width, so that the bar does not move.
 fn figures(snapshot: &TransferSnapshot) -> String {
-    let size = Bytes(snapshot.size.unwrap_or_default()).to_string();
+    let size = snapshot.size.map_or_else(|| "?".to_owned(), |size| Bytes(size).to_string());
     format!("{:>8}/{size:<8} {:>10} {:>6}", Bytes(snapshot.received), Rate(snapshot.rate), Eta(snapshot.eta))
 }
 
@@ -257,6 +269,37 @@ mod tests {
         );
         let there = TransferSnapshot { already_present: true, ..snapshot };
         assert!(final_line(&there).ends_with("already present as out/a.bin"));
+    }
+
+    #[test]
+    fn bars_are_full_at_the_end_only() {
+        let at = |phase, received, size| TransferSnapshot {
+            phase,
+            received,
+            size,
+            rate: 1_048_575,
+            eta: Some(Duration::from_secs(3570)),
+            ..TransferSnapshot::default()
+        };
+        let almost = at(Phase::Streaming, 1_048_575, Some(1_048_576));
+        assert_eq!(message(&almost), " 99%   1.0 MB/1.0 MB     1.0 MB/s  59:30");
+        for (phase, received, size, begin, steps) in [
+            (Phase::Streaming, 9_949, Some(10_000), " 99% ", 9_900),
+            (Phase::Streaming, 9_950, Some(10_000), " 99% ", 9_900),
+            (Phase::Streaming, 9_999, Some(10_000), " 99% ", 9_900),
+            (Phase::Verifying, 10_000, Some(10_000), " 99% verifying", 9_900),
+            (Phase::Streaming, 0, Some(0), "  0% ", 0),
+            (Phase::Verifying, 0, Some(0), "  0% verifying", 0),
+            (Phase::Streaming, 500, None, "   -    500 B/?  ", 0),
+            (Phase::Waiting, 0, None, "   - waiting", 0),
+            (Phase::Done, 0, Some(0), "100% done", STEPS),
+        ] {
+            let snapshot = at(phase, received, size);
+            assert!(message(&snapshot).starts_with(begin), "{begin:?}: {:?}", message(&snapshot));
+            assert_eq!(position(&snapshot), steps, "{snapshot:?}");
+        }
+        let hours = TransferSnapshot { eta: Some(Duration::from_mins(185)), ..almost };
+        assert!(message(&hours).ends_with("  3h05"), "{}", message(&hours));
     }
 
     #[test]

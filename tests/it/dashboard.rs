@@ -3,6 +3,7 @@
 mod browse;
 mod copying;
 mod follow;
+mod gauges;
 mod headline;
 mod hops;
 mod keys;

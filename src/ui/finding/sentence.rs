@@ -363,7 +363,7 @@ fn without_address(text: &str) -> String {
 
 /// Returns how much of a transfer has arrived; empty before its size is known.
 fn at_percent(t: &TransferSnapshot) -> String {
-    if t.size.is_some() { format!(" at {}%", (t.share() * 100.0).floor()) } else { String::new() }
+    if t.size.is_some() { format!(" at {}%", t.percent()) } else { String::new() }
 }
 
 /// Returns a duration in whole seconds, or in minutes and seconds.

@@ -37,7 +37,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
 fn figures(state: &UiState, data: &ChainSnapshot) -> Vec<String> {
     let (up, hops) = header::up(data);
     if let Some(transfer) = running(data) {
-        let percent = (transfer.share() * 100.0).floor();
+        let percent = transfer.percent();
         if transfer.phase != Phase::Streaming {
             return vec![format!("{percent}% {up}/{hops} up "), format!("{percent}% ")];
         }

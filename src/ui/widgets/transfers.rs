@@ -192,7 +192,7 @@ fn progress(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut
     let (status, role) = status(transfer);
     let rate = if moving { Rate(transfer.rate).to_string() } else { "-".to_owned() };
     let percent = match transfer.size {
-        Some(_) => format!("{}%", (transfer.share() * 100.0).floor()),
+        Some(_) => format!("{}%", transfer.percent()),
         None => "-".to_owned(),
     };
     let plain = theme.style(StyleRole::Plain);
@@ -210,7 +210,8 @@ fn progress(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut
     }
     row.put_right(&format!("{percent:>5} "), plain);
     let columns = row.room();
-    let full = (transfer.share() * f64::from(columns)).floor() as u16;
+    // The last column is filled only once the file is complete.
+    let full = ((transfer.share() * f64::from(columns)) as u16).min(columns.saturating_sub(1));
     row.repeat(theme.glyphs.full, full, flow);
     if transfer.share() > 0.0 {
         row.put(theme.glyphs.head, flow);
