@@ -78,8 +78,9 @@
 //!               lists  rows, sorted and narrowed by a filter;  history, rates  values over several snapshots;  totals
 //!               of the transfers
 //! layout        which region is where;  geometry  where rows, columns and popups are in it
-//! view          draws;  widgets/  one region a file;  columns, grid, paint, theme  tables, glyphs, colors;  fill
-//!               where bytes are buffered;  svg  a screenshot as SVG;  print  as lines
+//! view          draws;  widgets/  one region a file;  columns, grid, paint, theme  tables, glyphs, colors;
+//!               glossary  meaning of the words;  fill  where bytes are buffered;  svg  a screenshot as SVG;  print  as
+//!               lines
 //! ```
 //!
 //! # App: joins net and ui

@@ -61,8 +61,8 @@ pub enum ViewAction {
     NextMatch(isize),
     /// Follow the selected transfer, or that of the selected connection, this many hops toward the origin.
     Follow(isize),
-    /// Sort by the next column.
-    SortNext,
+    /// Choose the column to sort by.
+    SortMenu,
     /// Reverse the sort order.
     SortReverse,
     /// Sort again by the current figures.

@@ -10,8 +10,10 @@ use super::layout::is_small;
 
 /// Columns before the first of a table, for the selection.
 pub(crate) const MARGIN: u16 = 2;
-/// Width of the list of keys: fits the longest line of help, with its key and a border.
-pub(crate) const HELP_WIDTH: u16 = 96;
+/// Widths of the help with one and with two columns: each fits nearly all explanations on one line.
+pub(crate) const HELP_WIDTHS: [u16; 2] = [96, 184];
+/// From this width the help has two columns.
+const HELP_WIDE: u16 = 118;
 /// Width of the copy menu: a name and the beginning of its text.
 pub(crate) const COPY_WIDTH: u16 = 76;
 /// Below this height the log has no heading.
@@ -20,6 +22,11 @@ const TITLED: u16 = 4;
 /// Returns the area of popups: all but the footer, which continues to show the keys.
 pub(crate) fn popup_area(area: Rect) -> Rect {
     if is_small(area) { area } else { Rect { height: area.height - 1, ..area } }
+}
+
+/// Returns the number of columns of the help.
+pub(crate) fn help_columns(area: Rect) -> usize {
+    if area.width < HELP_WIDE { 1 } else { 2 }
 }
 
 /// Returns the outer and the inner rectangle of a popup, which are equal where there is no room for a border.

@@ -16,6 +16,7 @@ pub(crate) mod filter;
 pub(crate) mod finding;
 pub mod focus;
 pub(crate) mod geometry;
+pub(crate) mod glossary;
 pub(crate) mod grid;
 pub(crate) mod headline;
 pub(crate) mod history;

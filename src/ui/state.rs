@@ -2,6 +2,7 @@
 
 mod apply;
 mod condition;
+mod control;
 mod copy;
 mod faults;
 mod follow;
@@ -11,7 +12,7 @@ mod prompt;
 mod refusal;
 mod select;
 mod settings;
-mod sort;
+pub(crate) mod sort;
 mod targets;
 pub(crate) mod wrap;
 
@@ -55,10 +56,21 @@ pub enum Mode {
         /// Selected row of the list.
         at: usize,
     },
-    /// The list of keys is open.
+    /// The help is open.
     Help {
         /// Number of rows scrolled off its top.
         top: usize,
+        /// Search text.
+        line: LineEdit,
+        /// The search text is being typed.
+        searching: bool,
+    },
+    /// The list of columns to sort by is open.
+    Sort {
+        /// Search text.
+        line: LineEdit,
+        /// Selected row of the list.
+        at: usize,
     },
     /// The list of columns of the focused panel is open.
     Columns {
@@ -321,8 +333,8 @@ impl Mode {
     pub fn bit(&self) -> Set {
         match self {
             Self::Browse => binding::BROWSE,
-            Self::Line(_) => binding::LINE,
-            Self::Palette { .. } => binding::PALETTE,
+            Self::Line(_) | Self::Help { searching: true, .. } => binding::LINE,
+            Self::Palette { .. } | Self::Sort { .. } => binding::PALETTE,
             Self::Help { .. } => binding::HELP,
             Self::Columns { .. } | Self::Faults { .. } | Self::Settings { .. } => binding::PICK,
             Self::Copy { .. } => binding::COPY,
@@ -334,7 +346,9 @@ impl Mode {
     pub fn line(&self) -> Option<&LineEdit> {
         match self {
             Self::Line(prompt) => Some(&prompt.line),
-            Self::Palette { line, .. } => Some(line),
+            Self::Palette { line, .. } | Self::Sort { line, .. } | Self::Help { line, searching: true, .. } => {
+                Some(line)
+            }
             _ => None,
         }
     }

@@ -76,7 +76,8 @@ fn popup(state: &UiState, data: &ChainSnapshot, line: Rect, area: Rect, buffer: 
             prompt::draw(state, line, buffer);
         }
         Mode::Palette { .. } => palette::draw(state, data, area, buffer),
-        Mode::Columns { .. } => picker::draw(state, area, buffer),
+        Mode::Columns { .. } => picker::draw_columns(state, area, buffer),
+        Mode::Sort { .. } => picker::draw_sort(state, area, buffer),
         Mode::Faults { .. } => faults::draw(state, data, area, buffer),
         Mode::Settings { .. } => settings::draw(state, area, buffer),
         Mode::Copy { .. } => copy_menu::draw(state, data, area, buffer),

@@ -80,8 +80,9 @@ pub(crate) static TABLE: &[Binding] = &[
         .when(HasMatches),
     bind("previous-match", LOG, &["N"], Action::View(ViewAction::NextMatch(-1)))
         .described(View, "previous line that matches the filter", Left("previous match", "prev")).when(HasMatches),
-    bind("sort", CONNS, &["s"], Action::View(ViewAction::SortNext))
-        .described(View, "sort by the next column; rows then keep their positions", Left("sort", "sort")).when(HasRows),
+    bind("sort", CONNS, &["s"], Action::View(ViewAction::SortMenu))
+        .described(View, "choose the column to sort by; rows then keep their positions", Left("sort", "sort"))
+        .when(HasRows),
     bind("sort-reverse", CONNS, &["S"], Action::View(ViewAction::SortReverse))
         .described(View, "reverse the sort order", Nowhere).when(IsSorted),
     bind("sort-again", CONNS, &["o"], Action::View(ViewAction::SortRefresh))
@@ -194,7 +195,8 @@ pub(crate) static TABLE: &[Binding] = &[
         .during(ANY).described(Program, "suspend until fg; bg continues transfers without a screen", Nowhere),
     bind("interrupt", ANY, &["ctrl-c"], Action::Interrupt)
         .described(Program, "cancel the running transfer; again, or with none running: quit", Nowhere),
-    bind("help", ANY, &["?", "f1"], Action::View(ViewAction::Help)).described(Program, "this list", Right("help")),
+    bind("help", ANY, &["?", "f1"], Action::View(ViewAction::Help))
+        .described(Program, "this help, from the focused panel", Right("help")),
     bind("quit", ANY, &["q"], Action::Quit)
         .described(Program, "quit; nodes that this program started stop", Right("quit")),
     bind("quit-keep-screen", ANY, &["Q"], Action::QuitKeepScreen)
@@ -209,7 +211,7 @@ pub(crate) static TABLE: &[Binding] = &[
     bind("list-up", ANY, &["up"], Action::View(ViewAction::Move(-1))).during(LINE | PALETTE)
         .described(Line, "up in the list", Nowhere).when(HasChoices),
     bind("run", ANY, &["enter"], Action::Enter)
-        .during(PALETTE).described(Line, "run the selected command", Left("run", "run"))
+        .during(PALETTE).described(Line, "accept the selected entry", Left("accept", "accept"))
         .when(HasChoices),
     bind("backspace", ANY, &["backspace", "ctrl-h"], Action::View(ViewAction::Edit(Edit::Backspace)))
         .during(LINE | PALETTE)
@@ -259,6 +261,8 @@ pub(crate) static TABLE: &[Binding] = &[
         .described(Popup, "copy menu: line of the log", Nowhere).when(Copyable(CopyItem::Line)),
     bind("copy-picture", ANY, &["E"], Action::View(ViewAction::CopyItem(CopyItem::Picture))).during(COPY)
         .described(Popup, "copy menu: picture of the screen, as a file", Nowhere).when(Copyable(CopyItem::Picture)),
+    bind("help-search", ANY, &["/"], Action::View(ViewAction::Filter)).during(HELP)
+        .described(Popup, "search the help", Left("search", "search")),
     bind("help-down", ANY, &["j", "down"], Action::View(ViewAction::Move(1))).during(HELP)
         .described(Popup, "scroll down", Left("scroll", "scroll")).when(Scrollable),
     bind("help-up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1)))

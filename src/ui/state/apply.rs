@@ -1,21 +1,15 @@
 //! Execution of actions: changes to the state of the screen, and commands to the chain.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::targets::active;
-use super::{Effect, ExitOutput, FAULTS, Frozen, Mode, PromptKind, UiState, running};
+use super::{Effect, ExitOutput, FAULTS, Frozen, Mode, PromptKind, UiState};
 use crate::command::Command;
-use crate::snapshot::{ChainSnapshot, Level, Phase};
-use crate::ui::action::{Action, NodeAction, TransferAction, ViewAction};
+use crate::snapshot::{ChainSnapshot, Level};
+use crate::ui::action::{Action, ViewAction};
 use crate::ui::columns::Sort;
 use crate::ui::edit::LineEdit;
 use crate::ui::focus::{Panel, ViewMode};
 use crate::ui::keymap::search::matches;
-use crate::units::Rate;
-
-/// Time for which a repeated key starts from the last commanded value: snapshots show a command only later.
-const LIMIT_ECHO: Duration = Duration::from_millis(500);
 
 impl UiState {
     /// Executes one action on the snapshot that is shown; returns the command that it results in.
@@ -75,6 +69,11 @@ impl UiState {
             ViewAction::Span(by) => self.span = self.span.by(by),
             ViewAction::NextMatch(by) => self.next_match(chain, by),
             ViewAction::Follow(by) => self.follow(chain, by),
+            ViewAction::Filter if matches!(self.mode, Mode::Help { .. }) => {
+                if let Mode::Help { searching, .. } = &mut self.mode {
+                    *searching = true;
+                }
+            }
             ViewAction::Filter => {
                 let panel = self.focus();
                 let text = self.lists.filter(panel).to_owned();
@@ -86,7 +85,7 @@ impl UiState {
                 let now = if self.lists.show_admin { "shown" } else { "hidden" };
                 self.notice = Some(format!("admin connections, such as those of this program: {now}"));
             }
-            ViewAction::SortNext => self.sort_next(chain),
+            ViewAction::SortMenu => self.open_sort_menu(),
             ViewAction::SortReverse => {
                 let reversed = self.lists.sort().map(|sort| Sort { down: !sort.down, ..sort });
                 self.lists.set_sort(reversed);
@@ -125,123 +124,12 @@ impl UiState {
             ViewAction::CopyItem(item) => self.copy(item, chain),
             ViewAction::Repaint => self.queue_effect(Effect::Repaint),
             ViewAction::Suspend => self.queue_effect(Effect::Suspend),
-            ViewAction::Help => self.mode = Mode::Help { top: 0 },
+            ViewAction::Help => self.mode = Mode::Help { top: 0, line: LineEdit::default(), searching: false },
             ViewAction::Palette => self.mode = Mode::Palette { line: LineEdit::default(), at: 0 },
             ViewAction::Edit(edit) => self.edit(edit),
             ViewAction::Complete => self.complete(chain),
             ViewAction::Close => self.close(),
         }
-    }
-
-    fn apply_transfer(&mut self, action: TransferAction, chain: &ChainSnapshot) -> Option<Command> {
-        match action {
-            TransferAction::Fetch => return Some(Command::Fetch),
-            TransferAction::PromptName => {
-                self.open_prompt(PromptKind::Name, "");
-                return Some(Command::List(None));
-            }
-            TransferAction::Cancel => {
-                let number = self.cancellable(chain).ok()?;
-                self.notice = Some(format!("cancelling #{number}: received bytes are kept"));
-                return Some(Command::Cancel(number));
-            }
-            TransferAction::Pause => {
-                let command = self.pausable(chain).ok()?;
-                self.notice = match command {
-                    Command::Resume(number) => Some(format!("resuming #{number}")),
-                    Command::Pause(number) => Some(format!("pausing #{number}")),
-                    _ => None,
-                };
-                return Some(command);
-            }
-            TransferAction::Retry => {
-                let number = self.retryable(chain).ok()?;
-                self.notice = Some(format!("fetching the file of #{number} again"));
-                return Some(Command::Retry(number));
-            }
-            TransferAction::PromptLimit => {
-                let transfer = self.limitable(chain).ok()?;
-                self.open_prompt(PromptKind::Limit(transfer.number), "");
-            }
-            TransferAction::LimitBy(tenths) => {
-                let transfer = self.limitable(chain).ok()?;
-                let last =
-                    self.last_limit.filter(|(number, _, at)| *number == transfer.number && self.now < *at + LIMIT_ECHO);
-                let from = last.map_or(transfer.rate_limit.unwrap_or(transfer.rate), |(_, rate, _)| rate).max(1);
-                let step = (from / 10).max(1);
-                let rate = if tenths < 0 { from - step.min(from - 1) } else { from.saturating_add(step) };
-                self.notice = Some(format!("rate limit of #{}: {}", transfer.number, Rate(rate)));
-                return Some(Command::LimitTransfer { number: transfer.number, rate: Some(rate) });
-            }
-            TransferAction::RemoveLimit => {
-                if let Some((hop, change)) = self.fault_off() {
-                    return Some(Command::SetFault { hop, change });
-                }
-                let number = self.limited(chain).ok()?.number;
-                self.notice = Some(format!("rate limit of #{number}: none"));
-                return Some(Command::LimitTransfer { number, rate: None });
-            }
-            TransferAction::Reorder(by) => {
-                return self.reorderable(chain, by).ok().map(|number| Command::Reorder { number, by });
-            }
-        }
-        None
-    }
-
-    /// Executes an action on nodes or connections. Destructive ones need a second press of the key.
-    fn apply_node(
-        &mut self,
-        action: NodeAction,
-        chain: &ChainSnapshot,
-        unconfirmed: Option<(Action, String)>,
-    ) -> Option<Command> {
-        let (what, command) = match action {
-            NodeAction::StartNode => {
-                let hop = self.startable(chain).ok()?;
-                self.notice = Some(format!("starting hop {hop}"));
-                return Some(Command::StartNode(hop));
-            }
-            NodeAction::PromptAttach => {
-                self.open_prompt(PromptKind::Attach, "");
-                return None;
-            }
-            NodeAction::Faults => {
-                let hop = self.fault_settable(chain).ok()?;
-                self.mode = Mode::Faults { hop, at: 0 };
-                return None;
-            }
-            NodeAction::StopNode => {
-                self.stoppable(chain).ok().map(|hop| (format!("stop hop {hop}"), Command::StopNode(hop)))?
-            }
-            NodeAction::KillNode => {
-                self.stoppable(chain).ok().map(|hop| (format!("kill hop {hop}"), Command::KillNode(hop)))?
-            }
-            NodeAction::RestartNode => {
-                let hop = self.restartable(chain).ok()?;
-                if self.stoppable(chain).is_err() {
-                    return Some(Command::RestartNode(hop));
-                }
-                (format!("restart hop {hop}"), Command::RestartNode(hop))
-            }
-            NodeAction::DrainNode => {
-                self.drainable(chain).ok().map(|hop| (format!("drain hop {hop}"), Command::DrainNode(hop)))?
-            }
-            NodeAction::Detach => {
-                self.detachable(chain).ok().map(|hop| (format!("detach hop {hop}"), Command::Detach(hop)))?
-            }
-            NodeAction::CloseConnection => {
-                let (hop, id) = self.closable(chain).ok()?;
-                (format!("close connection {id} of hop {hop}"), Command::CloseConnection { hop, id })
-            }
-        };
-        if unconfirmed.is_some_and(|(before, target)| before == Action::Node(action) && target == what) {
-            return Some(command);
-        }
-        self.notice = Some(format!("{} again to {what}", self.keymap.key_of(Action::Node(action))));
-        // The second press must reach the same hop.
-        self.keep_hop(chain);
-        self.unconfirmed = Some((Action::Node(action), what));
-        None
     }
 
     fn enter(&mut self, chain: &ChainSnapshot) -> Option<Command> {
@@ -294,7 +182,19 @@ impl UiState {
                 self.copy_selected(*at, chain);
                 None
             }
-            Mode::Help { .. } | Mode::ConfirmQuit => None,
+            Mode::Sort { line, at } => {
+                let column = self.sort_entries(&line.text()).get(*at).copied()?;
+                self.mode = Mode::Browse;
+                self.sort_by(column);
+                None
+            }
+            Mode::Help { .. } => {
+                if let Mode::Help { searching, .. } = &mut self.mode {
+                    *searching = false;
+                }
+                None
+            }
+            Mode::ConfirmQuit => None,
         }
     }
 
@@ -310,6 +210,10 @@ impl UiState {
 
     fn close(&mut self) {
         self.exit_output = ExitOutput::Summary;
+        if let Mode::Help { searching: searching @ true, line, top } = &mut self.mode {
+            (*searching, *line, *top) = (false, LineEdit::default(), 0);
+            return;
+        }
         if let Mode::Line(prompt) = &self.mode {
             match prompt.kind {
                 PromptKind::Filter(panel) => self.lists.set_filter(panel, String::new()),
@@ -340,35 +244,6 @@ impl UiState {
         if self.panel != Panel::Transfers && self.panel != Panel::Setup {
             // Without the focus, the selection follows the running transfer again.
             self.transfer = None;
-        }
-    }
-
-    fn quit(&mut self, chain: &ChainSnapshot) -> Option<Command> {
-        let confirm = self.mode != Mode::ConfirmQuit && running(chain).is_some() && !chain.exiting;
-        if confirm {
-            self.mode = Mode::ConfirmQuit;
-            return None;
-        }
-        Some(self.quit_now(false))
-    }
-
-    fn quit_now(&mut self, keep_nodes: bool) -> Command {
-        self.quitting = true;
-        Command::Quit { keep_nodes }
-    }
-
-    /// Cancels the running transfer; without one it quits, after a confirmation while others wait. A second Ctrl-C in a
-    /// row quits, without waiting for the effect of the first.
-    fn interrupt(&mut self, again: bool, chain: &ChainSnapshot) -> Option<Command> {
-        let chosen = self.chosen(chain).filter(|t| !matches!(t.phase, Phase::Queued | Phase::Paused));
-        match chosen.or_else(|| active(chain)) {
-            _ if again => Some(self.quit_now(false)),
-            Some(transfer) => {
-                self.unconfirmed = Some((Action::Interrupt, String::new()));
-                self.notice = Some(format!("cancelling #{}; Ctrl-C again quits", transfer.number));
-                Some(Command::Cancel(transfer.number))
-            }
-            None => self.quit(chain),
         }
     }
 

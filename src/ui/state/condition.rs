@@ -2,9 +2,7 @@
 
 use super::{Refusal, UiState};
 use crate::snapshot::ChainSnapshot;
-use crate::ui::geometry;
 use crate::ui::keymap::binding::{Binding, Condition};
-use crate::ui::keymap::help;
 
 impl UiState {
     /// Returns why a binding has no effect in the focused panel; `None` if it is active.
@@ -53,9 +51,7 @@ impl UiState {
                 or(self.mode.line().is_some_and(|line| !line.halves().0.is_empty()), Refusal::NothingTyped)
             }
             Condition::HasChoices => or(self.choices(chain) > 0, Refusal::NoEntries),
-            Condition::Scrollable => {
-                or(help::max_scroll(&self.keymap, geometry::popup_area(self.area)) > 0, Refusal::NoScroll)
-            }
+            Condition::Scrollable => or(self.help_scroll() > 0, Refusal::NoScroll),
         }
     }
 }

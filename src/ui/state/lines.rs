@@ -26,7 +26,7 @@ impl UiState {
                     self.lists.set_filter(panel, text);
                 }
             }
-            Mode::Palette { line, at } => {
+            Mode::Palette { line, at } | Mode::Sort { line, at } | Mode::Help { line, top: at, .. } => {
                 line.apply(edit);
                 *at = 0;
             }

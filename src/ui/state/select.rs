@@ -125,10 +125,11 @@ impl UiState {
 
     /// Moves the selection of the focused list or popup.
     pub(super) fn move_selection(&mut self, chain: &ChainSnapshot, to: impl Fn(usize) -> usize) {
-        let choices = self.choices(chain);
+        let (choices, max_scroll) = (self.choices(chain), self.help_scroll());
         match &mut self.mode {
-            Mode::Help { top } => *top = to(*top),
+            Mode::Help { top, .. } => *top = to(*top).min(max_scroll),
             Mode::Palette { at, .. }
+            | Mode::Sort { at, .. }
             | Mode::Columns { at }
             | Mode::Faults { at, .. }
             | Mode::Settings { at }
@@ -143,10 +144,6 @@ impl UiState {
             }
             Mode::ConfirmQuit => {}
         }
-        let max_scroll = help::max_scroll(&self.keymap, popup_area(self.area));
-        if let Mode::Help { top } = &mut self.mode {
-            *top = (*top).min(max_scroll);
-        }
     }
 
     /// Returns half the height of the focused list or popup, in rows.
@@ -158,11 +155,18 @@ impl UiState {
         usize::from(area.height / 2).max(1)
     }
 
+    /// Returns how far the open help can be scrolled.
+    pub(super) fn help_scroll(&self) -> usize {
+        let Mode::Help { line, .. } = &self.mode else { return 0 };
+        help::page(&self.keymap, self.focus(), &line.text(), popup_area(self.area)).max_scroll
+    }
+
     /// Returns the number of entries of the open popup or of the list of a prompt.
     pub fn choices(&self, chain: &ChainSnapshot) -> usize {
         match &self.mode {
             Mode::Line(prompt) => prompt.entries(chain).len(),
             Mode::Palette { line, .. } => matches(&line.text()).len(),
+            Mode::Sort { line, .. } => self.sort_entries(&line.text()).len(),
             Mode::Columns { .. } => {
                 self.table().map_or(0, |(_, columns)| columns.iter().filter(|c| c.drop > 0).count())
             }

@@ -52,6 +52,22 @@ impl Setting {
         }
     }
 
+    /// Returns its meaning, and its values.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Theme => "colors and weights of the screen",
+            Self::Mouse => "clicks and the wheel act on the screen; shift and drag select text",
+            Self::Chart => "time span of the throughput charts: 1 s, 10 s, 60 s or 10 min",
+            Self::Level => "log lines below this level are hidden",
+            Self::Wrap => "long lines of the log take several rows, or are cut",
+            Self::AdminConns => "connections that only request reports or control, such as those of this screen",
+            Self::Alert(Alert::Title) => "progress in the title of the window and on its icon",
+            Self::Alert(Alert::Bell) => "the terminal's bell at the end of transfers",
+            Self::Alert(Alert::Notify) => "a desktop notification at the end of transfers",
+            Self::Alert(Alert::None) => "",
+        }
+    }
+
     /// Returns its current value.
     pub fn value(self, state: &UiState) -> &'static str {
         match self {

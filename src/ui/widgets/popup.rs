@@ -6,6 +6,7 @@ use ratatui::symbols::border;
 use ratatui::widgets::{Block, BorderType, Clear, Widget};
 
 use crate::ui::geometry::popup;
+use crate::ui::paint::{Row, row_of, split_words};
 use crate::ui::theme::{StyleRole, Theme};
 
 const ASCII: border::Set<'_> = border::Set {
@@ -18,6 +19,29 @@ const ASCII: border::Set<'_> = border::Set {
     horizontal_top: "-",
     horizontal_bottom: "-",
 };
+
+/// Lines of the meaning below a list.
+const MEANING: u16 = 2;
+
+/// Returns the number of rows for the meaning of the selected entry: none where the popup shows all of them in full.
+pub(crate) fn meaning_rows(columns: u16, area: Rect) -> usize {
+    if area.width < columns { usize::from(MEANING) } else { 0 }
+}
+
+/// Draws the meaning of the selected entry below the list where the popup is narrower than `columns`; returns the area
+/// of the list.
+pub(crate) fn meaning(theme: &Theme, text: &str, columns: u16, inner: Rect, buffer: &mut Buffer) -> Rect {
+    // A border takes four columns; on very low screens the list needs all rows.
+    if inner.width + 4 >= columns || inner.height < 3 * MEANING {
+        return inner;
+    }
+    let list = Rect { height: inner.height - MEANING, ..inner };
+    let width = usize::from(inner.width.saturating_sub(2));
+    for (i, line) in split_words(text, width, width, usize::from(MEANING)).iter().enumerate() {
+        Row::new(buffer, row_of(inner, usize::from(list.height) + i)).skip(2).put(line, theme.style(StyleRole::Flow));
+    }
+    list
+}
 
 /// Clears the rectangle, draws its border and title, and returns the inner one.
 pub(crate) fn open(theme: &Theme, title: &str, columns: u16, rows: usize, area: Rect, buffer: &mut Buffer) -> Rect {

@@ -15,7 +15,10 @@ const WIDTH: u16 = 44;
 pub(crate) fn draw(state: &UiState, area: Rect, buffer: &mut Buffer) {
     let Mode::Settings { at } = state.mode else { return };
     let theme = &state.theme;
-    let inner = popup::open(theme, "Settings", WIDTH, SETTINGS.len(), area, buffer);
+    let rows = SETTINGS.len() + popup::meaning_rows(u16::MAX, area);
+    let inner = popup::open(theme, "Settings", WIDTH, rows, area, buffer);
+    let meaning = SETTINGS.get(at).map_or("", |setting| setting.meaning());
+    let inner = popup::meaning(theme, meaning, u16::MAX, inner, buffer);
     let room = usize::from(inner.height);
     let first = (at + 1).saturating_sub(room);
     for (i, setting) in SETTINGS.iter().enumerate().skip(first).take(room) {

@@ -260,5 +260,5 @@ fn footer_and_help_show_custom_keys() {
     let screen = script.screen();
     assert!(screen.contains("f5 fetch") && !screen.contains(" f fetch"), "{screen}");
     assert!(script.keys("f").sent.is_empty());
-    assert!(script.keys("?").screen().contains("f5  fetch the file of the route"), "{}", script.screen());
+    assert!(script.keys("3 ?").screen().contains("f5  fetch the file of the route"), "{}", script.screen());
 }
