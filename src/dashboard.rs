@@ -4,6 +4,7 @@ mod commands;
 mod controller;
 mod export;
 mod log;
+mod memory;
 mod publisher;
 mod queue;
 
@@ -24,10 +25,11 @@ use crate::net::os::kernel::is_ignored;
 use crate::on_done::{self, OnDone};
 use crate::plan::ChainPlan;
 use crate::snapshot::{ChainSnapshot, Phase, TransferSnapshot};
-use crate::ui::{self, ExitReason, Keymap, ScreenError, ScreenStop};
+use crate::ui::{self, ExitReason, Keymap, Preferences, ScreenError, ScreenStop};
 use crate::units::{Bytes, Rate};
 
 pub use controller::{Controller, Leftovers};
+use memory::Memory;
 
 /// Length of the command queue; the controller takes commands faster than the user types.
 const COMMAND_QUEUE: usize = 64;
@@ -63,14 +65,21 @@ pub fn run(plan: ChainPlan, output: &OutputOptions) -> Result<(), Error> {
     let signals = Signals::new()?;
     drop(watching);
     let is_demo = plan.demo.is_some();
+    let memory = Memory::of_user();
+    let (preferences, note) = memory.preferences();
+    let opened = plan.input.as_deref().map(|input| memory.opened(input));
+    let notes: Vec<String> = note.into_iter().chain(opened.and_then(Result::err)).collect();
     let inside = runtime.enter();
-    let controller = Controller::new(plan, screen, quit.clone());
+    let mut controller = Controller::new(plan, screen, quit.clone());
+    // What cannot be remembered is no reason to fail.
+    notes.into_iter().for_each(|note| controller.warn(note));
     drop(inside);
     let on_done = controller.on_done();
     runtime.spawn(quit_on_signal(signals, stop.clone(), on_done.clone()));
     let controlling = runtime.spawn(controller.run(wanted, reports));
     let mouse = !["SSH_CONNECTION", "SSH_TTY"].iter().any(|name| std::env::var_os(name).is_some());
     let options = ui::Options {
+        preferences,
         ascii: output.ascii,
         color: output.color,
         colors: output.colors,
@@ -79,8 +88,11 @@ pub fn run(plan: ChainPlan, output: &OutputOptions) -> Result<(), Error> {
         keymap,
         no_suspend: is_ignored(SIGTSTP),
     };
-    let exit = ui::run(&options, snapshots.clone(), commands, &stop);
+    let (exit, chosen) = ui::run(&options, snapshots.clone(), commands, &stop);
     quit.cancel();
+    if let Err(why) = remember(&memory, &options.preferences, &chosen) {
+        console::err(&format!("chainview: {why}"));
+    }
     let ended = runtime.block_on(ended(controlling, on_done.is_some()));
     if let Some(on_done) = on_done {
         on_done.close();
@@ -102,6 +114,11 @@ pub fn run(plan: ChainPlan, output: &OutputOptions) -> Result<(), Error> {
         Err(ScreenError::NoTerminal(error)) => Err(Error::Other(format!("no terminal: {}", plain(&error)))),
         Err(error) => Err(Error::Other(error.to_string())),
     }
+}
+
+/// Writes what the user chose, if it changed. Another run may have written meanwhile: the last one counts.
+fn remember(memory: &Memory, before: &Preferences, chosen: &Preferences) -> Result<(), String> {
+    if chosen == before { Ok(()) } else { memory.keep(chosen) }
 }
 
 /// Builds the runtime, with two workers: one may copy a body while the other follows the hops.

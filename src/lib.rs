@@ -76,7 +76,7 @@
 //! finding       what matters most about the chain (sentence);  headline  that, with the keys that help
 //! focus         tabs, panels and how far lists are scrolled;  state  the screen's own state, which does not draw;
 //!               lists  rows, sorted and narrowed by a filter;  history, rates  values over several snapshots;  totals
-//!               of the transfers
+//!               of the transfers;  preferences  what is remembered of the screen
 //! layout        which region is where;  geometry  where rows, columns and popups are in it
 //! view          draws;  widgets/  one region a file;  columns, grid, paint, theme  tables, glyphs, colors;
 //!               glossary  meaning of the words;  fill  where bytes are buffered;  svg  a screenshot as SVG;  print  as
@@ -93,7 +93,8 @@
 //! on_done.rs    the user's command at the end of a transfer
 //! plan.rs       a run over one chain: from an input file, or the built-in demo
 //! dashboard.rs  runs net and ui side by side: controller, the task that executes commands (commands), publishes
-//!               snapshots and the log (publisher, log), keeps the queue (queue) and exports (export)
+//!               snapshots and the log (publisher, log), keeps the queue (queue) and exports (export); files
+//!               that remember choices and recent chains (memory)
 //! ```
 //!
 //! # What holds everywhere

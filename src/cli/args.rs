@@ -174,10 +174,9 @@ pub(super) struct Args {
     #[arg(long, help_heading = OUTPUT, value_name = "WHEN", env = "CHAINVIEW_COLOR", default_value = "auto",
           value_enum)]
     pub(super) color: ColorMode,
-    /// Colors of the dashboard
-    #[arg(long, help_heading = OUTPUT, value_name = "NAME", env = "CHAINVIEW_THEME", default_value = "terminal",
-          value_enum)]
-    pub(super) theme: ColorScheme,
+    /// Colors of the dashboard [default: those chosen last, at first terminal]
+    #[arg(long, help_heading = OUTPUT, value_name = "NAME", env = "CHAINVIEW_THEME", value_enum)]
+    pub(super) theme: Option<ColorScheme>,
     /// Signs outside the screen, separated by commas: progress in the window's title, and the bell and a desktop
     /// notification at the end of transfers of 10 s and more
     #[arg(long, help_heading = OUTPUT, value_name = "LIST", env = "CHAINVIEW_ALERT", value_delimiter = ',',

@@ -179,8 +179,8 @@ pub struct OutputOptions {
     pub color: ColorMode,
     /// Draw with ASCII only.
     pub ascii: bool,
-    /// Colors of the dashboard.
-    pub colors: ColorScheme,
+    /// Colors of the dashboard, if they are set.
+    pub colors: Option<ColorScheme>,
     /// Signs of progress and of the end of transfers.
     pub alerts: Alerts,
     /// Key bindings of the user: action ids of the configuration file, and the names of their keys.

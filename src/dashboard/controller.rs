@@ -110,6 +110,11 @@ impl Controller {
         }
     }
 
+    /// Adds a warning to the log.
+    pub fn warn(&mut self, text: String) {
+        self.publisher.log.push(Level::Warn, None, text);
+    }
+
     /// Returns the user's command at the end of a transfer, if any.
     pub fn on_done(&self) -> Option<OnDone> {
         self.on_done.clone()

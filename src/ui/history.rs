@@ -54,7 +54,8 @@ pub struct History {
 }
 
 impl ChartSpan {
-    const ALL: [Self; 4] = [Self::Second, Self::Ten, Self::Minute, Self::TenMinutes];
+    /// All spans, the shortest first.
+    pub(crate) const ALL: [Self; 4] = [Self::Second, Self::Ten, Self::Minute, Self::TenMinutes];
 
     /// Returns the span that many steps longer, clamped to the ends.
     pub fn by(self, steps: isize) -> Self {

@@ -27,6 +27,7 @@ pub(crate) mod lists;
 pub mod mouse;
 pub(crate) mod osc;
 pub(crate) mod paint;
+pub(crate) mod preferences;
 pub(crate) mod print;
 pub(crate) mod rates;
 pub(crate) mod screen;
@@ -43,6 +44,7 @@ pub(crate) mod widgets;
 use crate::options::{Alerts, ColorMode, ColorScheme};
 
 pub use keymap::Keymap;
+pub use preferences::Preferences;
 pub use screen::{ExitReason, ScreenError, ScreenStop, run};
 pub use state::UiState;
 pub use terminal::{install_panic_hook, is_taken, restore};
@@ -55,8 +57,10 @@ pub struct Options {
     pub ascii: bool,
     /// When to use colors.
     pub color: ColorMode,
-    /// Color scheme.
-    pub colors: ColorScheme,
+    /// Color scheme; without one, the remembered one.
+    pub colors: Option<ColorScheme>,
+    /// What is remembered of earlier runs.
+    pub preferences: Preferences,
     /// Turn the mouse on.
     pub mouse: bool,
     /// Signs of progress and of the end of transfers.

@@ -23,7 +23,7 @@ use super::state::{Effect, Mode, UiState};
 use super::suspend::{self, JobSignals};
 use super::terminal::{self, Screen, is_hung_up, is_taken, keyboard, poll_events};
 use super::theme::Theme;
-use super::{Options, alerts, dispatch, mouse, print, view};
+use super::{Options, Preferences, alerts, dispatch, mouse, print, view};
 use crate::command::Command;
 use crate::options::ColorMode;
 use crate::snapshot::{ChainSnapshot, HopSnapshot};
@@ -77,7 +77,7 @@ impl ScreenStop {
 }
 
 /// Runs the screen on the calling thread until the user quits, `stop` is set, the snapshots end, or the terminal hangs
-/// up. The terminal is always restored before this returns.
+/// up. The terminal is always restored before this returns. Also returns what to remember for the next run.
 ///
 /// # Errors
 /// `NoTerminal` if there is no terminal to draw on or to read keys from; `Draw` if a frame cannot be written.
@@ -86,15 +86,31 @@ pub fn run(
     snapshots: Receiver<Arc<ChainSnapshot>>,
     commands: Sender<Command>,
     stop: &ScreenStop,
+) -> (Result<ExitReason, ScreenError>, Preferences) {
+    let colors = options.colors.or(options.preferences.colors()).unwrap_or_default();
+    let theme = Theme::for_options(options.ascii, options.color, colors);
+    let mut state = UiState::new(theme, options.keymap.clone());
+    state.mouse = options.mouse;
+    state.alerts = options.alerts;
+    state.apply_preferences(&options.preferences);
+    let (before, mut after) = (state.preferences(), state.preferences());
+    let reason = show(options, state, snapshots, commands, stop, &mut after);
+    (reason, options.preferences.clone().changed(&before, after))
+}
+
+/// Shows the screen; `after` is what the user wants again.
+fn show(
+    options: &Options,
+    state: UiState,
+    snapshots: Receiver<Arc<ChainSnapshot>>,
+    commands: Sender<Command>,
+    stop: &ScreenStop,
+    after: &mut Preferences,
 ) -> Result<ExitReason, ScreenError> {
     if options.color == ColorMode::Always {
         // The terminal library reads NO_COLOR too, and would remove the colors again.
         crossterm::style::force_color_output(true);
     }
-    let mut state =
-        UiState::new(Theme::for_options(options.ascii, options.color, options.colors), options.keymap.clone());
-    state.mouse = options.mouse;
-    state.alerts = options.alerts;
     let jobs = JobSignals::register(options.no_suspend).map_err(ScreenError::NoTerminal)?;
     let mut screen = Screen::new().map_err(ScreenError::NoTerminal)?;
     // Started in the background, the program runs without a screen until `fg`: if it set the modes of the terminal,
@@ -109,6 +125,7 @@ pub fn run(
     let mut all =
         ScreenLoop { state, screen, jobs, no_suspend, opened, newest, snapshots, commands, dirty, drawn, polled };
     let reason = all.run(&events, stop);
+    *after = all.state.preferences();
     let kept = (all.state.keeps_frame() && reason.is_ok()).then(|| all.last_frame());
     drop(all);
     if let Some(frame) = kept {

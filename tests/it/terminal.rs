@@ -5,6 +5,7 @@ use crate::support::free;
 mod alerts;
 mod appearance;
 mod latency;
+mod memory;
 mod nodes;
 mod panics;
 mod plain;

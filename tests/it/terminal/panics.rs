@@ -91,6 +91,6 @@ fn panics_elsewhere() {
         }
     });
     let options = Options { mouse: true, ..Options::default() };
-    let left = ui::run(&options, snapshots, commands, &ScreenStop::default());
+    let (left, _) = ui::run(&options, snapshots, commands, &ScreenStop::default());
     assert_eq!(left.unwrap(), ExitReason::Quit);
 }
