@@ -12,7 +12,8 @@
 //! wire/         message (Request, Reply), condition (If-Match and the like), media (types by extension), digest,
 //!               progress (of a digest), transfer (ids), problem and reason (errors that travel between nodes);
 //!               http and legacy: the two protocols, parsed and encoded on slices
-//! meter.rs      counters and wait times of a body, the token bucket of a rate limit, rates
+//! meter.rs      counters and wait times of a body, rates;  bucket  the token bucket of a rate limit;  fair  shares of
+//!               one
 //! snapshot.rs   the data that screen, JSON and metrics show, without the logic that computes it: chain, transfer,
 //!               node, listing, verdict, timing (bars);  body_error  how a body ended;  log_events  changes that are
 //!               logged;  bounded  lists of limited length;  protocol  its JSON form

@@ -1,10 +1,14 @@
 //! Byte counters and blocked times of a body, rate limits and rates.
 
+mod bucket;
+mod fair;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 use crate::snapshot::Flow;
+pub use bucket::TokenBucket;
+pub use fair::{FairQueue, Place, Turn};
 
 /// Counters of one body: written by its copy loop without locks, read by any thread.
 ///
@@ -161,46 +165,6 @@ impl Meter {
     }
 }
 
-/// Rate limit in bytes per second; bytes are sent one tick's worth at a time, so that the flow stays even.
-#[derive(Debug)]
-pub struct TokenBucket {
-    rate: u64,
-    /// Time, in µs, up to which the rate is used; `None` before the first use.
-    spent_until_us: Option<f64>,
-}
-
-/// Tick, in µs: the size of a chunk, and of the initial burst, in time. Long enough for timers, too short to be
-/// visible.
-const TICK_US: f64 = 20_000.0;
-/// Time in which each body that shares a rate gets a chunk, in µs: an eighth of the window of displayed rates.
-const ROUND_US: f64 = 125_000.0;
-/// Unused rate that can be caught up, in µs. A loaded machine repeatedly wakes a waiting task some ticks too late, and
-/// the rate should be reached then too; after a pause, the rate over a second is at most a fifth too high.
-const MAX_CATCH_UP_US: f64 = 200_000.0;
-
-impl TokenBucket {
-    /// Creates a bucket that fills at this rate, in bytes per second.
-    pub fn new(rate: u64) -> Self {
-        Self { rate: rate.max(1), spent_until_us: None }
-    }
-
-    /// Returns the chunk size without a visible burst if `sharers` bodies share the rate: each gets a chunk before it
-    /// would be reported as stalled.
-    pub fn chunk(&self, sharers: usize) -> usize {
-        let tick_us = TICK_US.min(ROUND_US / sharers.max(1) as f64);
-        ((self.rate as f64 * tick_us / 1e6) as usize).clamp(1, 1 << 20)
-    }
-
-    /// Takes bytes; returns how long to wait before sending them.
-    pub fn take(&mut self, bytes: u64, now_us: u64) -> Duration {
-        let now = now_us as f64;
-        let spent = self.spent_until_us.map_or(now - TICK_US, |spent| spent.max(now - MAX_CATCH_UP_US));
-        let until = spent + bytes as f64 * 1e6 / self.rate as f64;
-        self.spent_until_us = Some(until);
-        Duration::from_secs_f64((until - now).max(0.0) / 1e6)
-    }
-}
-
 /// Rate over a sliding second, computed from totals at explicit times.
 #[derive(Clone, Debug, Default)]
 pub struct RateWindow {
@@ -325,34 +289,6 @@ mod tests {
         };
         assert_eq!(meter.flow(900), expected);
         assert_eq!((meter.first_and_last_us(), meter.idle_us(900)), ((Some(250), Some(400)), 0));
-    }
-
-    #[test]
-    fn a_bucket_keeps_its_rate() {
-        let mut bucket = TokenBucket::new(1_000_000);
-        let mut now = 1_000_000;
-        for _ in 0..100 {
-            now += bucket.take(10_000, now).as_micros() as u64;
-        }
-        // A megabyte at a megabyte per second, less the burst at the start.
-        assert!((980_000..=1_000_000).contains(&(now - 1_000_000)), "{now}");
-    }
-
-    #[test]
-    fn a_bucket_catches_up_after_late_timers_within_limits() {
-        let mut bucket = TokenBucket::new(1_000_000);
-        let (mut now, mut waited) = (1_000_000, 0);
-        for late in [5_000, 150_000, 60_000, 0, 90_000].into_iter().cycle().take(100) {
-            let pause = bucket.take(20_000, now).as_micros() as u64;
-            now += if pause == 0 { 0 } else { pause + late };
-            waited += pause;
-        }
-        // Two megabytes at a megabyte per second, and the last timer's lateness.
-        assert!((1_980_000..=2_150_000).contains(&(now - 1_000_000)), "{now}");
-        assert!(waited < 2_000_000, "{waited}");
-        now += 60_000_000;
-        let at_once = (0..1000).take_while(|_| bucket.take(1000, now).is_zero()).count();
-        assert_eq!(at_once, 200);
     }
 
     #[test]

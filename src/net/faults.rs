@@ -1,14 +1,16 @@
 //! Current faults and limits of one node: set while it runs, read by every body without a lock.
 
+mod share;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::faults::{FaultChange, Faults};
-use crate::meter::TokenBucket;
+pub(super) use share::{Share, SharedLimit};
 
 /// Faults and limits of this node, for all its connections.
 #[derive(Debug, Default)]
@@ -24,8 +26,8 @@ pub struct LiveFaults {
 pub(super) struct FaultState {
     /// All faults and limits.
     pub(super) faults: Faults,
-    /// Token bucket of the rate limit, shared by all bodies; replaced when the limit changes.
-    pub(super) bucket: Option<Arc<Mutex<TokenBucket>>>,
+    /// The rate limit, shared by all bodies; replaced when it changes.
+    pub(super) limit: Option<Arc<SharedLimit>>,
 }
 
 impl LiveFaults {
@@ -57,8 +59,8 @@ impl LiveFaults {
     }
 
     #[cfg(test)]
-    pub(super) fn bucket(&self) -> Option<Arc<Mutex<TokenBucket>>> {
-        self.state.borrow().bucket.clone()
+    pub(super) fn limit(&self) -> Option<Arc<SharedLimit>> {
+        self.state.borrow().limit.clone()
     }
 
     /// Applies several changes atomically; returns the resulting faults.
@@ -74,7 +76,7 @@ impl LiveFaults {
     fn set(&self, faults: Faults) {
         self.state.send_modify(|state| {
             if state.faults.limit != faults.limit {
-                state.bucket = faults.limit.map(|rate| Arc::new(Mutex::new(TokenBucket::new(rate))));
+                state.limit = faults.limit.map(|rate| Arc::new(SharedLimit::new(rate)));
             }
             state.faults = faults;
         });
@@ -151,15 +153,15 @@ mod tests {
     }
 
     #[test]
-    fn the_bucket_is_replaced_only_when_the_limit_changes() {
+    fn the_queue_is_replaced_only_when_the_limit_changes() {
         let live = LiveFaults::new(Faults { limit: Some(1000), ..Faults::default() });
-        let before = live.bucket().unwrap();
+        let before = live.limit().unwrap();
         live.apply(&[FaultChange::Stall(true), FaultChange::Delay(1)]);
-        assert!(Arc::ptr_eq(&before, &live.bucket().unwrap()));
+        assert!(Arc::ptr_eq(&before, &live.limit().unwrap()));
         live.apply(&[FaultChange::Limit(Some(2000))]);
-        assert!(!Arc::ptr_eq(&before, &live.bucket().unwrap()));
+        assert!(!Arc::ptr_eq(&before, &live.limit().unwrap()));
         assert!(live.any() && live.disturb_bodies());
         live.apply(&[FaultChange::Limit(None), FaultChange::Stall(false)]);
-        assert!(live.bucket().is_none() && live.any() && !live.disturb_bodies());
+        assert!(live.limit().is_none() && live.any() && !live.disturb_bodies());
     }
 }

@@ -11,7 +11,7 @@ pub fn refine_wait(wait: Wait, transfer: &TransferSnapshot, hops: &[HopSnapshot]
     let farthest = hops().rev().find_map(|hop| {
         let connections = hop.node.iter().flat_map(|node| &node.connections);
         let ours = connections.filter(|conn| conn.transfer == transfer.id && !transfer.id.as_str().is_empty());
-        ours.map(|conn| (hop.number, conn.state)).last()
+        ours.map(|conn| (hop.number, conn.state)).next_back()
     });
     let Some((reached, state)) = farthest else { return wait };
     let next = (reached + 1).min(hops().count());

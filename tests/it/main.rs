@@ -16,6 +16,7 @@ mod dashboard;
 mod docs;
 mod entry;
 mod escapes;
+mod fairness;
 mod faults;
 mod foreign;
 mod fuzzed;

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::options::{CopyError, CopyOptions, EarlyInput, poll_early};
 use super::reader::{Reader, write_some};
+use super::shaping::Shaper;
 use crate::meter::WaitKind;
 use crate::net::os::deadline::within;
 
@@ -41,19 +42,24 @@ where
         return Ok(0);
     }
     let disturbed = options.faults.disturb_bodies();
+    // Boxed to keep this future small for all other bodies.
+    let mut shaper = disturbed.then(|| Box::new(Shaper::new(options)));
     let mut buffer = vec![0; FIRST_CHUNK.min(usize::try_from(length).unwrap_or(CHUNK).max(1))];
     let mut left = length;
     while left > 0 && options.faults.disturb_bodies() == disturbed {
         let mut max = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        if disturbed {
-            max = options.readable_len(max, reader, early).await?;
+        if let Some(shaper) = &mut shaper {
+            max = shaper.readable_len(max, options, reader, early).await?;
         }
         let read = options.read(source, reader, &mut buffer[..max], early).await?;
         if read == 0 {
             return Err(CopyError::Short { missing: left });
         }
         options.meter.record_read(read as u64);
-        options.send(reader, &buffer[..read], early).await?;
+        match &mut shaper {
+            Some(shaper) => options.send_shaped(reader, &buffer[..read], early, shaper).await?,
+            None => options.send(reader, &buffer[..read], early).await?,
+        }
         left -= read as u64;
         if read == buffer.len() && buffer.len() < CHUNK && left > buffer.len() as u64 {
             buffer.resize(CHUNK.min(usize::try_from(left).unwrap_or(CHUNK)), 0);
@@ -72,10 +78,25 @@ impl CopyOptions<'_> {
     where
         D: Reader,
     {
+        if self.faults.disturb_bodies() {
+            // A fault was set meanwhile.
+            let mut shaper = Shaper::new(*self);
+            return Box::pin(self.send_shaped(reader, chunk, early, &mut shaper)).await;
+        }
+        self.write(reader, &[], chunk).await
+    }
+
+    /// Does the same for a body that faults or limits apply to.
+    async fn send_shaped<D: Reader>(
+        &self,
+        reader: &mut D,
+        chunk: &[u8],
+        early: &mut EarlyInput<'_>,
+        shaper: &mut Shaper,
+    ) -> Result<(), CopyError> {
         let mut left = chunk;
         while !left.is_empty() {
-            let piece =
-                if self.faults.disturb_bodies() { self.admit(left.len(), reader, early).await? } else { left.len() };
+            let piece = shaper.admit(left.len(), *self, reader, early).await?;
             self.write(reader, &[], &left[..piece]).await?;
             left = &left[piece..];
         }
