@@ -49,6 +49,24 @@ pub(crate) fn hop_rows(area: Rect, titled: bool, hops: usize) -> Rect {
     below(area, above + u16::from(usize::from(rows) > hops))
 }
 
+/// Returns the indices of the visible rows of a list that scrolls: from `top` on, and always the pinned one, in place
+/// of the nearest row other than the selected one.
+pub(crate) fn visible_rows(top: usize, room: usize, rows: usize, pinned: Option<usize>, selected: usize) -> Vec<usize> {
+    let mut visible: Vec<usize> = (top.min(rows)..rows.min(top.saturating_add(room))).collect();
+    let Some(pinned) = pinned.filter(|row| *row < rows && visible.len() > 1 && !visible.contains(row)) else {
+        return visible;
+    };
+    let last = visible.len() - 1;
+    if pinned < visible[0] {
+        visible.remove(if visible[0] == selected { last } else { 0 });
+        visible.insert(0, pinned);
+    } else {
+        visible.remove(if visible[last] == selected { 0 } else { last });
+        visible.push(pinned);
+    }
+    visible
+}
+
 /// Returns the rows of the nodes, below the heading and the column titles.
 pub(crate) fn node_rows(area: Rect) -> Rect {
     below(area, 2)
@@ -96,6 +114,17 @@ pub(crate) fn scroll_into_view(top: usize, rows: usize, room: usize, row: usize)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pinned_row_replaces_the_nearest_one_but_not_the_selected_one() {
+        let rows = |top, pinned, selected| visible_rows(top, 4, 9, pinned, selected);
+        assert_eq!(rows(2, None, 2), [2, 3, 4, 5]);
+        assert_eq!(rows(2, Some(3), 2), [2, 3, 4, 5]);
+        assert_eq!((rows(2, Some(0), 4), rows(2, Some(0), 2)), (vec![0, 3, 4, 5], vec![0, 2, 3, 4]));
+        assert_eq!((rows(2, Some(8), 4), rows(2, Some(8), 5)), (vec![2, 3, 4, 8], vec![3, 4, 5, 8]));
+        assert_eq!((rows(2, Some(9), 4), visible_rows(5, 1, 9, Some(0), 5)), (vec![2, 3, 4, 5], vec![5]));
+        assert!(visible_rows(3, 4, 0, Some(0), 0).is_empty());
+    }
 
     #[test]
     fn a_list_scrolls_as_little_as_possible() {

@@ -70,6 +70,7 @@ fn click(state: &mut UiState, chain: &ChainSnapshot, panel: Panel, regions: &Reg
         let line = usize::from(at.y - body.y);
         let row = match panel {
             Panel::Transfers => transfers.and_then(|part| state.transfer_at(chain, &part, line)),
+            Panel::Hops => state.visible_hops(chain, usize::from(body.height)).get(line).copied(),
             _ => Some(top + line),
         };
         let rows = state.rows(chain);

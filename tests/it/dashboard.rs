@@ -1,6 +1,7 @@
 //! The screen without a terminal: key strings in, screens and commands out, at every size and with hostile text.
 
 mod browse;
+mod chain_line;
 mod copying;
 mod follow;
 mod gauges;
@@ -175,7 +176,7 @@ fn the_slow_link_is_flagged_and_named() {
     script.chain.verdict =
         Verdict { limit: Limit::Link { from: 3, to: 2, cause: LinkCause::Unknown }, share: 0.88, ..Verdict::default() };
     let screen = script.screen();
-    assert!(screen.contains("2 :7002▅ ◀╌╌╌  41.3 MB/s!╌╌╌ 3 origin█"), "{screen}");
+    assert!(screen.contains("2 :7002▅ ◀╌╌ [41.3 MB/s network] ╌╌ 3 origin█"), "{screen}");
     assert!(screen.lines().nth(1).unwrap().starts_with(" ! "), "{screen}");
     script.chain.verdict = Verdict::default();
     assert!(
@@ -195,10 +196,10 @@ fn buffered_bytes_are_a_bar_and_a_number_on_one_scale() {
     }
     // With less space only the bars on the chain line and the numbers remain, then neither.
     let usual = rows(&Script::new(80, 24, streaming()).screen());
-    assert!(["1 :7001▁", "2 :7002▅", "3 origin█", "█=4 MB"].iter().all(|bar| usual[2].contains(bar)), "{usual:#?}");
+    assert!([" 1▁ ", "2 :7002▅", " 3█"].iter().all(|bar| usual[2].contains(bar)), "{usual:#?}");
     assert!(usual[4].contains("Buffered") && usual[7].contains("2.2 MB"), "{usual:#?}");
     let ascii = rows(&Script::new(80, 24, streaming()).themed(true, ColorScheme::Mono).screen());
-    assert!(["1 :7001_", "2 :7002=", "3 origin#", "#=4 MB"].iter().all(|bar| ascii[2].contains(bar)), "{ascii:#?}");
+    assert!([" 1_ ", "2 :7002=", " 3#"].iter().all(|bar| ascii[2].contains(bar)), "{ascii:#?}");
     let small = Script::new(60, 15, streaming()).screen();
     assert!(!small.contains("Buffered") && !small.contains("=4 MB"), "{small}");
 }

@@ -7,7 +7,7 @@ use crate::snapshot::{ChainSnapshot, Phase};
 use crate::ui::columns::conn;
 use crate::ui::finding::Finding;
 use crate::ui::focus::{ConnKey, Focus, Panel, Tab, ViewMode};
-use crate::ui::geometry::{connection_rows, hop_rows, node_rows, popup_area, scroll_into_view};
+use crate::ui::geometry::{connection_rows, hop_rows, node_rows, popup_area, scroll_into_view, visible_rows};
 use crate::ui::keymap::help;
 use crate::ui::keymap::search::matches;
 use crate::ui::layout::{Regions, Wants, split};
@@ -121,6 +121,12 @@ impl UiState {
         if self.tab != Tab::Connections {
             self.hop = self.hop(chain).map(|hop| hop.number);
         }
+    }
+
+    /// Returns the indices of the hops in the visible rows of the hop table: that of the headline is always among them.
+    pub(crate) fn visible_hops(&self, chain: &ChainSnapshot, room: usize) -> Vec<usize> {
+        let pinned = Finding::of(chain).hop().map(|hop| hop - 1);
+        visible_rows(self.scrolled.hops, room, chain.hops.len(), pinned, self.row_of(Panel::Hops, chain))
     }
 
     /// Moves the selection of the focused list or popup.

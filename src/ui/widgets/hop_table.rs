@@ -36,8 +36,10 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bo
     }
     let theme = &state.theme;
     let focused = state.panel == Panel::Hops;
-    let room = usize::from(hop_rows(area, titled, data.hops.len()).height);
-    let hidden = heading::hidden_rows(theme, state.scrolled.hops, room, data.hops.len());
+    let body = hop_rows(area, titled, data.hops.len());
+    let visible = state.visible_hops(data, usize::from(body.height));
+    let above = (0..state.row_of(Panel::Hops, data)).filter(|row| !visible.contains(row)).count();
+    let hidden = heading::hidden_rows(theme, above, visible.len(), data.hops.len());
     if titled {
         let legend = time_bar::legend(theme);
         let remark = heading::joined(&[legend], &hidden, "   ", area.width.saturating_sub(HEADED));
@@ -52,13 +54,12 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bo
     if !titled && !hidden.is_empty() {
         Row::new(buffer, titles).put_right(&format!(" {hidden}"), theme.style(StyleRole::Key));
     }
-    let body = hop_rows(area, titled, data.hops.len());
     if body.y > titles.y + 1 {
         let row = Rect { y: titles.y + 1, height: 1, ..area };
         client_row(state, data, &finding, &places, row, buffer);
     }
     let selected = state.hop(data).map_or(0, |hop| hop.number);
-    for (i, hop) in data.hops.iter().skip(state.scrolled.hops).take(usize::from(body.height)).enumerate() {
+    for (i, hop) in visible.iter().filter_map(|at| data.hops.get(*at)).enumerate() {
         let row = row_of(body, i);
         let selection = (hop.number == selected).then_some(focused);
         heading::selection(theme, selection, row, buffer);

@@ -14,7 +14,7 @@ fn row(screen: &str, number: &str) -> String {
         let plain = line.trim_start_matches(['▌', '▏', '>', '|']).trim_start_matches(['!', ' ']);
         plain.strip_prefix(number).is_some_and(|rest| rest.starts_with("  "))
     };
-    screen.lines().find(is_row).unwrap_or_default().to_owned()
+    screen.lines().filter(|line| !line.contains('◀')).find(is_row).unwrap_or_default().to_owned()
 }
 
 /// How often a glyph occurs.
