@@ -164,6 +164,8 @@ async fn shut_down_on_signals(
 fn exit_with_stdin() -> Result<(), Error> {
     // Detaches from the terminal of the program that started this one.
     let _ = rustix::process::setsid();
+    // The program that started this one may have stopped it, and a stopped process does not see the end of its input.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::CONT));
     let wait = || {
         let mut input = [0; 256];
         loop {

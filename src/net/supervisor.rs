@@ -1,6 +1,7 @@
 //! Nodes started by this program: a child process for each vacant loopback hop, stopped with the program.
 
 mod child;
+mod duty_cycle;
 mod line;
 mod orders;
 mod spawning;
@@ -19,6 +20,7 @@ use crate::route::{Hop, Host, HostPort, Route};
 use crate::snapshot::{DownReason, HopLink};
 pub use child::STAY;
 use child::Spec;
+pub use duty_cycle::DutyCycle;
 pub use line::ChildLine;
 use orders::ChildTask;
 pub use orders::Order;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::duty_cycle::{DutyCycle, DutyState};
 use super::line::ChildLine;
 use super::spawning::{ReadToken, Spawning};
 use super::vacant::{beyond, vacant};
@@ -51,6 +52,7 @@ pub(super) struct ChildNode {
     stdin: Option<ChildStdin>,
     readers: JoinSet<()>,
     detached: bool,
+    duty: DutyState,
 }
 
 impl Spec {
@@ -61,7 +63,8 @@ impl Spec {
         let mut command = self.command(listen, beyond(self.next.as_ref().map(|next| &next.address)).await);
         let mut child = command.spawn().map_err(|error| format!("cannot be started: {error}"))?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let mut running = ChildNode { child, stdin, readers: JoinSet::new(), detached: false };
+        let mut running =
+            ChildNode { child, stdin, readers: JoinSet::new(), detached: false, duty: DutyState::default() };
         let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
             return Err("its output cannot be read: it is not a pipe".to_owned());
         };
@@ -144,17 +147,36 @@ impl ChildNode {
         self.child.id().unwrap_or(0)
     }
 
-    /// Waits for the node to exit by itself; returns its status. Cancel safe.
+    /// Waits for the node to exit by itself, and meanwhile stops and continues its process as its duty cycle says;
+    /// returns its status. Cancel safe.
     pub(super) async fn exited(&mut self) -> Option<ExitStatus> {
-        self.child.wait().await.ok()
+        loop {
+            tokio::select! {
+                status = self.child.wait() => return status.ok(),
+                signal = self.duty.next_signal() => self.signal(signal),
+            }
+        }
+    }
+
+    /// Lets the process run only for a part of the time, or all of it.
+    pub(super) fn set_duty_cycle(&mut self, cycle: Option<DutyCycle>) {
+        if let Some(signal) = self.duty.set(cycle) {
+            self.signal(signal);
+        }
     }
 
     /// Sends SIGTERM: the node drains, then exits.
-    pub(super) fn terminate(&self) {
+    pub(super) fn terminate(&mut self) {
+        // A stopped process would take it only when it continues.
+        self.set_duty_cycle(None);
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid {
             // The child was not waited for, so its process id cannot have been reused.
-            let _ = kill_process(pid, Signal::TERM);
+            let _ = kill_process(pid, signal);
         }
     }
 
@@ -174,6 +196,7 @@ impl ChildNode {
 
     /// Detaches the node, which then outlives this program. Its log is lost from then on.
     pub(super) async fn detach(mut self) {
+        self.set_duty_cycle(None);
         // The line stays in the pipe until the node reads it, even after this program has exited. A node that cannot
         // take five bytes is not worth keeping.
         if let Some(stdin) = &mut self.stdin

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::child::{ChildNode, Spec, exit_text};
+use super::duty_cycle::DutyCycle;
 use super::line::ChildLine;
 use crate::snapshot::{DownReason, HopLink};
 
@@ -23,6 +24,8 @@ pub enum Order {
     Kill,
     /// Detach the node, which then outlives this program.
     Detach,
+    /// Let the node's process run only for a part of the time, or all of it; a restarted one runs all of it.
+    SetDutyCycle(Option<DutyCycle>),
 }
 
 /// A node that ran at least this long did not crash because of its start.
@@ -75,7 +78,11 @@ impl ChildTask {
                         None => return,
                     }
                 }
-                (Order::Stop, ChildState::Up(running, _)) => {
+                (Order::SetDutyCycle(cycle), ChildState::Up(mut running, since)) => {
+                    running.set_duty_cycle(cycle);
+                    ChildState::Up(running, since)
+                }
+                (Order::Stop, ChildState::Up(mut running, _)) => {
                     running.terminate();
                     self.publish(Some(HopLink::Down { reason: DownReason::Stopping }));
                     ChildState::Draining(running, Instant::now() + self.drain_timeout)
@@ -90,7 +97,7 @@ impl ChildTask {
                     ChildState::Stopped
                 }
                 (Order::Stop | Order::Kill | Order::Detach, ChildState::Crashed(_)) => self.down(DownReason::Stopped),
-                (Order::Stop | Order::Kill | Order::Detach, node) => node,
+                (Order::Stop | Order::Kill | Order::Detach | Order::SetDutyCycle(_), node) => node,
             };
             // Watches the node until the next order.
             while order.is_none() {
@@ -160,7 +167,7 @@ impl ChildTask {
                 started = &mut starting => break started,
                 order = orders.recv() => match order {
                     // Already starting.
-                    Some(Order::Start | Order::Restart) => {}
+                    Some(Order::Start | Order::Restart | Order::SetDutyCycle(_)) => {}
                     Some(_) => return Some(self.down(DownReason::Stopped)),
                     None => return None,
                 },

@@ -221,3 +221,50 @@ async fn only_vacant_hops_of_this_machine_are_started() {
     assert_eq!(stage.supervisor.order(1, Order::Restart), Err("it was not started by this program".to_owned()));
     assert!(stage.supervisor.order(3, Order::Start).is_err(), "it is elsewhere");
 }
+
+/// State letter of a process, such as `T` for a stopped one; `None` once it is gone.
+fn process_state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next())
+}
+
+#[tokio::test]
+async fn a_node_on_a_duty_cycle_is_continued_before_anything_else_happens_to_it() {
+    // One node for each way in which a duty cycle ends.
+    let mut stage = stage("leaves", &["127.0.0.1"; 5], |_| {}).await;
+    stage.started().await;
+    let links = stage.links();
+    let pids: Vec<u32> =
+        links.iter().map(|link| if let Some(HopLink::Spawned { pid }) = link { *pid } else { panic!("up") }).collect();
+    // It would be stopped for longer than this test lasts.
+    let cycle = DutyCycle { runs: Duration::from_millis(1), stopped: Duration::from_mins(10) };
+    for hop in 1..=5 {
+        stage.supervisor.order(hop, Order::SetDutyCycle(Some(cycle))).unwrap();
+    }
+    let settled = |pid: u32, wanted: fn(Option<char>) -> bool| async move {
+        for _ in 0..500 {
+            if wanted(process_state(pid)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("process {pid} is in state {:?}", process_state(pid));
+    };
+    for pid in &pids {
+        settled(*pid, |state| state == Some('T')).await;
+    }
+    stage.supervisor.order(1, Order::SetDutyCycle(None)).unwrap();
+    settled(pids[0], |state| state.is_some_and(|state| state != 'T')).await;
+    stage.supervisor.order(2, Order::Restart).unwrap();
+    settled(pids[1], |state| state.is_none()).await;
+    stage.supervisor.order(3, Order::Stop).unwrap();
+    settled(pids[2], |state| state.is_none()).await;
+    stage.supervisor.order(4, Order::Detach).unwrap();
+    settled(pids[3], |state| state.is_some_and(|state| state != 'T')).await;
+    let pid = rustix::process::Pid::from_raw(pids[3].try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let began = Instant::now();
+    stage.supervisor.stop_all().await;
+    settled(pids[4], |state| state.is_none()).await;
+    assert!(began.elapsed() < Duration::from_millis(1900), "it was killed, not ended: {:?}", began.elapsed());
+}
