@@ -58,6 +58,7 @@
 //! watch         follows every hop's snapshots
 //! diagnose      transfer records of all hops, and which hop failed (blame)
 //! supervisor    node processes on this machine
+//! slow_link     a forwarder that holds bytes back, for the demo
 //! os            kernel  calls without a safe wrapper: socket figures, write-back, ignored signals;  sockopt  sizes of
 //!               socket buffers;  socket  opened, read and written while reports hold it;  clock  µs;  starvation  how
 //!               long this program was not running;  deadline  timeouts that do not count that time;  load  CPU and

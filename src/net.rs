@@ -13,6 +13,7 @@ pub mod os;
 pub mod server;
 #[cfg(test)]
 mod sim;
+pub mod slow_link;
 pub mod supervisor;
 pub mod upstream;
 pub mod watch;
