@@ -66,9 +66,20 @@ pub enum Command {
     Export,
     /// Write this screenshot (SVG) beside the fetched files.
     SaveScreen(String),
+    /// Start the demo's tour or its next act, or stop it.
+    Tour(TourCommand),
     /// Quit: cancel all transfers; the spawned nodes stop, or keep running where the user chose that.
     Quit {
         /// Keep the spawned nodes running.
         keep_nodes: bool,
     },
+}
+
+/// What to do with the demo's tour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TourCommand {
+    /// Start it, or its next act.
+    Next,
+    /// Stop it, or close its summary.
+    Stop,
 }

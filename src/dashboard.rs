@@ -7,6 +7,8 @@ mod log;
 mod memory;
 mod publisher;
 mod queue;
+mod tour;
+mod tour_steps;
 
 use std::sync::Arc;
 use std::time::Duration;

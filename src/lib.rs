@@ -22,6 +22,7 @@
 //!               of the setup before a short body (setup); the hop that a request has reached (awaited)
 //! waterfall.rs  the setup of a transfer as bars: which stage spent what, and when
 //! limits.rs     all timeouts and size limits;  allow_list.rs  where a node may connect to beyond its default policy
+//! tour.rs       the demo's tour on given times: its acts and steps (script), one act (act)
 //! options.rs    what to verify a file with, who is served on loopback, colors;  secret.rs  a token
 //! command.rs    commands of the user;  faults.rs  rate limit, delay and faults of a hop
 //! report.rs     the JSON document of a run without a screen
@@ -95,8 +96,8 @@
 //! on_done.rs    the user's command at the end of a transfer
 //! plan.rs       a run over one chain: from an input file, or the built-in demo
 //! dashboard.rs  runs net and ui side by side: controller, the task that executes commands (commands), publishes
-//!               snapshots and the log (publisher, log), keeps the queue (queue) and exports (export); files
-//!               that remember choices and recent chains (memory)
+//!               snapshots and the log (publisher, log), keeps the queue (queue), exports (export), and executes the
+//!               demo's tour (tour, tour_steps); files that remember choices and recent chains (memory)
 //! ```
 //!
 //! # What holds everywhere
@@ -130,6 +131,7 @@ pub mod route;
 pub mod secret;
 pub mod snapshot;
 pub mod text;
+pub mod tour;
 pub mod ui;
 pub mod units;
 pub mod verdict;

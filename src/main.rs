@@ -1,10 +1,9 @@
 //! The chainview program: parses the command line, runs the mode, and converts an error into an exit code.
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
-use chainview::cli::{self, DEFAULT_INPUT, EarlyExit, FetchPlan, NodePlan, OutputOptions, RunMode};
+use chainview::cli::{self, EarlyExit, OutputOptions, RunMode};
 use chainview::console::{self, signals::Termination};
 use chainview::dashboard;
 use chainview::error::{Error, OK};
@@ -40,30 +39,24 @@ fn main() -> ExitCode {
         }
         RunMode::Check { input, fetch } => headless::check(input, fetch, output),
         RunMode::Dashboard { input, fetch, nodes, no_spawn } => {
-            chain_of(input.as_deref(), fetch, nodes, *no_spawn).and_then(|plan| on_screen_or_plain(plan, output))
+            ChainPlan::of_input(input.as_deref(), fetch, nodes, *no_spawn, has_screen(output))
+                .and_then(|plan| on_screen_or_plain(plan, output))
         }
         RunMode::Demo { fetch, nodes } => {
-            ChainPlan::demo(fetch, nodes).and_then(|plan| on_screen_or_plain(plan, output))
+            ChainPlan::demo_for(has_screen(output), fetch, nodes).and_then(|plan| on_screen_or_plain(plan, output))
         }
     })
 }
 
-/// Returns the plan of an input file; without one, and without the default one, that of the demo.
-fn chain_of(input: Option<&Path>, fetch: &FetchPlan, nodes: &NodePlan, no_spawn: bool) -> Result<ChainPlan, Error> {
-    match input {
-        None if !Path::new(DEFAULT_INPUT).exists() => {
-            console::err(&format!("chainview: no {DEFAULT_INPUT} in this folder: running the demo"));
-            ChainPlan::demo(fetch, nodes)
-        }
-        input => ChainPlan::of_file(input.unwrap_or(Path::new(DEFAULT_INPUT)), fetch, nodes, no_spawn),
-    }
+/// Runs the dashboard on a terminal, else prints the same run as lines.
+fn on_screen_or_plain(plan: ChainPlan, output: &OutputOptions) -> Result<(), Error> {
+    if has_screen(output) { dashboard::run(plan, output) } else { headless::plain(plan, output) }
 }
 
-/// Runs the dashboard on a terminal, else prints the same run as lines. A terminal with `TERM=dumb` cannot move its
-/// cursor.
-fn on_screen_or_plain(plan: ChainPlan, output: &OutputOptions) -> Result<(), Error> {
+/// Returns whether the run has a screen. A terminal with `TERM=dumb` cannot move its cursor.
+fn has_screen(output: &OutputOptions) -> bool {
     let draws = std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-    if draws && !output.json { dashboard::run(plan, output) } else { headless::plain(plan, output) }
+    draws && !output.json
 }
 
 /// Prints a message of clap, in colors unless it contains control characters of the arguments.

@@ -6,7 +6,8 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cli::{FetchPlan, NodePlan, PerHop, config};
+use crate::cli::{DEFAULT_INPUT, FetchPlan, NodePlan, PerHop, config};
+use crate::console;
 use crate::error::{Error, plain, shown};
 use crate::faults::FaultChange;
 use crate::net::fetch::{FetchJob, Output};
@@ -16,6 +17,7 @@ use crate::options::LocalUsers;
 use crate::route::{FileName, Hop, HostPort, Route};
 use crate::secret::Secret;
 use crate::text::SafeText;
+use crate::tour::{self, Pace};
 
 /// Plan of a run over one chain.
 #[derive(Debug)]
@@ -38,18 +40,62 @@ pub struct ChainPlan {
     pub fetch_at_startup: bool,
     /// Demo folder, kept until the run ends.
     pub demo: Option<Demo>,
+    /// Tour of the demo.
+    pub tour: Option<TourPlan>,
+}
+
+/// Plan of the demo's tour.
+#[derive(Clone, Debug)]
+pub struct TourPlan {
+    /// Durations.
+    pub pace: Pace,
+    /// The file that it fetches; it is as large as the demo's own, which remains for the user.
+    pub file: FileName,
 }
 
 /// Demo folder, removed on drop.
 #[derive(Debug)]
 pub struct Demo(tempfile::TempDir);
 
+/// Names of the demo's hops.
+const DEMO_HOPS: [&str; 3] = ["gateway", "relay", "storage"];
+/// The demo's file, and that of its tour.
+const DEMO_FILE: &str = "demo.bin";
+const TOUR_FILE: &str = "tour.bin";
 /// Size of the demo's file; at the demo's rate limit a fetch takes about four seconds.
 const DEMO_SIZE: usize = 24_000_000;
 /// Rate limit of the demo's second hop, in bytes per second, so that there is a bottleneck to find.
 const DEMO_RATE_LIMIT: PerHop<FaultChange> = PerHop { hop: Some(2), value: FaultChange::Limit(Some(6_000_000)) };
 
 impl ChainPlan {
+    /// Makes the plan for an input file; without one, and without the default one, that of the demo.
+    ///
+    /// # Errors
+    /// As for [`ChainPlan::of_file`] and [`ChainPlan::demo`].
+    pub fn of_input(
+        input: Option<&Path>,
+        fetch: &FetchPlan,
+        nodes: &NodePlan,
+        no_spawn: bool,
+        on_screen: bool,
+    ) -> Result<Self, Error> {
+        match input {
+            None if !Path::new(DEFAULT_INPUT).exists() => {
+                console::err(&format!("chainview: no {DEFAULT_INPUT} in this folder: running the demo"));
+                Self::demo_for(on_screen, fetch, nodes)
+            }
+            input => Self::of_file(input.unwrap_or(Path::new(DEFAULT_INPUT)), fetch, nodes, no_spawn),
+        }
+    }
+
+    /// Makes the plan of the demo: with its tour on a screen, and short without one.
+    ///
+    /// # Errors
+    /// As for [`ChainPlan::demo`].
+    pub fn demo_for(on_screen: bool, fetch: &FetchPlan, nodes: &NodePlan) -> Result<Self, Error> {
+        if on_screen { Self::tour(fetch, nodes) } else { Self::demo(fetch, nodes) }
+    }
+
     /// Makes the plan for an input file.
     ///
     /// # Errors
@@ -85,6 +131,7 @@ impl ChainPlan {
             tokens,
             fetch_at_startup: false,
             demo: None,
+            tour: None,
         })
     }
 
@@ -99,29 +146,49 @@ impl ChainPlan {
     /// `Error::Other` if the temporary folder, the file or the ports are not available; `Error::Usage` if a limit,
     /// delay or fault names a hop that the demo does not have.
     pub fn demo(fetch: &FetchPlan, nodes: &NodePlan) -> Result<Self, Error> {
-        let made = || -> io::Result<(tempfile::TempDir, Vec<u16>)> {
-            let folder = tempfile::Builder::new().prefix("chainview-demo-").tempdir()?;
-            std::fs::create_dir(folder.path().join("served"))?;
-            std::fs::create_dir(folder.path().join("fetched"))?;
-            make_file(&folder.path().join("served/demo.bin"))?;
-            Ok((folder, free_ports(3)?))
-        };
-        let (folder, ports) = made().map_err(|error| {
-            let folder = shown(&std::env::temp_dir());
-            Error::Other(format!(
-                "the demo cannot be set up in {folder}: {}: set TMPDIR to another folder",
-                plain(&error)
-            ))
-        })?;
-        let file = FileName::new(b"demo.bin").map_err(|error| Error::Other(error.to_string()))?;
-        let hops = ports.into_iter().map(|port| Hop::new(HostPort { host: localhost(), port })).collect();
-        let route = Route::new(file, hops).ok_or_else(|| Error::Other("the demo has no hops".to_owned()))?;
-        check_hops(nodes, route.hops().len())?;
         let mut nodes = nodes.clone();
         if !nodes.faults.iter().any(|change| matches!(change.value, FaultChange::Limit(_))) {
             nodes.faults.push(DEMO_RATE_LIMIT);
         }
-        let spawning = spawning(&route, folder.path().join("served"), &nodes)?;
+        Self::of_demo(fetch, &nodes, DEMO_SIZE)
+    }
+
+    /// Makes the plan of the demo on a screen: the same chain with the tour, which limits and breaks it by itself.
+    ///
+    /// Limits, delays and faults of the user are the demo then: there is no tour that would hide them.
+    ///
+    /// # Errors
+    /// As for [`ChainPlan::demo`].
+    pub fn tour(fetch: &FetchPlan, nodes: &NodePlan) -> Result<Self, Error> {
+        if !nodes.faults.is_empty() {
+            return Self::demo(fetch, nodes);
+        }
+        let fetch = FetchPlan { retries: fetch.retries.max(tour::RETRIES), ..fetch.clone() };
+        let mut plan = Self::of_demo(&fetch, nodes, tour::FILE_SIZE)?;
+        let served = plan.spawning.as_ref().map(|spawning| spawning.root.clone()).unwrap_or_default();
+        std::fs::hard_link(served.join(DEMO_FILE), served.join(TOUR_FILE)).map_err(|error| no_demo(&error))?;
+        plan.tour = Some(TourPlan { pace: Pace::default(), file: file_name(TOUR_FILE)? });
+        Ok(plan)
+    }
+
+    fn of_demo(fetch: &FetchPlan, nodes: &NodePlan, size: usize) -> Result<Self, Error> {
+        let made = || -> io::Result<(tempfile::TempDir, Vec<u16>)> {
+            let folder = tempfile::Builder::new().prefix("chainview-demo-").tempdir()?;
+            std::fs::create_dir(folder.path().join("served"))?;
+            std::fs::create_dir(folder.path().join("fetched"))?;
+            make_file(&folder.path().join("served").join(DEMO_FILE), size)?;
+            Ok((folder, free_ports(DEMO_HOPS.len())?))
+        };
+        let (folder, ports) = made().map_err(|error| no_demo(&error))?;
+        let hop = |(name, port): (&&str, u16)| {
+            let hop = Hop::new(HostPort { host: localhost(), port });
+            Hop { name: Some((*name).to_owned()), ..hop }
+        };
+        let hops = DEMO_HOPS.iter().zip(ports).map(hop).collect();
+        let route = Route::new(file_name(DEMO_FILE)?, hops);
+        let route = route.ok_or_else(|| Error::Other("the demo has no hops".to_owned()))?;
+        check_hops(nodes, route.hops().len())?;
+        let spawning = spawning(&route, folder.path().join("served"), nodes)?;
         // Each fetch moves the file again, so that there is something to watch.
         let fetch = FetchPlan { output: folder.path().join("fetched"), reuse: false, ..fetch.clone() };
         let tokens = vec![None; route.hops().len()];
@@ -135,8 +202,19 @@ impl ChainPlan {
             tokens,
             fetch_at_startup: true,
             demo: Some(Demo(folder)),
+            tour: None,
         })
     }
+}
+
+fn file_name(name: &str) -> Result<FileName, Error> {
+    FileName::new(name.as_bytes()).map_err(|error| Error::Other(error.to_string()))
+}
+
+/// Error of a folder, file or port that the demo needs.
+fn no_demo(error: &io::Error) -> Error {
+    let folder = shown(&std::env::temp_dir());
+    Error::Other(format!("the demo cannot be set up in {folder}: {}: set TMPDIR to another folder", plain(error)))
 }
 
 impl Demo {
@@ -233,9 +311,9 @@ fn free_ports(count: usize) -> io::Result<Vec<u16>> {
 }
 
 /// Writes a file of bytes that do not repeat, so that a misplaced piece would be detected.
-fn make_file(path: &Path) -> io::Result<()> {
+fn make_file(path: &Path, size: usize) -> io::Result<()> {
     let mut file = std::fs::File::create(path)?;
-    let mut content = vec![0; DEMO_SIZE];
+    let mut content = vec![0; size];
     blake3::Hasher::new().update(b"chainview demo").finalize_xof().fill(&mut content);
     file.write_all(&content)
 }

@@ -8,6 +8,7 @@ mod log_events;
 mod node;
 mod protocol;
 pub mod timing;
+mod tour;
 mod transfer;
 pub mod verdict;
 
@@ -18,4 +19,5 @@ pub use node::{
     ConnRole, ConnSnapshot, ConnState, Flow, HopRecord, Load, MAX_CONNECTIONS, NodeSnapshot, TcpSnapshot, Timestamps,
     Totals, TransferRecord,
 };
+pub use tour::{ActCaption, ActOutcome, NamedCause, TourSnapshot};
 pub use transfer::{Awaited, Integrity, Phase, Retry, Stall, TransferSnapshot, Wait};

@@ -79,6 +79,7 @@ impl Controller {
             }
             Command::Export => self.export(Export::Snapshot(self.publisher.last.clone())),
             Command::SaveScreen(svg) => self.export(Export::Screenshot(svg)),
+            Command::Tour(command) => self.command_tour(command),
             Command::Quit { keep_nodes } => {
                 self.keep_nodes = keep_nodes;
                 self.quit.cancel();

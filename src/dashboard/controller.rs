@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::publisher::{Publisher, TaskResult};
 use super::queue::QueueEvent;
-use crate::command::Command;
+use super::tour::{STEP_INTERVAL, TourRun};
+use crate::command::{Command, TourCommand};
 use crate::error::Error;
 use crate::net::supervisor::{ChildLine, ReadToken, Supervisor, all_started};
 use crate::net::watch::{Tokens, Watcher};
@@ -40,6 +41,8 @@ pub struct Controller {
     /// Read token of these nodes.
     pub(super) spawned_read: Option<ReadToken>,
     pub(super) publisher: Publisher,
+    /// Tour of the demo.
+    pub(super) tour: Option<TourRun>,
     /// Background tasks, whose results go to the publisher.
     pub(super) tasks: JoinSet<TaskResult>,
     /// The user's command at the end of a transfer.
@@ -91,6 +94,7 @@ impl Controller {
         }
         let on_done = plan.fetch.on_done.clone().map(|command| OnDone::new(command, on_done::LIMIT));
         let (tasks, commands) = (JoinSet::new(), JoinSet::new());
+        let tour = plan.tour.take().map(TourRun::new);
         let (detached, keep_nodes) = (Vec::new(), false);
         Self {
             plan,
@@ -99,6 +103,7 @@ impl Controller {
             spawned_control,
             spawned_read,
             publisher,
+            tour,
             tasks,
             on_done,
             commands,
@@ -129,6 +134,8 @@ impl Controller {
         let mut is_ready = false;
         let mut polls = interval(POLL_INTERVAL);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tour_steps = interval(STEP_INTERVAL);
+        tour_steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut next_snapshot, mut stale) = (Instant::now(), false);
         self.publish();
         loop {
@@ -146,6 +153,7 @@ impl Controller {
                 Some(done) = self.tasks.join_next() => self.publisher.task_ended(done),
                 () = self.watcher.changed() => {}
                 () = sleep_until(next_snapshot), if stale => {}
+                _ = tour_steps.tick(), if self.tour.as_ref().is_some_and(TourRun::is_running) => self.step_tour(),
                 _ = polls.tick(), if self.publisher.any_transfer_runs() => self.publisher.evaluate(&self.watcher),
             }
             let began = Instant::now();
@@ -183,7 +191,9 @@ impl Controller {
         self.publisher.starting = false;
         self.publisher.log_links(&self.watcher.hops());
         self.publisher.queue.open();
-        if self.plan.fetch_at_startup {
+        if self.tour.is_some() {
+            self.command_tour(TourCommand::Next);
+        } else if self.plan.fetch_at_startup {
             self.execute(Command::Fetch);
         }
     }

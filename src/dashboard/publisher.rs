@@ -14,7 +14,8 @@ use crate::plan::ChainPlan;
 use crate::route::Route;
 use crate::snapshot::verdict::{Limit, Verdict};
 use crate::snapshot::{
-    ChainSnapshot, ConnSnapshot, ConnState, DownReason, HopLink, HopSnapshot, Level, Listing, TransferSnapshot,
+    ChainSnapshot, ConnSnapshot, ConnState, DownReason, HopLink, HopSnapshot, Level, Listing, TourSnapshot,
+    TransferSnapshot,
 };
 use crate::text::SafeText;
 use crate::verdict::{Rolling, refine_wait};
@@ -34,6 +35,7 @@ pub(super) struct Publisher {
     pub(super) queue: Queue,
     pub(super) log: RunLog,
     pub(super) listing: Option<Listing>,
+    pub(super) tour: Option<TourSnapshot>,
     /// Nodes are being started: refused connections are not logged yet.
     pub(super) starting: bool,
     pub(super) exiting: bool,
@@ -59,6 +61,7 @@ impl Publisher {
             queue: Queue::new(plan.fetch.clone()),
             log: RunLog::default(),
             listing: None,
+            tour: None,
             starting: true,
             exiting: false,
             last: Arc::default(),
@@ -202,6 +205,7 @@ impl Publisher {
             others: self.others,
             log: self.log.lines(),
             listing: self.listing.clone(),
+            tour: self.tour.clone(),
             exiting: self.exiting,
             route: Some(Arc::clone(&self.route)),
             input: self.input.clone(),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::listing::Listing;
 use super::node::{ConnState, NodeSnapshot, TcpSnapshot};
+use super::tour::TourSnapshot;
 use super::transfer::TransferSnapshot;
 use super::verdict::Verdict;
 use crate::route::Route;
@@ -181,6 +182,9 @@ pub struct ChainSnapshot {
     pub log: Vec<LogLine>,
     /// The last listing of the origin.
     pub listing: Option<Listing>,
+    /// The demo's tour; `None` without one. It is no part of the chain's state, and not exported.
+    #[serde(skip)]
+    pub tour: Option<TourSnapshot>,
     /// The program is exiting.
     pub exiting: bool,
     /// The route of this run, for commands that fetch the same elsewhere.

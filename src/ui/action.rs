@@ -1,6 +1,7 @@
 //! Actions of keys, clicks and the command palette; `UiState::apply` executes them.
 
 use super::focus::Tab;
+use crate::command::TourCommand;
 use crate::options::Alert;
 
 /// One action of the user, by what executes it.
@@ -12,6 +13,8 @@ pub enum Action {
     Transfer(TransferAction),
     /// Acts on a node or on one of its connections.
     Node(NodeAction),
+    /// Start the demo's tour or its next act, or stop it.
+    Tour(TourCommand),
     /// Show the details of the selected row, or accept the selected entry of a list.
     Enter,
     /// Write the snapshot as JSON.

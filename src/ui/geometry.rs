@@ -7,6 +7,12 @@ use super::columns::{CONN_HOP, CONNS};
 use super::focus::Tab;
 use super::grid::{ColumnPlaces, place};
 use super::layout::is_small;
+use crate::snapshot::TourSnapshot;
+
+/// From this height an act of the demo has a second row, and its summary a row for each act.
+const CAPTIONED: u16 = 20;
+/// Rows of the demo's summary that are not acts: the heading, and what to do next.
+const AROUND_ACTS: usize = 2;
 
 /// Columns before the first of a table, for the selection.
 pub(crate) const MARGIN: u16 = 2;
@@ -109,6 +115,16 @@ pub(crate) fn scroll_into_view(top: usize, rows: usize, room: usize, row: usize)
     let last = rows.saturating_sub(room);
     let top = top.min(last);
     if row < top { row } else { top.max((row + 1).saturating_sub(room)).min(last) }
+}
+
+/// Returns the number of rows of the caption on a screen of this height.
+pub(crate) fn caption_rows(tour: Option<&TourSnapshot>, height: u16) -> u16 {
+    match tour {
+        None | Some(TourSnapshot::Stopped) => 0,
+        Some(_) if height < CAPTIONED => 1,
+        Some(TourSnapshot::Act(_)) => 2,
+        Some(TourSnapshot::Over(acts)) => u16::try_from(acts.len() + AROUND_ACTS).unwrap_or(u16::MAX),
+    }
 }
 
 #[cfg(test)]

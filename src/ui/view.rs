@@ -11,6 +11,7 @@
 //! ▎ Throughput out of hop 1, 60 s ───────  ▎ #3 setup, ms ────────────  chart, setup
 //! ▎ Finished ─────────────────────────────────────────────────────────  transfers
 //! ▎ Log ──────────────────────────────────────────────────────────────  log
+//! ▎Demo 1/4 Rate limit: hop 2 sends at most 4.0 MB/s              0:09  caption, in the demo
 //!  which file? name█                                                    prompt, while a line is typed
 //!  f fetch  n fetch a name                            ? help  q quit    footer
 //! ```
@@ -23,8 +24,8 @@ use super::layout::is_small;
 use super::state::{Mode, UiState};
 use super::svg;
 use super::widgets::{
-    chain, chart, connections, copy_menu, detail, faults, footer, header, headline, help, hop_table, log, nodes,
-    one_line, palette, picker, prompt, remote_files, settings, setup, transfers,
+    caption, chain, chart, connections, copy_menu, detail, faults, footer, header, headline, help, hop_table, log,
+    nodes, one_line, palette, picker, prompt, remote_files, settings, setup, transfers,
 };
 use crate::snapshot::ChainSnapshot;
 
@@ -56,6 +57,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     nodes::draw(state, data, r.nodes, buffer);
     log::draw(state, data, r.log, buffer);
     detail::draw(state, data, r.detail, buffer);
+    caption::draw(state, data, r.caption, buffer);
     footer::draw(state, data, r.footer, buffer);
     popup(state, data, Rect { y: area.bottom() - 2, height: 1, ..area }, popup_area(area), buffer);
 }

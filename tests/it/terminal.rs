@@ -13,6 +13,7 @@ mod quit;
 mod suspend;
 use crate::support::terminal;
 mod accuracy;
+mod tour;
 mod transfers;
 mod unusual;
 mod verdict;
@@ -116,7 +117,7 @@ fn the_screen_follows_the_size_of_its_terminal() {
 #[test]
 fn the_demo_starts_and_names_its_rate_limit() {
     let folder = tempfile::tempdir().unwrap();
-    let mut terminal = Terminal::start(chainview(folder.path(), "--demo"), 80, 24);
+    let mut terminal = Terminal::start(chainview(folder.path(), "--demo --limit 2=6M"), 80, 24);
     terminal.shows(&["3/3 up", "1 running", "is the bottleneck: rate limit 6.0 MB/s", "x cancel"]);
     terminal.shows(&["1 done", "was the bottleneck: rate limit 6.0 MB/s", "verified: digest"]);
     quit(&mut terminal);

@@ -80,6 +80,10 @@ pub enum Condition {
     FaultsSettable,
     /// The selected fault is not at its neutral value.
     FaultSet,
+    /// The demo's tour can go on, or be started.
+    HasTour,
+    /// The demo's tour or its summary is shown.
+    TourShown,
     /// Another node can be watched.
     Attachable,
     /// The selected node need not be watched.

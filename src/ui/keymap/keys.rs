@@ -36,6 +36,11 @@ impl Keymap {
         TABLE.iter().position(|binding| binding.action == action).map_or_else(String::new, |index| self.name(index))
     }
 
+    /// Returns the name of the first key of the binding with this id; empty where it has none.
+    pub fn key_of_id(&self, id: &str) -> String {
+        TABLE.iter().position(|binding| binding.id == id).map_or_else(String::new, |index| self.name(index))
+    }
+
     /// Returns whether this is a key of the binding.
     pub fn has(&self, index: usize, key: KeyCombination) -> bool {
         self.keys.get(index).is_some_and(|keys| keys.contains(&key))

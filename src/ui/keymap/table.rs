@@ -2,13 +2,14 @@
 
 use super::binding::Condition::{
     self, Always, Attachable, CanGoBack, Cancellable, Closable, Copyable, Detachable, Drainable, FaultSet,
-    FaultsSettable, Fetchable, HasChoices, HasDetail, HasMatches, HasPanels, HasRows, HasSpan, HasStage, HasTyped,
-    IsSorted, Limitable, Limited, OnTab, OwnsNodes, Pausable, Reorderable, Restartable, Retryable, Scrollable,
-    Startable, Stoppable,
+    FaultsSettable, Fetchable, HasChoices, HasDetail, HasMatches, HasPanels, HasRows, HasSpan, HasStage, HasTour,
+    HasTyped, IsSorted, Limitable, Limited, OnTab, OwnsNodes, Pausable, Reorderable, Restartable, Retryable,
+    Scrollable, Startable, Stoppable, TourShown,
 };
 use super::binding::FooterSlot::{self, Left, Nowhere, Right};
 use super::binding::Topic::{self, Line, Nodes, Popup, Program, Transfers, View};
 use super::binding::{BROWSE, Binding, CONFIRM, COPY, HELP, LINE, PALETTE, PICK};
+use crate::command::TourCommand;
 use crate::options::Alert;
 use crate::ui::action::{Action, CopyItem, Edit, NodeAction, TransferAction, ViewAction};
 use crate::ui::focus::{Panel, Set, Tab};
@@ -189,6 +190,10 @@ pub(crate) static TABLE: &[Binding] = &[
         .described(Program, "bell at the end of transfers of 10 s and more, on or off", Nowhere),
     bind("alert-notify", ANY, &[], Action::View(ViewAction::Alert(Alert::Notify)))
         .described(Program, "desktop notification at their end, on or off", Nowhere),
+    bind("tour-next", ANY, &["T"], Action::Tour(TourCommand::Next))
+        .described(Program, "demo: next act of the tour, or the tour again", Nowhere).when(HasTour),
+    bind("tour-stop", ANY, &["ctrl-t"], Action::Tour(TourCommand::Stop))
+        .described(Program, "demo: stop the tour, or close its summary", Nowhere).when(TourShown),
     bind("repaint", ANY, &["ctrl-l"], Action::View(ViewAction::Repaint))
         .described(Program, "repaint the screen", Nowhere),
     bind("suspend", ANY, &["ctrl-z"], Action::View(ViewAction::Suspend))

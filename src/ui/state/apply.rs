@@ -20,6 +20,7 @@ impl UiState {
             Action::Interrupt => self.interrupt(unconfirmed.is_some_and(|(before, _)| before == action), chain),
             Action::Transfer(action) => self.apply_transfer(action, chain),
             Action::Node(action) => self.apply_node(action, chain, unconfirmed),
+            Action::Tour(command) => Some(Command::Tour(command)),
             Action::Export => Some(Command::Export),
             Action::SaveScreen => {
                 self.queue_effect(Effect::SaveScreen);

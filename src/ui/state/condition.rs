@@ -1,7 +1,7 @@
 //! Evaluation of the conditions of bindings.
 
 use super::{Refusal, UiState};
-use crate::snapshot::ChainSnapshot;
+use crate::snapshot::{ChainSnapshot, TourSnapshot};
 use crate::ui::keymap::binding::{Binding, Condition};
 
 impl UiState {
@@ -33,6 +33,9 @@ impl UiState {
             Condition::Drainable => self.drainable(chain).err(),
             Condition::FaultsSettable => self.fault_settable(chain).err(),
             Condition::FaultSet => or(self.any_fault_set(chain), Refusal::FaultOff),
+            Condition::HasTour => or(chain.tour.is_some() && !chain.exiting, Refusal::NoTour),
+            Condition::TourShown if chain.tour.is_none() => Some(Refusal::NoTour),
+            Condition::TourShown => or(chain.tour != Some(TourSnapshot::Stopped), Refusal::TourStopped),
             Condition::Attachable => or(!chain.exiting, Refusal::ShuttingDown),
             Condition::Detachable => self.detachable(chain).err(),
             Condition::OwnsNodes => or(chain.hops.iter().any(|hop| hop.ours), Refusal::NoOwnNodes),

@@ -75,6 +75,10 @@ pub enum Refusal {
     NothingTyped,
     /// The list has no entries.
     NoEntries,
+    /// The chain is not that of the demo.
+    NoTour,
+    /// The demo's tour is not running, and its summary is closed.
+    TourStopped,
     /// The text fits the screen.
     NoScroll,
     /// The key acts only while one of these panels has the focus.
@@ -133,6 +137,8 @@ impl fmt::Display for Refusal {
             Self::NothingToCopy => f.write_str("nothing to copy"),
             Self::NothingTyped => f.write_str("nothing to delete"),
             Self::NoEntries => f.write_str("the list is empty"),
+            Self::NoTour => f.write_str("only the demo without limits has a tour"),
+            Self::TourStopped => f.write_str("the tour is not running"),
             Self::NoScroll => f.write_str("nothing to scroll"),
             Self::OtherPanel(panels) => {
                 let names = Panel::ALL.into_iter().filter(|panel| panel.bit() & panels != 0).map(Panel::name);

@@ -7,7 +7,9 @@ use crate::snapshot::{ChainSnapshot, Phase};
 use crate::ui::columns::conn;
 use crate::ui::finding::Finding;
 use crate::ui::focus::{ConnKey, Focus, Panel, Tab, ViewMode};
-use crate::ui::geometry::{connection_rows, hop_rows, node_rows, popup_area, scroll_into_view, visible_rows};
+use crate::ui::geometry::{
+    caption_rows, connection_rows, hop_rows, node_rows, popup_area, scroll_into_view, visible_rows,
+};
 use crate::ui::keymap::help;
 use crate::ui::keymap::search::matches;
 use crate::ui::layout::{Regions, Wants, split};
@@ -19,6 +21,7 @@ impl UiState {
         if let Some(hop) = Finding::of(chain).hop() {
             self.hop_of_headline = hop;
         }
+        self.caption_rows = caption_rows(chain.tour.as_ref(), self.area.height);
         let scope = match self.tab {
             Tab::Connections => None,
             _ => self.hop(chain).map(|hop| hop.number),

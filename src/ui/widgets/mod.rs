@@ -1,5 +1,6 @@
 //! Widgets: one region of the screen per file, drawn from the state and the snapshot within its own area.
 
+pub(crate) mod caption;
 pub(crate) mod chain;
 pub(crate) mod chart;
 pub(crate) mod connections;
