@@ -78,8 +78,8 @@
 //!               mean;  dispatch  from a key to its action;  mouse  what clicks mean;  edit  a line being typed
 //! finding       what matters most about the chain (sentence);  headline  that, with the keys that help
 //! focus         tabs, panels and how far lists are scrolled;  state  the screen's own state, which does not draw;
-//!               lists  rows, sorted and narrowed by a filter;  history, rates  values over several snapshots;  totals
-//!               of the transfers;  preferences  what is remembered of the screen
+//!               lists  rows, sorted and narrowed by a filter;  history, rates, waits  values over several
+//!               snapshots;  totals  of the transfers;  preferences  what is remembered of the screen
 //! layout        which region is where;  geometry  where rows, columns and popups are in it
 //! view          draws;  widgets/  one region a file;  columns, grid, paint, theme  tables, glyphs, colors;
 //!               glossary  meaning of the words;  fill  where bytes are buffered;  svg  a screenshot as SVG;  print  as

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::fill::Scale;
 use super::rates::ConnRates;
+use super::waits::Waits;
 use crate::meter::SlidingWindow;
 use crate::snapshot::{ChainSnapshot, Flow, Phase, RATE_SAMPLES, TransferSnapshot};
 
@@ -40,6 +41,8 @@ pub struct History {
     pub rates: ConnRates,
     /// Scale of the bars of buffered bytes.
     pub scale: Scale,
+    /// How each stage spent its time.
+    pub waits: Waits,
     client: VecDeque<u64>,
     /// Bytes and times of the client's own stage, all transfers together, and of each at the last snapshot.
     client_flow: (Flow, BTreeMap<u64, Flow>),
@@ -95,6 +98,7 @@ impl History {
             self.over.entry(number).or_insert(now);
         }
         self.observe_client(chain);
+        self.waits.observe(chain, self.client_flow(), now);
         let rate = self.client_rate(chain);
         while self.client_at <= now {
             push(&mut self.client, rate);

@@ -19,6 +19,10 @@ const MEDIUM: u16 = 18;
 const HEADLINED: u16 = 12;
 /// From this width the setup is beside the chart.
 const WIDE: u16 = 100;
+/// From this width the panels below the hop table are in two columns.
+const TWO_COLUMNS: u16 = 160;
+/// Width of the right column at most: its lines are seldom longer.
+const WIDEST_ASIDE: u16 = 100;
 /// Minimum height of a tab for the details of the selected row below its list.
 const ROOM_FOR_BOTH: u16 = 16;
 
@@ -53,8 +57,12 @@ pub(crate) struct Regions {
     pub caption: Rect,
     /// The last row.
     pub footer: Rect,
+    /// How the stages spent their time.
+    pub waits: Rect,
     /// The hop table has a heading.
     pub hops_titled: bool,
+    /// The panels are in two columns: the chart shows all stages, the details are those of the selected row.
+    pub in_columns: bool,
 }
 
 impl Regions {
@@ -72,20 +80,36 @@ impl Regions {
     }
 
     /// Places panels below each other.
-    fn place(&mut self, area: Rect, rows: &Lending) {
+    fn place(&mut self, area: Rect, rows: &Lending, parts: &[Part]) {
         let mut y = area.y;
-        for part in Part::ALL {
-            let height = rows.of(part);
+        for part in parts {
+            let height = rows.of(*part);
             *match part {
                 Part::Hops => &mut self.hops,
                 Part::Transfers => &mut self.transfers,
                 Part::Connections => &mut self.connections,
                 Part::Chart => &mut self.chart,
                 Part::Finished => &mut self.finished,
+                Part::Waits => &mut self.waits,
+                Part::Setup => &mut self.setup,
+                Part::Detail => &mut self.detail,
                 Part::Log => &mut self.log,
             } = Rect { y, height, ..area };
             y += height;
         }
+    }
+
+    /// Places the hop table, and the other panels in two columns below it.
+    fn place_wide(&mut self, area: Rect, [top, left, right]: &[Lending; 3]) {
+        let aside = (area.width * 2 / 5).min(WIDEST_ASIDE);
+        let below = top.of(Part::Hops);
+        let columns = Rect { y: area.y + below, height: area.height - below, ..area };
+        let (x, width) = (columns.right() - aside, area.width - aside - 2);
+        self.place(Rect { width, ..columns }, left, &[Part::Transfers, Part::Connections, Part::Chart, Part::Finished]);
+        let aside = Rect { x, width: aside, ..columns };
+        self.place(aside, right, &[Part::Waits, Part::Setup, Part::Detail, Part::Log]);
+        self.place(area, top, &[Part::Hops]);
+        (self.hops_titled, self.in_columns) = (true, true);
     }
 
     /// Returns the panel at a position.
@@ -145,8 +169,12 @@ pub(crate) fn split(focus: Focus, area: Rect, wants: &Wants, caption: u16) -> Re
             MEDIUM..TALL => Height::Medium,
             TALL.. => Height::Tall,
         };
+        if height == Height::Tall && body.width >= TWO_COLUMNS {
+            regions.place_wide(body, &lend::wide(body.height, wants));
+            return regions;
+        }
         let (rows, titled) = lend::first_tab(body.height, wants, height);
-        regions.place(body, &rows);
+        regions.place(body, &rows, &Part::ALL);
         regions.hops_titled = titled;
         if height == Height::Tall && body.width >= WIDE {
             beside(&mut regions);
@@ -164,7 +192,7 @@ pub(crate) fn split(focus: Focus, area: Rect, wants: &Wants, caption: u16) -> Re
         let region = Rect { height: list, ..body };
         regions.hops_titled = true;
         if panel == Panel::Transfers {
-            regions.place(region, &lend::transfers(region.height, wants));
+            regions.place(region, &lend::transfers(region.height, wants), &Part::ALL);
         } else {
             *regions.of_mut(panel) = region;
         }
@@ -255,6 +283,33 @@ mod tests {
         let r = split(Focus::default(), Rect::new(0, 0, 120, 40), &WANTS[1], 0);
         assert_eq!((r.setup.y, r.setup.height, r.setup.right()), (r.chart.y, r.chart.height, 120));
         assert!(r.chart.right() < r.setup.x);
+    }
+
+    #[test]
+    fn the_columns_of_a_wide_screen_cover_every_cell_once() {
+        for (wants, height) in WANTS.iter().flat_map(|wants| (TALL..=100).map(move |height| (wants, height))) {
+            for width in [TWO_COLUMNS, 200, 400] {
+                let r = split(Focus::default(), Rect::new(0, 0, width, height), wants, 0);
+                assert!(r.in_columns && r.hops.y == 3, "{r:?}");
+                let columns = [
+                    [r.transfers, r.connections, r.chart, r.finished].to_vec(),
+                    [r.waits, r.setup, r.detail, r.log].to_vec(),
+                ];
+                for column in &columns {
+                    let mut y = r.hops.bottom();
+                    for region in column.iter().filter(|region| region.height > 0) {
+                        assert_eq!((region.y, region.x), (y, column[0].x), "{wants:?}, {height}: {r:?}");
+                        y = region.bottom();
+                    }
+                    assert_eq!(y, height - 1, "{wants:?}, {height}: {r:?}");
+                }
+                assert_eq!((r.transfers.right() + 2, r.log.right()), (r.log.x, width));
+                assert!(
+                    r.transfers.height >= 2 && r.chart.height >= 3 && r.log.height >= 3,
+                    "{wants:?}, {height}: {r:?}"
+                );
+            }
+        }
     }
 
     #[test]

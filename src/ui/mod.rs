@@ -39,6 +39,7 @@ pub mod terminal;
 pub(crate) mod theme;
 pub(crate) mod totals;
 pub mod view;
+pub(crate) mod waits;
 pub(crate) mod widgets;
 
 use crate::options::{Alerts, ColorMode, ColorScheme};

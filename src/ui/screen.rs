@@ -298,6 +298,7 @@ impl ScreenLoop {
                 state.area = area;
                 state.settle(&chain);
             }
+            view::limit_scroll(state, &chain);
             view::draw(state, &chain, area, buffer);
         })?;
         self.dirty = false;

@@ -169,6 +169,8 @@ pub struct UiState {
     pub now: Duration,
     /// Rows of the caption above the footer.
     pub caption_rows: u16,
+    /// Rows scrolled off the top of a detail page.
+    pub page_top: u16,
     /// The mouse is on.
     pub mouse: bool,
     /// Signs of progress and of the end of transfers.

@@ -24,8 +24,8 @@ use super::layout::is_small;
 use super::state::{Mode, UiState};
 use super::svg;
 use super::widgets::{
-    caption, chain, chart, connections, copy_menu, detail, faults, footer, header, headline, help, hop_table, log,
-    nodes, one_line, palette, picker, prompt, remote_files, settings, setup, transfers,
+    caption, chain, chart, connections, copy_menu, faults, footer, header, headline, heat, help, hop_table, log, nodes,
+    one_line, page, palette, picker, prompt, remote_files, settings, setup, transfers,
 };
 use crate::snapshot::ChainSnapshot;
 
@@ -51,15 +51,28 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     chain::draw(state, data, r.chain, buffer);
     hop_table::draw(state, data, r.hops, r.hops_titled, buffer);
     connections::draw(state, data, r.connections, buffer);
-    chart::draw(state, data, r.chart, buffer);
+    if r.in_columns {
+        chart::draw_all(state, data, r.chart, buffer);
+    } else {
+        chart::draw(state, data, r.chart, buffer);
+    }
+    heat::draw(state, data, r.waits, buffer);
     setup::draw(state, data, r.setup, buffer);
     transfers::draw(state, data, &r, buffer);
     nodes::draw(state, data, r.nodes, buffer);
     log::draw(state, data, r.log, buffer);
-    detail::draw(state, data, r.detail, buffer);
+    page::draw(state, data, r.detail, r.in_columns, buffer);
     caption::draw(state, data, r.caption, buffer);
     footer::draw(state, data, r.footer, buffer);
     popup(state, data, Rect { y: area.bottom() - 2, height: 1, ..area }, popup_area(area), buffer);
+}
+
+/// Scrolls a detail page back as far as it has become shorter, and not past its end.
+pub fn limit_scroll(state: &mut UiState, data: &ChainSnapshot) {
+    if state.page_top > 0 {
+        let area = state.layout(state.area, data.hops.len()).detail;
+        state.page_top = state.page_top.min(page::max_top(state, data, area));
+    }
 }
 
 /// Returns the current screen as SVG.

@@ -4,6 +4,9 @@
 //! A panel's height grows with its own wants and with the rows of the screen, and depends on nothing else but the wants
 //! of the others: as these only grow until the tab changes, nothing jumps.
 
+/// Rows of the details beside the other panels, which most hops and transfers need.
+const DETAIL: u16 = 18;
+
 /// Rows that the lists of a screen have: the highest numbers since the tab or the size last changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wants {
@@ -33,6 +36,11 @@ impl Wants {
             connections: self.connections.max(other.connections),
             log: self.log.max(other.log),
         }
+    }
+
+    /// Returns the rows of the hop table.
+    fn table(&self, titled: bool) -> u16 {
+        self.hops.saturating_add(2 + u16::from(titled))
     }
 
     /// Returns the rows of the finished transfers with their heading; none before one has ended.
@@ -65,25 +73,40 @@ pub(super) enum Part {
     Chart,
     /// Transfers that have ended.
     Finished,
+    /// How the stages spent their time.
+    Waits,
+    /// The setup, where it is not beside the chart.
+    Setup,
+    /// Details of the selected row.
+    Detail,
     /// The log.
     Log,
 }
 
 impl Part {
     /// All parts, from the top of the screen.
-    pub(super) const ALL: [Self; 6] =
-        [Self::Hops, Self::Transfers, Self::Connections, Self::Chart, Self::Finished, Self::Log];
+    pub(super) const ALL: [Self; 9] = [
+        Self::Hops,
+        Self::Transfers,
+        Self::Connections,
+        Self::Chart,
+        Self::Finished,
+        Self::Waits,
+        Self::Setup,
+        Self::Detail,
+        Self::Log,
+    ];
 }
 
 /// Rows handed out so far, and those left.
 pub(super) struct Lending {
     left: u16,
-    rows: [u16; 6],
+    rows: [u16; Part::ALL.len()],
 }
 
 impl Lending {
     fn new(left: u16) -> Self {
-        Self { left, rows: [0; 6] }
+        Self { left, rows: [0; Part::ALL.len()] }
     }
 
     /// Returns the rows of a panel.
@@ -108,7 +131,7 @@ impl Lending {
 
 /// Divides the rows of the first tab, and returns whether the hop table has a heading.
 pub(super) fn first_tab(room: u16, w: &Wants, height: Height) -> (Lending, bool) {
-    let table = |titled: bool| w.hops.saturating_add(2 + u16::from(titled));
+    let table = |titled: bool| w.table(titled);
     // A longer chain scrolls, so that the other panels keep their rows.
     let most = if height == Height::Low { (room / 2).max(3) } else { room / 2 };
     // Without a heading nothing would mark the hops out of view; two rows of hops are worth it.
@@ -161,6 +184,32 @@ pub(super) fn first_tab(room: u16, w: &Wants, height: Height) -> (Lending, bool)
     }
     lend.raise(Part::Log, room);
     (lend, titled)
+}
+
+/// Divides the rows of a wide first tab: the hop table, and below it a left and a right column.
+pub(super) fn wide(room: u16, w: &Wants) -> [Lending; 3] {
+    let mut top = Lending::new(room / 2);
+    top.raise(Part::Hops, w.table(true));
+    let room = room - top.of(Part::Hops);
+    let stages = w.hops.saturating_add(1);
+    let mut left = Lending::new(room);
+    left.raise(Part::Transfers, w.running.saturating_add(1).min(room / 3).max(2));
+    left.raise(Part::Connections, 3);
+    left.raise(Part::Chart, 3);
+    left.raise_from(Part::Finished, 2, w.finished().min(4));
+    left.raise(Part::Chart, stages.saturating_mul(2).saturating_add(2).min(room / 2));
+    left.raise(Part::Transfers, w.open.saturating_add(1).min(room / 3));
+    left.raise(Part::Connections, w.connections.saturating_add(2).min(room / 4));
+    left.raise(Part::Finished, w.finished().min(room / 4));
+    left.raise(Part::Chart, room);
+    let mut right = Lending::new(room);
+    // Strip or bar of each stage, the heading, and the times or the sentence.
+    right.raise(Part::Waits, stages.saturating_add(2).min(room / 3));
+    right.raise(Part::Setup, stages.saturating_add(2).min(room / 4));
+    right.raise(Part::Log, 8);
+    right.raise_from(Part::Detail, 8, DETAIL.min(room / 3));
+    right.raise(Part::Log, room);
+    [top, left, right]
 }
 
 /// Divides rows between the transfers that have not ended and those that have.

@@ -55,6 +55,10 @@ impl UiState {
             ViewAction::NextPanel => self.next_panel(1),
             ViewAction::PreviousPanel => self.next_panel(-1),
             ViewAction::Move(by) => self.move_selection(chain, |row| row.saturating_add_signed(by)),
+            ViewAction::Page(by) if self.view_mode == ViewMode::Detail && self.mode == Mode::Browse => {
+                let by = i16::try_from(by * self.half_page(chain).cast_signed()).unwrap_or_default();
+                self.page_top = self.page_top.saturating_add_signed(by);
+            }
             ViewAction::Page(by) => {
                 let by = by * self.half_page(chain).cast_signed();
                 self.move_selection(chain, |row| row.saturating_add_signed(by));

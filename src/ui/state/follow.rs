@@ -41,6 +41,7 @@ impl UiState {
 
     /// Selects the next position, in the current view mode.
     pub(super) fn follow(&mut self, chain: &ChainSnapshot, by: isize) {
+        self.page_top = 0;
         match self.next_stage(chain, by) {
             Some(ViewStage::Client(number)) => {
                 self.focus_on(Panel::Transfers, Tab::Transfers);

@@ -37,6 +37,9 @@ impl UiState {
             self.conn_was = self.conn_row(chain);
             self.conn = self.conn_at(chain, self.conn_was);
         }
+        if self.view_mode != ViewMode::Detail {
+            self.page_top = 0;
+        }
         let now = (self.tab, self.area);
         let before = if self.wants_of == now { self.wants } else { Wants::default() };
         (self.wants, self.wants_of) = (before.max(self.wants_now(chain)), now);
@@ -147,6 +150,7 @@ impl UiState {
             }
             Mode::Line(prompt) => prompt.select(chain, to),
             Mode::Browse => {
+                self.page_top = 0;
                 let panel = self.focus();
                 let row = to(self.row_of(panel, chain));
                 self.select(panel, row, chain);
@@ -159,6 +163,7 @@ impl UiState {
     pub(super) fn half_page(&self, chain: &ChainSnapshot) -> usize {
         let area = match self.mode {
             Mode::Help { .. } => popup_area(self.area),
+            _ if self.view_mode == ViewMode::Detail => self.layout(self.area, chain.hops.len()).detail,
             _ => self.layout(self.area, chain.hops.len()).of(self.focus()),
         };
         usize::from(area.height / 2).max(1)

@@ -1,10 +1,15 @@
-//! Throughput chart of the selected hop: dots, four to a row and two to a column, the newest at the right.
+//! Throughput: the selected hop's send rate, with its rate limit and the client's rate; on a wide screen a chart of
+//! each stage, all on one scale.
+
+use std::ops::Range;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::heading;
-use crate::snapshot::{ChainSnapshot, HopLink};
+use super::plot::{self, Plot};
+use super::{heading, hop_table};
+use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot};
+use crate::ui::finding::{Finding, route_hops};
 use crate::ui::focus::Panel;
 use crate::ui::history::ChartSpan;
 use crate::ui::paint::{Row, row_of};
@@ -16,31 +21,40 @@ use crate::units::Rate;
 const TITLED: u16 = 3;
 /// From this height the last row shows the times.
 const TIMED: u16 = 8;
-/// Dots of one braille character, by column, from the bottom up.
-const DOTS: [[u32; 4]; 2] = [[0x40, 0x04, 0x02, 0x01], [0x80, 0x20, 0x10, 0x08]];
-/// Dots in the height of a character.
-const HIGH: usize = 4;
+/// Width of the names beside the charts and strips of all stages: fits a number and an address.
+pub(crate) const NAME: u16 = 20;
+/// Minimum number of lines of each of them.
+const LINES: u16 = 2;
+/// Columns of a heading that are not for its remark.
+const HEADED: u16 = 34;
 
 /// Draws the send rate of the selected hop.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
-    let (theme, number) = (&state.theme, state.hop(data).map_or(0, |hop| hop.number));
-    let samples = state.history().samples_of(data, number, state.span);
-    let top = scale(samples.iter().copied().max().unwrap_or(0));
+    let (theme, hop) = (&state.theme, state.hop(data));
+    let number = hop.map_or(0, |hop| hop.number);
     let titled = u16::from(area.height >= TITLED);
-    if titled > 0 {
-        let focused = state.focus() == Panel::Chart;
-        let name = format!("Throughput out of hop {number}, {}", state.span.name());
-        let remark = if top > 0 { Rate(top).to_string() } else { String::new() };
-        heading::draw(theme, &name, &remark, focused, area, buffer);
-    }
     let timed = u16::from(area.height >= TIMED);
     let rows = area.height.saturating_sub(titled + timed);
     let plot =
         Rect { x: area.x + 1.min(area.width), y: area.y + titled, width: area.width.saturating_sub(2), height: rows };
+    let columns = plot::columns(theme, plot.width);
+    let of = |stage| plot::means(&state.history().samples_of(data, stage, state.span), state.span.samples(), columns);
+    let (values, behind) = (of(number), if number == 0 { Vec::new() } else { of(0) });
+    let limit = hop.and_then(rate_limit);
+    let top = plot::scale(values.iter().chain(&behind), limit);
+    if titled > 0 {
+        let focused = state.focus() == Panel::Chart;
+        let name = format!("Throughput out of hop {number}, {}", state.span.name());
+        let limit = limit.map_or_else(String::new, |limit| format!("{} limit {}", theme.glyphs.rest, Rate(limit)));
+        let parts = [scale_text(top, &values), limit];
+        let remark = heading::joined(&parts, "", "  ", area.width.saturating_sub(HEADED));
+        heading::draw(theme, &name, &remark, focused, area, buffer);
+    }
     if top > 0 {
-        plot_area(theme, &samples, state.span, top, plot, buffer);
+        let style = theme.style(StyleRole::Flow);
+        plot::draw(theme, &Plot { values: &values, behind: &behind, top, line: limit }, style, plot, buffer);
     } else if rows > 0 {
-        let no_metrics = state.hop(data).is_some_and(|hop| matches!(hop.link, HopLink::Legacy | HopLink::Foreign));
+        let no_metrics = hop.is_some_and(|hop| matches!(hop.link, HopLink::Legacy | HopLink::Foreign));
         let words = if no_metrics { "no metrics" } else { "no traffic yet" };
         Row::new(buffer, row_of(plot, usize::from(rows / 2))).skip(1).put(words, theme.style(StyleRole::Dim));
     }
@@ -49,58 +63,84 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     }
 }
 
-/// Returns the rate of the full height: a round number, so that it seldom changes.
-fn scale(highest: u64) -> u64 {
-    let mut step: u64 = 1;
-    while step.saturating_mul(10) < highest {
-        step = step.saturating_mul(10);
-    }
-    let round = [1, 2, 3, 4, 5, 6, 8, 10].into_iter().map(|n| step.saturating_mul(n)).find(|top| *top >= highest);
-    if highest == 0 { 0 } else { round.unwrap_or(highest) }
-}
-
-/// Returns the height in dots, at most `most`, of each of `columns`, the newest at the right; 0 before the first
-/// sample.
-fn heights(samples: &[u64], window: usize, columns: usize, top: u64, most: usize) -> Vec<usize> {
-    let missing = window.saturating_sub(samples.len());
-    let mean = |from: usize, to: usize| {
-        let part =
-            &samples[from.saturating_sub(missing).min(samples.len())..to.saturating_sub(missing).min(samples.len())];
-        part.iter().map(|rate| *rate as f64).sum::<f64>() / part.len().max(1) as f64
-    };
-    let height = |column: usize| {
-        let from = column * window / columns;
-        let to = ((column + 1) * window / columns).max(from + 1);
-        (mean(from, to) / top as f64 * most as f64).ceil() as usize
-    };
-    (0..columns).map(|column| height(column).min(most)).collect()
-}
-
-fn plot_area(theme: &Theme, samples: &[u64], span: ChartSpan, top: u64, area: Rect, buffer: &mut Buffer) {
-    let (columns, rows) = (usize::from(area.width), usize::from(area.height));
-    let style = theme.style(StyleRole::Flow);
-    let wide = if theme.glyphs.braille { 2 } else { 1 };
-    let high = if theme.glyphs.braille { HIGH } else { theme.glyphs.bars.len() };
-    let heights = heights(samples, span.samples(), columns * wide, top, rows * high);
-    let mut text = String::with_capacity(columns * 3);
-    for row in 0..rows {
-        let below = (rows - 1 - row) * high;
-        let inside = |height: usize| height.saturating_sub(below).min(high);
-        text.clear();
-        for cell in heights.chunks(wide) {
-            if theme.glyphs.braille {
-                let dots = |side: usize| DOTS[side][..inside(cell[side])].iter().sum::<u32>();
-                let bits = dots(0) + dots(1);
-                text.push(if bits == 0 { ' ' } else { char::from_u32(0x2800 + bits).unwrap_or(' ') });
-            } else {
-                text.push_str(inside(cell[0]).checked_sub(1).map_or(" ", |bar| theme.glyphs.bars[bar]));
-            }
+/// Draws the rates of the client and of all hops that fit, below each other and on one scale.
+pub(crate) fn draw_all(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+    let theme = &state.theme;
+    let timed = u16::from(area.height >= TIMED);
+    let rows = area.height.saturating_sub(1 + timed);
+    let stages = stages(state, data, usize::from((rows / LINES).max(1)));
+    let place = Rect { x: area.x + NAME, width: area.width.saturating_sub(NAME + 1), ..area };
+    let columns = plot::columns(theme, place.width);
+    let of = |stage| plot::means(&state.history().samples_of(data, stage, state.span), state.span.samples(), columns);
+    let series: Vec<Vec<f64>> = stages.rows.clone().map(of).collect();
+    let top = plot::scale(series.iter().flatten(), None);
+    let name = format!("Throughput of all stages, {}, one scale", state.span.name());
+    let parts = [series.first().map_or_else(String::new, |_| scale_text(top, &series.concat()))];
+    let hidden = heading::hidden_rows(theme, stages.rows.start, stages.rows.len(), stages.all);
+    let remark = heading::joined(&parts, &hidden, "  ", area.width.saturating_sub(HEADED + 10));
+    heading::draw(theme, &name, &remark, state.focus() == Panel::Chart, area, buffer);
+    let cause = Finding::of(data).hop();
+    let count = stages.rows.len();
+    for (at, (stage, values)) in stages.rows.clone().zip(&series).enumerate() {
+        let from = |at: usize| (usize::from(rows) * at / count) as u16;
+        let (y, lines) = (area.y + 1 + from(at), from(at + 1) - from(at));
+        let hop = stage.checked_sub(1).and_then(|at| data.hops.get(at));
+        let limit = hop.and_then(rate_limit);
+        let role = if stage > 0 && cause == Some(stage) { StyleRole::Warn } else { StyleRole::Flow };
+        let chart = Rect { y, height: lines, ..place };
+        plot::draw(theme, &Plot { values, behind: &[], top, line: limit }, theme.style(role), chart, buffer);
+        let rate = hop.map_or_else(|| state.history().client_rate(data), |hop| hop.rate_out);
+        let rate = if rate > 0 { Rate(rate).to_string() } else { "-".to_owned() };
+        let limit = limit.map_or_else(String::new, |limit| format!("limit {}", Rate(limit)));
+        let texts = [stage_name(hop), rate, limit];
+        for (line, text) in texts.iter().enumerate().take(usize::from(chart.height)) {
+            let role = if line == 0 { role } else { StyleRole::Dim };
+            let row = Rect { x: area.x, width: NAME - 1, y: y + line as u16, height: 1 };
+            Row::new(buffer, row).skip(2).put(text, theme.style(role));
         }
-        Row::new(buffer, row_of(area, row)).put(&text, style);
+    }
+    times(theme, state.span, Rect { y: area.bottom() - timed, height: timed, ..place }, buffer);
+}
+
+/// Stages that a panel of all of them has room for.
+pub(crate) struct Stages {
+    /// Their numbers, 0 for the client.
+    pub rows: Range<usize>,
+    /// Number of all stages.
+    pub all: usize,
+}
+
+/// Returns the stages that fit; the selected hop, which is that of the headline until the user selects one, is always
+/// among them.
+pub(crate) fn stages(state: &UiState, data: &ChainSnapshot, room: usize) -> Stages {
+    let all = route_hops(data).count() + 1;
+    let selected = state.hop(data).map_or(0, |hop| hop.number).min(all - 1);
+    let start = (selected + 1).saturating_sub(room.max(1)).min(all.saturating_sub(room));
+    Stages { rows: start..all.min(start + room), all }
+}
+
+/// Returns the name of a stage, short enough for the column of names.
+pub(crate) fn stage_name(hop: Option<&HopSnapshot>) -> String {
+    hop.map_or_else(|| "c client".to_owned(), |hop| format!("{} {}", hop.number, hop_table::name(hop, NAME - 4)))
+}
+
+/// Returns the rate limit that is set at a hop.
+fn rate_limit(hop: &HopSnapshot) -> Option<u64> {
+    hop.node.as_ref()?.faults.limit
+}
+
+/// Returns the rate of the full height, and the highest value where that is clipped.
+fn scale_text(top: u64, values: &[f64]) -> String {
+    let highest = values.iter().copied().fold(0.0, f64::max);
+    match top {
+        0 => String::new(),
+        top if highest > top as f64 => format!("0-{}, peak {}", Rate(top), Rate(highest as u64)),
+        top => format!("0-{}", Rate(top)),
     }
 }
 
-fn times(theme: &Theme, span: ChartSpan, area: Rect, buffer: &mut Buffer) {
+/// Draws the times below a chart.
+pub(crate) fn times(theme: &Theme, span: ChartSpan, area: Rect, buffer: &mut Buffer) {
     let (start, middle) = match span {
         ChartSpan::Second => ("-1 s", "-0.5 s"),
         ChartSpan::Ten => ("-10 s", "-5 s"),
@@ -111,25 +151,5 @@ fn times(theme: &Theme, span: ChartSpan, area: Rect, buffer: &mut Buffer) {
     Row::new(buffer, area).put(start, dim).put_right("now", dim);
     if area.width >= 40 {
         Row::new(buffer, area).skip(area.width / 2 - 2).put(middle, dim);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_scale_is_round_and_fits_the_maximum() {
-        assert_eq!([0, 1, 9, 10, 41_300_000, 6_000_001].map(scale), [0, 1, 10, 10, 50_000_000, 8_000_000]);
-        assert!(scale(u64::MAX) == u64::MAX);
-    }
-
-    #[test]
-    fn samples_are_right_aligned() {
-        assert_eq!(heights(&[1, 2, 4], 6, 6, 4, 8), [0, 0, 0, 2, 4, 8]);
-        assert_eq!(heights(&[4, 4, 0, 0], 4, 2, 4, 8), [8, 0]);
-        assert_eq!(heights(&[4, 0], 2, 4, 4, 8), [8, 8, 0, 0], "a sample may be wider than a column");
-        assert_eq!(heights(&[1], 1, 3, 1000, 8), [1, 1, 1], "small values are visible");
-        assert_eq!(heights(&[], 240, 0, 1, 8), [] as [usize; 0]);
     }
 }

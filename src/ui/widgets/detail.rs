@@ -13,6 +13,7 @@ use crate::snapshot::{
     ChainSnapshot, ConnSnapshot, HopLink, HopSnapshot, Integrity, Phase, TcpSnapshot, TransferSnapshot,
 };
 use crate::ui::columns::{self, dash, ms, percent};
+use crate::ui::finding::route_hops;
 use crate::ui::focus::Panel;
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::UiState;
@@ -21,37 +22,87 @@ use crate::units::{Bytes, Count, Eta, HumanDuration, Rate};
 
 /// From this width there is room for the shares of all waits of a hop.
 const WIDE: u16 = 104;
+/// Rows of the chart on a page that scrolls.
+const LOWEST_CHART: u16 = 8;
 
-/// Draws the details of the selected row of the focused panel.
-pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
-    if area.height == 0 {
-        return;
+/// Returns the title of the page of the selected row, with its position and the number of rows.
+pub(super) fn title(state: &UiState, data: &ChainSnapshot, columns: u16) -> (String, usize, usize) {
+    match subject(state) {
+        Panel::Hops => {
+            let Some(hop) = state.hop(data) else { return ("Hop".to_owned(), 0, 0) };
+            let name = format!("Hop {}  {}", hop.number, hop_table::name(hop, columns / 2));
+            (name, hop.number - 1, data.hops.len())
+        }
+        Panel::Connections => {
+            let Some((hop, conn)) = state.selected_conn(data) else { return ("Connection".to_owned(), 0, 0) };
+            let name = format!("Connection {} of hop {}", conn.id, hop.number);
+            (name, state.row_of(Panel::Connections, data), state.lists.conns.len())
+        }
+        _ => {
+            let Some(transfer) = state.transfer(data) else { return ("Transfer".to_owned(), 0, 0) };
+            let name = format!("Transfer #{}  {}", transfer.number, transfer.name);
+            (name, state.row_of(Panel::Transfers, data), state.lists.transfers.len())
+        }
     }
+}
+
+/// Returns the panel that lists what the page is about.
+fn subject(state: &UiState) -> Panel {
     match state.focus() {
-        Panel::Hops | Panel::Nodes | Panel::Chart => draw_hop(state, data, area, buffer),
-        Panel::Connections => draw_conn(state, data, area, buffer),
-        Panel::Setup | Panel::Transfers => draw_transfer(state, data, area, buffer),
-        Panel::Log => {}
+        Panel::Hops | Panel::Nodes | Panel::Chart => Panel::Hops,
+        Panel::Connections => Panel::Connections,
+        Panel::Setup | Panel::Transfers | Panel::Log => Panel::Transfers,
+    }
+}
+
+/// Draws the page below its title, and returns the number of rows used. A chart fills the visible rows; beside panels
+/// that show chart and setup already, the page has neither.
+pub(super) fn content(
+    state: &UiState,
+    data: &ChainSnapshot,
+    area: Rect,
+    visible: u16,
+    beside: bool,
+    buffer: &mut Buffer,
+) -> u16 {
+    match subject(state) {
+        Panel::Hops => {
+            let Some(hop) = state.hop(data) else { return 0 };
+            let rows = fields::draw(&state.theme, &hop_fields(hop), area, buffer);
+            if beside {
+                return rows;
+            }
+            let height = visible.saturating_sub(rows + 1).max(LOWEST_CHART);
+            chart::draw(state, data, Rect { height, ..below(area, rows + 1) }.intersection(area), buffer);
+            rows + 1 + height
+        }
+        Panel::Connections => {
+            let Some((hop, conn)) = state.selected_conn(data) else {
+                hop_table::draw_message(&state.theme, "no connections", row_of(area, 0), buffer);
+                return 1;
+            };
+            let rows = fields::draw(&state.theme, &conn_fields(state, data, hop, conn), area, buffer);
+            rows + 1 + path(state, data, conn.transfer.as_str(), below(area, rows + 1), buffer)
+        }
+        _ => {
+            let Some(transfer) = state.transfer(data) else {
+                hop_table::draw_message(&state.theme, "none yet", row_of(area, 0), buffer);
+                return 1;
+            };
+            let mut rows = 1 + fields::draw(&state.theme, &transfer_fields(transfer), area, buffer);
+            if !beside {
+                let height = setup::needed(transfer);
+                setup::draw(state, data, Rect { height, ..below(area, rows) }.intersection(area), buffer);
+                rows += height + 1;
+            }
+            rows + path(state, data, transfer.id.as_str(), below(area, rows), buffer)
+        }
     }
 }
 
 fn below(area: Rect, rows: u16) -> Rect {
     let rows = rows.min(area.height);
     Rect { y: area.y + rows, height: area.height - rows, ..area }
-}
-
-fn title(state: &UiState, name: &str, at: usize, of: usize, area: Rect, buffer: &mut Buffer) -> Rect {
-    let remark = format!("{} of {of}", (at + 1).min(of));
-    heading::draw(&state.theme, name, &remark, true, area, buffer);
-    below(area, 1)
-}
-
-fn draw_hop(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
-    let Some(hop) = state.hop(data) else { return };
-    let name = format!("Hop {}  {}", hop.number, hop_table::name(hop, area.width / 2));
-    let area = title(state, &name, hop.number - 1, data.hops.len(), area, buffer);
-    let rows = fields::draw(&state.theme, &hop_fields(hop), area, buffer);
-    chart::draw(state, data, below(area, rows + 1), buffer);
 }
 
 fn hop_fields(hop: &HopSnapshot) -> Vec<DetailField> {
@@ -100,18 +151,6 @@ fn tcp_fields(tcp: &TcpSnapshot) -> [DetailField; 3] {
     ]
 }
 
-fn draw_conn(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
-    let at = state.row_of(Panel::Connections, data);
-    let Some((hop, conn)) = state.selected_conn(data) else {
-        title(state, "Connection", 0, 0, area, buffer);
-        return hop_table::draw_message(&state.theme, "no connections", row_of(below(area, 1), 0), buffer);
-    };
-    let name = format!("Connection {} of hop {}", conn.id, hop.number);
-    let area = title(state, &name, at, state.lists.conns.len(), area, buffer);
-    let rows = fields::draw(&state.theme, &conn_fields(state, data, hop, conn), area, buffer);
-    path(state, data, conn.transfer.as_str(), below(area, rows + 1), buffer);
-}
-
 fn conn_fields(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, conn: &ConnSnapshot) -> Vec<DetailField> {
     let (rate_in, rate_out) = state.history().rates.of(hop, conn).unwrap_or_default();
     let flow = &conn.flow;
@@ -147,22 +186,6 @@ fn conn_fields(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, conn: &
 
 fn name_or_dash(protocol: Option<Protocol>) -> &'static str {
     protocol.map_or("-", Protocol::as_str)
-}
-
-fn draw_transfer(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
-    let at = state.row_of(Panel::Transfers, data);
-    let Some(transfer) = state.transfer(data) else {
-        title(state, "Transfer", 0, 0, area, buffer);
-        return hop_table::draw_message(&state.theme, "none yet", row_of(below(area, 1), 0), buffer);
-    };
-    let name = format!("Transfer #{}  {}", transfer.number, transfer.name);
-    let area = title(state, &name, at, state.lists.transfers.len(), area, buffer);
-    let rows = fields::draw(&state.theme, &transfer_fields(transfer), area, buffer);
-    let rest = below(area, rows + 1);
-    let stages = setup::rows(transfer).iter().map(|row| row.stage + 1).max().unwrap_or(1);
-    let timing_rows = u16::try_from(stages).unwrap_or(u16::MAX).saturating_add(2).min(rest.height);
-    setup::draw(state, data, Rect { height: timing_rows, ..rest }, buffer);
-    path(state, data, transfer.id.as_str(), below(rest, timing_rows + 1), buffer);
 }
 
 fn transfer_fields(t: &TransferSnapshot) -> Vec<DetailField> {
@@ -241,14 +264,15 @@ fn safe(digest: &str) -> String {
 }
 
 /// Draws one transfer on every hop, in chain order: its connection there, or the record of the hop after its end.
-fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mut Buffer) {
-    if area.height < 2 || id.is_empty() {
-        return;
+/// Returns the number of rows used.
+fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mut Buffer) -> u16 {
+    if id.is_empty() {
+        return 0;
     }
     let theme = &state.theme;
     heading::draw(theme, "Path", "", false, area, buffer);
     let ours = data.transfers.iter().find(|transfer| columns::same_id(transfer.id.as_str(), id));
-    for (i, hop) in data.hops.iter().filter(|hop| !hop.extra).enumerate() {
+    for (i, hop) in route_hops(data).enumerate() {
         let mut row = Row::new(buffer, row_of(area, 1 + i));
         row.skip(2).cell_right(2, &hop.number.to_string(), theme.style(StyleRole::Plain)).skip(2);
         let conns = hop.node.as_ref().map_or(&[] as &[ConnSnapshot], |node| &node.connections);
@@ -280,6 +304,7 @@ fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mu
             row.put(no_data_reason(hop, ours), theme.style(StyleRole::Dim));
         }
     }
+    1 + u16::try_from(route_hops(data).count()).unwrap_or(u16::MAX)
 }
 
 /// Formats a rate; a dash for none.

@@ -64,6 +64,12 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     Row::new(buffer, last).skip(2).put(&sentence(&rows), theme.style(StyleRole::Plain));
 }
 
+/// Returns the rows that the waterfall of a transfer needs, with its heading and its sentence.
+pub(crate) fn needed(transfer: &TransferSnapshot) -> u16 {
+    let stages = rows(transfer).iter().map(|row| row.stage + 1).max().unwrap_or(1);
+    u16::try_from(stages).unwrap_or(u16::MAX).saturating_add(2)
+}
+
 /// Returns the waterfall of a transfer as the hops reported it, or else one built from its legs alone.
 pub(crate) fn rows(transfer: &TransferSnapshot) -> Vec<timing::WaterfallRow> {
     if transfer.waterfall.is_empty() {

@@ -1,6 +1,7 @@
 //! Panels: what is in front, which rows they lend to each other, and the marks of rows out of view.
 
 use chainview::command::Command;
+use chainview::options::ColorScheme;
 use chainview::snapshot::{Integrity, Phase};
 
 use super::script::{Script, on_every_screen};
@@ -114,7 +115,7 @@ fn a_finished_row_has_rate_duration_verification_and_verdict() {
     chain.transfers[0].verdict = Some(chain.verdict);
     chain.transfers[1].integrity =
         Integrity::SizeChecked { digest: "blake3:00".to_owned(), reason: "the origin offers no digest".into() };
-    let rows = rows_below(&Script::new(160, 40, chain).screen(), "Finished ─");
+    let rows = rows_below(&Script::new(160, 40, chain).keys("3").screen(), "Finished ─");
     for (row, words) in [
         (0, "2.73 GB in  32.0 s at  41.2 MB/s  size-checked: the origin offers no digest"),
         (1, "2.73 GB in  32.0 s at  41.2 MB/s  verified: digest equal  slowest: hop 2, rate-limited to 50.0 MB/s"),
@@ -185,4 +186,119 @@ fn rows_out_of_view_are_counted_in_every_list() {
     });
     let mut small = Script::new(40, 8, mixed());
     assert!(small.keys("g").screen().lines().nth(2).unwrap().ends_with("▼8"), "{}", small.screen());
+}
+
+/// The share of cells with a visible symbol.
+fn ink(script: &mut Script) -> f64 {
+    let buffer = script.buffer();
+    let inked = buffer.content().iter().filter(|cell| !cell.symbol().trim().is_empty()).count();
+    inked as f64 / buffer.content().len() as f64
+}
+
+#[test]
+fn a_busy_screen_is_full_of_information() {
+    for (columns, rows, least) in [(120, 40, 0.40), (200, 60, 0.35)] {
+        let mut script = Script::new(columns, rows, busy()).watched();
+        let share = ink(&mut script);
+        println!("ink at {columns}x{rows}: {:.1} %", share * 100.0);
+        assert!(share >= least, "{share}: {}", script.screen());
+        let right = |line: &str| line.chars().skip(usize::from(columns) / 2).any(|glyph| !glyph.is_whitespace());
+        let blank = script.screen().lines().filter(|line| !right(line)).count();
+        assert!(columns == 120 || blank <= usize::from(rows) / 4, "the right half is used: {}", script.screen());
+    }
+}
+
+#[test]
+fn wide_screens_show_all_stages_on_one_scale() {
+    let mut script = Script::new(200, 60, busy()).watched();
+    let screen = script.screen();
+    for words in ["Throughput of all stages", "c client", "1 127.0.0.1:7001", "2 127.0.0.1:7002", "3 127.0.0.1:7003"] {
+        assert!(screen.contains(words), "{words}: {screen}");
+    }
+    for heading in ["Time spent, 60 s ─", "#3 setup", "Hop 2  127.0.0.1:7002 ─", "Log ─"] {
+        let line = screen.lines().find(|line| line.contains(heading)).unwrap();
+        let at = line[..line.find(heading).unwrap()].chars().count();
+        assert!(at > 100, "{heading} is at the right: {line}");
+    }
+    let strip =
+        |name: &str| screen.lines().rfind(|line| line.contains(name) && !line.contains("──")).unwrap().to_owned();
+    let strips: String = screen.lines().skip_while(|line| !line.contains("Time spent, 60 s")).take(6).collect();
+    assert!(["░░░░", "▒▒▒▒", "████"].iter().all(|kind| strips.contains(kind)), "{}: {screen}", strip("Log"));
+    let mono = Script::new(200, 60, busy()).watched().themed(true, ColorScheme::Mono).screen();
+    assert!(mono.is_ascii() && mono.contains("####"), "{mono}");
+    // Focus elsewhere: the details are those of the transfer.
+    let screen = script.keys("<tab>").screen();
+    assert!(screen.contains("Transfer #3  assets/sample.bin ─"), "{screen}");
+}
+
+#[test]
+fn the_selected_stage_of_a_long_chain_is_always_among_the_charts() {
+    let mut chain = mixed();
+    chain.transfers = busy().transfers;
+    let mut script = Script::new(160, 30, chain).watched();
+    for (keys, name) in [("g", "1 127.0.0.1:7001"), ("G", "10 127.0.0.1:7010"), ("k k", "8 dmz-jump-host")] {
+        let screen = script.keys(keys).screen();
+        let charts: Vec<&str> = screen.lines().skip_while(|line| !line.contains("all stages")).collect();
+        assert!(charts[0].contains('▲') || charts[0].contains('▼'), "{screen}");
+        assert!(charts[1..].iter().any(|line| line.trim_start().starts_with(name)), "{name}: {screen}");
+    }
+}
+
+#[test]
+fn the_rate_limit_is_a_line_in_the_chart() {
+    let mut chain = busy();
+    for hop in &mut chain.hops {
+        hop.history.fill(41_000_000);
+    }
+    for (colors, ascii, line) in [(ColorScheme::Terminal, false, '╌'), (ColorScheme::Mono, true, '-')] {
+        let mut script = Script::new(120, 40, chain.clone()).watched().themed(ascii, colors);
+        let screen = script.screen();
+        let rows = rows_below(&screen, "Throughput out of hop 2");
+        let rows = if rows.is_empty() { screen.lines().skip(25).map(str::to_owned).collect() } else { rows };
+        assert!(rows.iter().any(|row| row.chars().filter(|glyph| *glyph == line).count() > 40), "{screen}");
+        assert!(screen.contains("limit 50.0 MB/s"), "{screen}");
+    }
+}
+
+#[test]
+fn a_burst_is_clipped_and_marked() {
+    let mut chain = busy();
+    for hop in &mut chain.hops {
+        hop.history.fill(5_000_000);
+        hop.history[100] = 200_000_000;
+        hop.node.as_mut().unwrap().faults.limit = None;
+    }
+    for (columns, rows) in [(120, 40), (200, 60)] {
+        let mut script = Script::new(columns, rows, chain.clone());
+        let screen = script.screen();
+        let heading = screen.lines().find(|line| line.contains("Throughput")).unwrap();
+        assert!(heading.contains(", peak "), "{heading}");
+        assert!(rows_below(&screen, "Throughput").iter().any(|row| row.contains('▲')), "{screen}");
+    }
+}
+
+#[test]
+fn a_detail_page_scrolls() {
+    let mut chain = mixed();
+    chain.transfers = busy().transfers;
+    chain.transfers[2].error = Some("an error ".repeat(30).as_str().into());
+    for (columns, rows) in [(80, 24), (60, 15)] {
+        for colors in [ColorScheme::Terminal, ColorScheme::Mono] {
+            let mut script = Script::new(columns, rows, chain.clone()).themed(false, colors);
+            let screen = script.keys("3 g <enter>").screen();
+            assert!(screen.contains("▼") && screen.contains("phase") && screen.contains("ctrl-d"), "{screen}");
+            let mut before = screen;
+            let mut pages = 0;
+            while before.contains('▼') {
+                let screen = script.keys("<pgdn>").screen();
+                assert_ne!(screen, before, "each page shows more");
+                (before, pages) = (screen, pages + 1);
+            }
+            assert!(before.contains(" 10  ") && before.contains('▲') && pages > 0, "the path ends the page: {before}");
+            assert_eq!(script.keys("<pgdn> <pgdn>").screen(), before, "the end stays at the bottom");
+            assert_ne!(script.keys("<c-u>").screen(), before, "and one key scrolls back");
+            let next = script.keys("j").screen();
+            assert!(next.contains("Transfer #4") && !next.contains('▲'), "the next row starts at its top: {next}");
+        }
+    }
 }

@@ -1,10 +1,11 @@
 //! Plays keys to the screen without a terminal: a key string in, a screen and commands out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chainview::command::Command;
 use chainview::options::ColorScheme;
-use chainview::snapshot::ChainSnapshot;
+use chainview::snapshot::{ChainSnapshot, ConnSnapshot, ConnState, Phase};
 use chainview::ui::input::Gesture;
 use chainview::ui::mouse;
 use chainview::ui::{Keymap, Theme, UiState, dispatch, view};
@@ -42,6 +43,17 @@ impl Script {
         self.chain = chain;
     }
 
+    /// Shows the snapshot for a minute before, so that the histories are full.
+    pub(crate) fn watched(mut self) -> Self {
+        for quarter in 1..=240 {
+            self.state.now = Duration::from_millis(quarter * 250);
+            self.chain.generation += 1;
+            move_on(&mut self.chain);
+            self.state.observe(&self.chain);
+        }
+        self
+    }
+
     /// Presses keys, which are separated by blanks: `j`, `<enter>`, `<esc>`, `<tab>`, `<space>`, `<c-l>`.
     pub(crate) fn keys(&mut self, keys: &str) -> &mut Self {
         for name in keys.split_ascii_whitespace() {
@@ -69,6 +81,7 @@ impl Script {
     pub(crate) fn buffer(&mut self) -> Buffer {
         let chain = self.shown();
         self.state.settle(&chain);
+        view::limit_scroll(&mut self.state, &chain);
         let state = &self.state;
         self.terminal.draw(|frame| view::draw(state, &chain, frame.area(), frame.buffer_mut())).unwrap();
         self.terminal.backend().buffer().clone()
@@ -79,6 +92,23 @@ impl Script {
         let buffer = self.buffer();
         let rows = buffer.content().chunks(usize::from(buffer.area.width.max(1)));
         rows.map(|row| row.iter().map(Cell::symbol).collect::<String>().trim_end().to_owned() + "\n").collect()
+    }
+}
+
+/// Adds what moves in a quarter of a second to the counters of connections and transfers.
+fn move_on(chain: &mut ChainSnapshot) {
+    for hop in &mut chain.hops {
+        let Some(node) = &mut hop.node else { continue };
+        node.uptime_us += 250_000;
+        let streaming = |conn: &&mut ConnSnapshot| conn.state == ConnState::Streaming;
+        let share = hop.rate_out / 4 / node.connections.iter_mut().filter(streaming).count().max(1) as u64;
+        for conn in node.connections.iter_mut().filter(streaming) {
+            (conn.flow.bytes_in, conn.flow.bytes_out) = (conn.flow.bytes_in + share, conn.flow.bytes_out + share);
+        }
+    }
+    for transfer in chain.transfers.iter_mut().filter(|t| t.phase == Phase::Streaming) {
+        transfer.flow.active_us += 250_000;
+        transfer.flow.starved_us += 230_000;
     }
 }
 

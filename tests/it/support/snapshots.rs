@@ -64,11 +64,13 @@ pub(crate) fn streaming() -> ChainSnapshot {
 pub(crate) fn busy() -> ChainSnapshot {
     let mut chain = streaming();
     let phases = [[Phase::Done; 2].as_slice(), &[Phase::Streaming; 4], &[Phase::Queued; 8]].concat();
+    let setup = chain.transfers[0].waterfall.clone();
     chain.transfers = phases.into_iter().zip(1..).map(|(phase, number)| transfer(number, phase)).collect();
     for transfer in chain.transfers.iter_mut().filter(|t| t.phase == Phase::Streaming) {
         transfer.rate = 10_300_000;
         transfer.received -= transfer.number * 100_000_000;
         transfer.eta = Some(Duration::from_secs(100 + 10 * transfer.number));
+        transfer.waterfall = setup.clone();
     }
     for hop in &mut chain.hops {
         let (number, origin) = (hop.number, hop.origin);
