@@ -7,14 +7,13 @@ mod log;
 mod memory;
 mod publisher;
 mod queue;
+mod setup;
+mod start;
 mod tour;
 mod tour_steps;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use signal_hook::consts::SIGTSTP;
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -23,8 +22,7 @@ use crate::cli::OutputOptions;
 use crate::console::signals::Signals;
 use crate::console::{self, flush, start_log};
 use crate::error::{Error, KeptBytes, plain, shown};
-use crate::net::os::kernel::is_ignored;
-use crate::on_done::{self, OnDone};
+use crate::on_done;
 use crate::plan::ChainPlan;
 use crate::snapshot::{ChainSnapshot, Phase, TransferSnapshot};
 use crate::ui::{self, ExitReason, Keymap, Preferences, ScreenError, ScreenStop};
@@ -32,13 +30,11 @@ use crate::units::{Bytes, Rate};
 
 pub use controller::{Controller, Leftovers};
 use memory::Memory;
+use setup::{SHUTDOWN_TIMEOUT, quit_on_signal, runtime, screen_options};
+pub use start::{ChainOptions, plan};
 
 /// Length of the command queue; the controller takes commands faster than the user types.
 const COMMAND_QUEUE: usize = 64;
-/// Time limit of the shutdown: the supervisor's own limit, and a margin.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
-/// Time that the screen has to exit after a signal, before the terminal is restored without it.
-const SCREEN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs the dashboard until the user quits.
 ///
@@ -79,17 +75,7 @@ pub fn run(plan: ChainPlan, output: &OutputOptions) -> Result<(), Error> {
     let on_done = controller.on_done();
     runtime.spawn(quit_on_signal(signals, stop.clone(), on_done.clone()));
     let controlling = runtime.spawn(controller.run(wanted, reports));
-    let mouse = !["SSH_CONNECTION", "SSH_TTY"].iter().any(|name| std::env::var_os(name).is_some());
-    let options = ui::Options {
-        preferences,
-        ascii: output.ascii,
-        color: output.color,
-        colors: output.colors,
-        alerts: output.alerts,
-        mouse,
-        keymap,
-        no_suspend: is_ignored(SIGTSTP),
-    };
+    let options = screen_options(output, keymap, preferences);
     let (exit, chosen) = ui::run(&options, snapshots.clone(), commands, &stop);
     quit.cancel();
     if let Err(why) = remember(&memory, &options.preferences, &chosen) {
@@ -123,12 +109,6 @@ fn remember(memory: &Memory, before: &Preferences, chosen: &Preferences) -> Resu
     if chosen == before { Ok(()) } else { memory.keep(chosen) }
 }
 
-/// Builds the runtime, with two workers: one may copy a body while the other follows the hops.
-fn runtime() -> Result<Runtime, Error> {
-    let built = Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    built.map_err(|error| Error::Other(format!("cannot start: {}", plain(&error))))
-}
-
 /// Waits for the end of the chain, and for the user's commands at the ends of its transfers, if there are any; `None`
 /// if that takes too long.
 async fn ended(mut controlling: JoinHandle<Leftovers>, has_commands: bool) -> Option<Result<Leftovers, JoinError>> {
@@ -140,32 +120,6 @@ async fn ended(mut controlling: JoinHandle<Leftovers>, has_commands: bool) -> Op
             tokio::time::timeout(on_done::LIMIT, controlling).await.ok()
         }
         Err(_) => None,
-    }
-}
-
-/// Requests the screen to exit at the first signal, and kills the user's commands; ends the process if it does not, or
-/// at the second signal.
-async fn quit_on_signal(mut signals: Signals, stop: ScreenStop, on_done: Option<OnDone>) {
-    let mut ending = signals.next().await;
-    ending.record();
-    stop.set();
-    if let Some(on_done) = on_done {
-        on_done.close();
-    }
-    tokio::select! {
-        () = tokio::time::sleep(SCREEN_TIMEOUT + SHUTDOWN_TIMEOUT) => {}
-        second = signals.next() => ending = second,
-        () = screen_timeout() => {}
-    }
-    ui::restore();
-    ending.end_process();
-}
-
-/// Completes if the terminal is not restored a second after the screen was requested to exit.
-async fn screen_timeout() {
-    tokio::time::sleep(SCREEN_TIMEOUT).await;
-    if !ui::is_taken() {
-        std::future::pending::<()>().await;
     }
 }
 

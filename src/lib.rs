@@ -71,9 +71,9 @@
 //! # ui/: the terminal; never imports net
 //!
 //! ```text
-//! screen        the loop;  terminal  setup and restore;  suspend  job control;  event  the input thread;  input
-//!               bytes as keys;  osc  sequences for clipboard, title, notification;  alerts  what they show;  share
-//!               commands and sentences to copy
+//! start         the screen without an input file;  screen  the loop;  terminal  setup and restore;  suspend  job
+//!               control;  event  the input thread;  input  bytes as keys;  osc  sequences for clipboard, title,
+//!               notification;  alerts  what they show;  share  commands and sentences to copy
 //! keymap        one table of keys as data (table, binding), with the user's keys, help and search;  action  what keys
 //!               mean;  dispatch  from a key to its action;  mouse  what clicks mean;  edit  a line being typed
 //! finding       what matters most about the chain (sentence);  headline  that, with the keys that help
@@ -97,7 +97,8 @@
 //! plan.rs       a run over one chain: from an input file, or the built-in demo
 //! dashboard.rs  runs net and ui side by side: controller, the task that executes commands (commands), publishes
 //!               snapshots and the log (publisher, log), keeps the queue (queue), exports (export), and executes the
-//!               demo's tour (tour, tour_steps); files that remember choices and recent chains (memory)
+//!               demo's tour (tour, tour_steps); files that remember choices and recent chains (memory), from which the
+//!               user chooses (start); setup is what both screens need
 //! ```
 //!
 //! # What holds everywhere

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use chainview::cli::{self, EarlyExit, OutputOptions, RunMode};
 use chainview::console::{self, signals::Termination};
-use chainview::dashboard;
+use chainview::dashboard::{self, ChainOptions};
 use chainview::error::{Error, OK};
 use chainview::headless;
 use chainview::plan::ChainPlan;
@@ -39,8 +39,12 @@ fn main() -> ExitCode {
         }
         RunMode::Check { input, fetch } => headless::check(input, fetch, output),
         RunMode::Dashboard { input, fetch, nodes, no_spawn } => {
-            ChainPlan::of_input(input.as_deref(), fetch, nodes, *no_spawn, has_screen(output))
-                .and_then(|plan| on_screen_or_plain(plan, output))
+            let options = ChainOptions { fetch, nodes, no_spawn: *no_spawn };
+            match dashboard::plan(input.as_deref(), &options, has_screen(output).then_some(output)) {
+                Ok(Some(plan)) => on_screen_or_plain(plan, output),
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            }
         }
         RunMode::Demo { fetch, nodes } => {
             ChainPlan::demo_for(has_screen(output), fetch, nodes).and_then(|plan| on_screen_or_plain(plan, output))

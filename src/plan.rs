@@ -68,21 +68,15 @@ const DEMO_SIZE: usize = 24_000_000;
 const DEMO_RATE_LIMIT: PerHop<FaultChange> = PerHop { hop: Some(2), value: FaultChange::Limit(Some(6_000_000)) };
 
 impl ChainPlan {
-    /// Makes the plan for an input file; without one, and without the default one, that of the demo.
+    /// Makes the plan for an input file; without one, and without the default one, that of the short demo.
     ///
     /// # Errors
     /// As for [`ChainPlan::of_file`] and [`ChainPlan::demo`].
-    pub fn of_input(
-        input: Option<&Path>,
-        fetch: &FetchPlan,
-        nodes: &NodePlan,
-        no_spawn: bool,
-        on_screen: bool,
-    ) -> Result<Self, Error> {
+    pub fn of_input(input: Option<&Path>, fetch: &FetchPlan, nodes: &NodePlan, no_spawn: bool) -> Result<Self, Error> {
         match input {
             None if !Path::new(DEFAULT_INPUT).exists() => {
                 console::err(&format!("chainview: no {DEFAULT_INPUT} in this folder: running the demo"));
-                Self::demo_for(on_screen, fetch, nodes)
+                Self::demo(fetch, nodes)
             }
             input => Self::of_file(input.unwrap_or(Path::new(DEFAULT_INPUT)), fetch, nodes, no_spawn),
         }

@@ -77,7 +77,8 @@ fn listen(tty: &OwnedFd, resized: &AtomicBool, events: &SyncSender<Event>, done:
         if is_hung_up(flags) {
             return;
         }
-        if !is_taken() {
+        // What is typed after the end of this screen is for the next one.
+        if !is_taken() || done.load(Ordering::Relaxed) {
             continue;
         }
         if flags.contains(PollFlags::IN) {

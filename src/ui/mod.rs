@@ -32,6 +32,7 @@ pub(crate) mod print;
 pub(crate) mod rates;
 pub(crate) mod screen;
 pub(crate) mod share;
+pub mod start;
 pub mod state;
 pub(crate) mod suspend;
 pub(crate) mod svg;
@@ -46,6 +47,7 @@ use crate::options::{Alerts, ColorMode, ColorScheme};
 
 pub use keymap::Keymap;
 pub use preferences::Preferences;
+pub(crate) use screen::theme_of;
 pub use screen::{ExitReason, ScreenError, ScreenStop, run};
 pub use state::UiState;
 pub use terminal::{install_panic_hook, is_taken, restore};

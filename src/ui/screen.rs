@@ -87,15 +87,19 @@ pub fn run(
     commands: Sender<Command>,
     stop: &ScreenStop,
 ) -> (Result<ExitReason, ScreenError>, Preferences) {
-    let colors = options.colors.or(options.preferences.colors()).unwrap_or_default();
-    let theme = Theme::for_options(options.ascii, options.color, colors);
-    let mut state = UiState::new(theme, options.keymap.clone());
+    let mut state = UiState::new(theme_of(options), options.keymap.clone());
     state.mouse = options.mouse;
     state.alerts = options.alerts;
     state.apply_preferences(&options.preferences);
     let (before, mut after) = (state.preferences(), state.preferences());
     let reason = show(options, state, snapshots, commands, stop, &mut after);
     (reason, options.preferences.clone().changed(&before, after))
+}
+
+/// Returns the theme at the start of a screen.
+pub(crate) fn theme_of(options: &Options) -> Theme {
+    let colors = options.colors.or(options.preferences.colors()).unwrap_or_default();
+    Theme::for_options(options.ascii, options.color, colors)
 }
 
 /// Shows the screen; `after` is what the user wants again.

@@ -12,6 +12,7 @@ mod keys;
 mod layout;
 mod random_input;
 mod refusals;
+mod start;
 mod tour;
 use crate::support::script;
 use crate::support::snapshots;

@@ -10,6 +10,7 @@ mod nodes;
 mod panics;
 mod plain;
 mod quit;
+mod start;
 mod suspend;
 use crate::support::terminal;
 mod accuracy;
