@@ -4,6 +4,7 @@ mod browse;
 mod chain_line;
 mod copying;
 mod follow;
+mod frame_cost;
 mod gauges;
 mod headline;
 mod help;

@@ -5,7 +5,7 @@
 //! of the others: as these only grow until the tab changes, nothing jumps.
 
 /// Rows of the details beside the other panels, which most hops and transfers need.
-const DETAIL: u16 = 18;
+const DETAIL: u16 = 20;
 
 /// Rows that the lists of a screen have: the highest numbers since the tab or the size last changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use super::heading;
 use crate::snapshot::timing::{self, Step};
 use crate::snapshot::{ChainSnapshot, TransferSnapshot};
 use crate::ui::focus::Panel;
+use crate::ui::geometry::scroll_into_view;
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::UiState;
 use crate::ui::theme::StyleRole;
@@ -32,17 +33,21 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     let bars = bars(&rows);
     // The scale is that of the sentence below, so that both show the same total.
     let whole = bars.iter().map(timing::WaterfallRow::end_ms).fold(to_first_byte(&rows), f64::max);
-    let remark = if bars.is_empty() { String::new() } else { figure(whole) };
+    let room = usize::from(area.height).saturating_sub(2);
+    let stages = bars.iter().map(|bar| bar.stage + 1).max().unwrap_or(0);
+    // The stage that takes the longest, which the sentence names, is always in view.
+    let top = scroll_into_view(0, stages, room, longest(&rows).map_or(0, |row| row.stage));
+    let hidden = heading::hidden_rows(theme, top, room, stages);
+    let total = if bars.is_empty() { String::new() } else { figure(whole) };
+    let remark = heading::joined(&[total], &hidden, "   ", area.width);
     heading::draw(theme, &name, &remark, state.focus() == Panel::Setup, area, buffer);
     if bars.is_empty() {
         Row::new(buffer, row_of(area, 1)).skip(2).put(no_data_reason(transfer), theme.style(StyleRole::Dim));
         return;
     }
-    let room = usize::from(area.height).saturating_sub(2);
-    let stages = bars.iter().map(|bar| bar.stage + 1).max().unwrap_or(0);
-    for stage in 0..stages.min(room) {
+    for stage in top..stages.min(top + room) {
         let own = || bars.iter().filter(move |bar| bar.stage == stage);
-        let row = row_of(area, 1 + stage);
+        let row = row_of(area, 1 + stage - top);
         let mut cells = Row::new(buffer, row);
         let name = if stage == 0 { "client".to_owned() } else { stage.to_string() };
         cells.skip(2).cell(STAGE, &name, theme.style(StyleRole::Plain));
@@ -102,16 +107,21 @@ fn spent<'a>(bars: impl Iterator<Item = &'a timing::WaterfallRow>, wait: bool) -
 /// Returns the time to the first byte, and the longest part of it.
 fn sentence(rows: &[timing::WaterfallRow]) -> String {
     let whole = to_first_byte(rows);
+    let Some(most) = longest(rows) else { return String::new() };
+    let share = if whole > 0.0 { most.own_ms / whole * 100.0 } else { 0.0 };
+    let near = if most.stage == 0 { "client".to_owned() } else { most.stage.to_string() };
+    let (what, far) = (most.step.label(), most.stage + 1);
+    format!("{} ms to first byte; {share:.0}% is {what} {far}>{near}", figure(whole))
+}
+
+/// Returns the longest part of the time to the first byte.
+fn longest(rows: &[timing::WaterfallRow]) -> Option<&timing::WaterfallRow> {
     let before = rows.iter().filter(|row| match row.step {
         Step::Resolve | Step::Connect | Step::Wait => true,
         Step::FirstByte => row.stage == 0,
         Step::LastByte => false,
     });
-    let Some(most) = before.max_by(|a, b| a.own_ms.total_cmp(&b.own_ms)) else { return String::new() };
-    let share = if whole > 0.0 { most.own_ms / whole * 100.0 } else { 0.0 };
-    let near = if most.stage == 0 { "client".to_owned() } else { most.stage.to_string() };
-    let (what, far) = (most.step.label(), most.stage + 1);
-    format!("{} ms to first byte; {share:.0}% is {what} {far}>{near}", figure(whole))
+    before.max_by(|a, b| a.own_ms.total_cmp(&b.own_ms))
 }
 
 fn figure(ms: f64) -> String {

@@ -3,6 +3,8 @@
 use chainview::command::Command;
 use chainview::options::ColorScheme;
 use chainview::snapshot::{Integrity, Phase};
+use chainview::waterfall;
+use chainview::wire::Leg;
 
 use super::script::{Script, on_every_screen};
 use super::snapshots::{busy, idle, mixed, streaming, transfer};
@@ -274,6 +276,25 @@ fn a_burst_is_clipped_and_marked() {
         let heading = screen.lines().find(|line| line.contains("Throughput")).unwrap();
         assert!(heading.contains(", peak "), "{heading}");
         assert!(rows_below(&screen, "Throughput").iter().any(|row| row.contains('▲')), "{screen}");
+    }
+}
+
+#[test]
+fn the_setup_shows_the_slowest_stage_of_a_long_chain() {
+    let mut chain = busy();
+    let leg = |at: u32| match at {
+        10 => Leg { connect_ms: 40.0, wait_ms: 50.0, ..Leg::default() },
+        11 => Leg { connect_ms: 0.5, wait_ms: 30.0, ..Leg::default() },
+        _ => Leg { connect_ms: 0.5, wait_ms: 120.0 - f64::from(at), ..Leg::default() },
+    };
+    chain.transfers[2].waterfall = waterfall::rows(&(0..12).map(leg).collect::<Vec<_>>(), &[], (None, None));
+    for (columns, rows) in [(120, 40), (200, 60)] {
+        let screen = Script::new(columns, rows, chain.clone()).screen();
+        let heading = screen.lines().find(|line| line.contains("#3 setup")).unwrap();
+        assert!(heading.contains('▲'), "{screen}");
+        let bars: Vec<&str> = screen.lines().skip_while(|line| !line.contains("#3 setup")).collect();
+        assert!(bars.iter().any(|line| line.contains("40.0 +")), "{screen}");
+        assert!(screen.contains("is connect 11>10"), "{screen}");
     }
 }
 
