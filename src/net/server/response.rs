@@ -125,8 +125,8 @@ pub async fn send_body<S: Source>(
             let problem = Problem::here(reason, FailedAction::Body, node.address, detail);
             job.failed(&problem);
             job.update(|record| record.body_error = Some(body_error));
-            if body_error == BodyError::ReaderLeft {
-                // A client may cancel a transfer; this is not a failure.
+            if reason == Reason::Closed {
+                // The client or an operator ended the transfer; this is not a failure.
                 tracing::info!("{} for {}: {problem}", job.name(), job.peer());
             } else {
                 tracing::warn!("{} for {}: {problem}", job.name(), job.peer());
