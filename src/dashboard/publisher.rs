@@ -152,6 +152,10 @@ impl Publisher {
                 HopLink::Down { reason } => match before {
                     _ if *reason == DownReason::Stopped => (Level::Info, reason.to_string()),
                     _ if reason.is_requested() => (Level::Info, format!("down: {reason}")),
+                    _ if *reason == DownReason::Silent => {
+                        let level = if before.is_up() { Level::Error } else { Level::Warn };
+                        (level, format!("no answer: {reason}"))
+                    }
                     HopLink::Down { .. } => (Level::Warn, format!("still down: {reason}")),
                     _ if before.is_up() => (Level::Error, format!("went down: {reason}")),
                     _ => (Level::Warn, format!("down: {reason}")),

@@ -57,6 +57,8 @@ pub enum DownReason {
     Stopped,
     /// It was killed on request.
     Killed,
+    /// It accepts connections and does not answer.
+    Silent,
     /// It failed, or cannot be reached, for this reason.
     Failed(SafeText),
 }
@@ -64,7 +66,7 @@ pub enum DownReason {
 impl DownReason {
     /// Returns true if it was requested, and is no failure.
     pub fn is_requested(&self) -> bool {
-        !matches!(self, Self::Failed(_))
+        !matches!(self, Self::Failed(_) | Self::Silent)
     }
 
     /// Returns the reason for display.
@@ -73,6 +75,7 @@ impl DownReason {
             Self::Stopping => "shutting down: its transfers may finish",
             Self::Stopped => "stopped",
             Self::Killed => "killed",
+            Self::Silent => "accepts connections and does not answer",
             Self::Failed(text) => text.as_str(),
         }
     }
@@ -219,6 +222,7 @@ impl HopLink {
             Self::Legacy => "legacy",
             Self::Foreign => "foreign",
             Self::Detached => "detached",
+            Self::Down { reason: DownReason::Silent } => "silent",
             Self::Down { .. } => "down",
         }
     }

@@ -143,7 +143,14 @@ impl Finding {
         };
         let retrying = || active().rfind(|t| t.phase == Phase::Retrying);
         let none_active = || active().next().is_none();
-        still(down(chain))
+        let is_silent = |hop| {
+            let link = HopLink::Down { reason: DownReason::Silent };
+            route_hops(chain).any(|h| Some(h.number) == hop && h.link == link)
+        };
+        // How long its answer is waited for says more than that it is silent.
+        let awaited = || active().find_map(|t| waiting(chain, t)).filter(|found| is_silent(found.hop()));
+        still(awaited())
+            .or_else(|| still(down(chain)))
             .or_else(|| retrying().map(|t| Self::Retrying { number: t.number, hop: named_hop(t) }))
             .or_else(|| still(silent(chain)))
             .or_else(|| still(active().find_map(|t| waiting(chain, t))))

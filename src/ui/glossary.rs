@@ -67,6 +67,7 @@ static HOP_STATES: Chapter = Chapter {
         ("legacy", "speaks only the legacy protocol: it relays, but sends no reports"),
         ("foreign", "an HTTP server that is no chainview node, or denies read access: no reports"),
         ("detached", "not watched any more, at your request; it keeps running"),
+        ("silent", "accepts connections and does not answer: a hung program, or one of another protocol"),
         ("down", "cannot be reached, for the reason in its row"),
         ("stale 4s", "running, but its last report is that old"),
         ("draining", "accepts no new requests, and ends when its transfers have"),
@@ -238,7 +239,7 @@ pub(crate) static TABLES: [&Chapter; 3] = [&HOPS, &CONNECTIONS, &NODES];
 mod tests {
     use super::*;
     use crate::snapshot::timing::Step;
-    use crate::snapshot::{ConnState, HopLink, Phase};
+    use crate::snapshot::{ConnState, DownReason, HopLink, Phase};
     use crate::ui::{columns, grid::Column};
 
     #[test]
@@ -265,6 +266,7 @@ mod tests {
             HopLink::Foreign,
             HopLink::Detached,
             HopLink::Down { reason: "no".into() },
+            HopLink::Down { reason: DownReason::Silent },
         ];
         for link in links {
             assert_ne!(HOP_STATES.meaning(link.label()), "", "{link:?}");

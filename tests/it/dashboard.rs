@@ -14,6 +14,7 @@ mod layout;
 mod random_input;
 mod refusals;
 mod start;
+mod states;
 mod tour;
 use crate::support::script;
 use crate::support::snapshots;

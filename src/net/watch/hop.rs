@@ -21,7 +21,7 @@ use crate::route::{Hop, Protocol};
 use crate::secret::Secret;
 use crate::snapshot::{DownReason, HopLink, NodeSnapshot};
 use crate::text::SafeText;
-use crate::wire::{Problem, Reason, problem};
+use crate::wire::{FailedAction, Problem, Reason, problem};
 
 /// The endpoint, with the requested interval between reports.
 const EVENTS: &str = "/v1/events?interval=250ms";
@@ -49,8 +49,10 @@ enum Failure {
     Refused,
     /// Speaks only the legacy protocol.
     Legacy,
-    /// Accepts connections and sends no valid reply.
-    Silent(SafeText),
+    /// Accepts connections and does not reply in time.
+    Silent,
+    /// Accepts connections and sends an invalid reply.
+    Invalid(SafeText),
     /// Speaks HTTP, but is not a node or denies reading.
     Foreign,
     /// Finished draining and ended its stream of events.
@@ -147,13 +149,18 @@ impl HopTask {
             // A reply that arrives while the node is being started comes from something else.
             (_, Some(reported_link @ HopLink::Starting))
             | (
-                Failure::Down(_) | Failure::Refused | Failure::Silent(_) | Failure::Drained,
+                Failure::Down(_) | Failure::Refused | Failure::Silent | Failure::Invalid(_) | Failure::Drained,
                 Some(reported_link @ HopLink::Down { .. }),
             ) => reported_link.clone(),
             (Failure::Drained, _) => HopLink::Down { reason: DownReason::Stopped },
             // A refused connection is expected after the node was seen to stop.
             (Failure::Down(_) | Failure::Refused, _) if self.is_stopped() => return,
-            (Failure::Down(reason) | Failure::Silent(reason), _) => HopLink::Down { reason: reason.into() },
+            // The supervisor knows that it is a node, and that its process runs.
+            (Failure::Legacy | Failure::Foreign, Some(reported_link @ HopLink::Spawned { .. })) => {
+                reported_link.clone()
+            }
+            (Failure::Down(reason) | Failure::Invalid(reason), _) => HopLink::Down { reason: reason.into() },
+            (Failure::Silent, _) => HopLink::Down { reason: DownReason::Silent },
             (Failure::Refused, _) => HopLink::Down { reason: Reason::Refused.as_str().into() },
             (Failure::Legacy, _) => HopLink::Legacy,
             (Failure::Foreign, _) => HopLink::Foreign,
@@ -223,8 +230,7 @@ impl HopTask {
                 Some(Protocol::Http) => {}
                 None => {
                     let connected = connect(&hop.address, CONNECT_TIMEOUT).await;
-                    let silent = |_| Failure::Silent("did not reply in time".into());
-                    return Err(connected.map_or_else(|problem| not_connected(&problem), silent));
+                    return Err(connected.map_or_else(|problem| not_connected(&problem), |_| Failure::Silent));
                 }
             }
         }
@@ -250,8 +256,7 @@ impl HopTask {
         };
         match pending {
             Ok(pending) => classify(pending, 0, 0).await,
-            Err(problem) if problem.reason == Reason::Closed => Err(down(&problem)),
-            Err(problem) => Err(Failure::Silent(problem.to_string().into())),
+            Err(problem) => Err(failed_reply(&problem)),
         }
     }
 
@@ -310,7 +315,16 @@ async fn classify(pending: PendingReply, hops: u32, hop: u32) -> Result<PendingR
         // The path to the hop is broken, which is no evidence about the hop itself.
         return Err(Failure::Down(format!("hop {}: {problem}", problem.hop.saturating_add(1)).into()));
     }
-    Err(if replied { Failure::Foreign } else { down(&problem) })
+    Err(if replied { Failure::Foreign } else { failed_reply(&problem) })
+}
+
+/// Classifies a failed exchange with the hop.
+fn failed_reply(problem: &Problem) -> Failure {
+    match (problem.action, problem.reason) {
+        (FailedAction::Reply, Reason::TimedOut) => Failure::Silent,
+        (FailedAction::Reply, Reason::BadResponse) => Failure::Invalid(problem.to_string().into()),
+        _ => down(problem),
+    }
 }
 
 /// No request can be built for its address.

@@ -207,7 +207,7 @@ async fn replies_with(listener: TcpListener, reply: &'static [u8]) {
 }
 
 #[tokio::test]
-async fn only_a_reply_in_http_makes_a_hop_a_foreign_server() {
+async fn silence_and_garbage_are_no_foreign_server() {
     let first = site(|_| {}).await;
     let mut servers = JoinSet::new();
     let mut hops = vec![first.node.address];
@@ -216,15 +216,20 @@ async fn only_a_reply_in_http_makes_a_hop_a_foreign_server() {
         hops.push(listener.local_addr().unwrap());
         servers.spawn(replies_with(listener, reply));
     }
-    let mut watcher = Watcher::start(&route(&hops), &Tokens::default(), None);
+    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let legacy = Hop { protocol: Some(Protocol::Legacy), ..Hop::new(mute.local_addr().unwrap().into()) };
+    servers.spawn(replies_with(mute, b""));
+    let hops = hops.into_iter().map(|address| Hop::new(address.into())).chain([legacy]).collect();
+    let mut watcher =
+        Watcher::start(&Route::new(FileName::new(b"f").unwrap(), hops).unwrap(), &Tokens::default(), None);
     let settled = |hop: &HopSnapshot| !matches!(hop.link, HopLink::Unknown);
     let hops = until(&mut watcher, |hops| hops.iter().all(settled)).await;
-    let down = |hop: &HopSnapshot| match &hop.link {
-        HopLink::Down { reason } => reason.to_string(),
-        link => panic!("{link:?}"),
-    };
-    assert!(down(&hops[1]).contains("did not reply in time"), "{}", down(&hops[1]));
-    assert!(down(&hops[2]).contains("bad response"), "{}", down(&hops[2]));
+    for silent in [1, 4] {
+        assert_eq!(hops[silent].link, HopLink::Down { reason: DownReason::Silent });
+        assert!(!hops[silent].link.is_up());
+    }
+    let HopLink::Down { reason } = &hops[2].link else { panic!("{:?}", hops[2].link) };
+    assert!(reason.as_str().contains("bad response"), "{reason}");
     assert_eq!(hops[3].link, HopLink::Foreign);
 }
 

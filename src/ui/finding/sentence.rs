@@ -124,6 +124,7 @@ fn down(chain: &ChainSnapshot, hop: usize) -> Vec<String> {
         return named(chain, hop, "is down");
     };
     let reasons = clauses(reason.as_str(), 1);
+    let state = if *reason == DownReason::Silent { "is silent" } else { "is down" };
     let affected = chain.transfers.iter().rev().find_map(|t| match t.phase {
         Phase::Retrying => Some(retry(t)),
         Phase::Failed => Some(vec![format!("#{} failed{}", t.number, at_percent(t)), format!("#{} failed", t.number)]),
@@ -132,13 +133,13 @@ fn down(chain: &ChainSnapshot, hop: usize) -> Vec<String> {
     let mut all = Vec::new();
     for reason in &reasons {
         let [long, short] =
-            [hop_name(chain, hop), format!("hop {hop}")].map(|name| format!("{name} is down: {reason}"));
+            [hop_name(chain, hop), format!("hop {hop}")].map(|name| format!("{name} {state}: {reason}"));
         for affected in affected.iter().flatten() {
             all.extend([format!("{long}; {affected}"), format!("{short}; {affected}")]);
         }
         all.extend([long, short].into_iter().filter(|_| affected.is_none()));
     }
-    all.extend(reasons.last().map(|reason| format!("hop {hop} is down: {reason}")));
+    all.extend(reasons.last().map(|reason| format!("hop {hop} {state}: {reason}")));
     all
 }
 
