@@ -42,6 +42,8 @@ pub enum NamedCause {
     Verdict(Verdict),
     /// By a hop that is down while a transfer waits to be retried.
     Interrupted {
+        /// The hop.
+        hop: usize,
         /// The error of the transfer.
         error: SafeText,
         /// The byte at which it resumed, once it is complete and verified.

@@ -131,7 +131,7 @@ impl Act {
                 // Two facts of one screen: the hop is down, and the transfer waits for its retry for this reason.
                 let waits = self.current(chain).filter(|_| hop(chain, KILLED_HOP).is_some_and(is_down))?;
                 let error = waits.error.clone().filter(|_| waits.phase == Phase::Retrying)?;
-                return Some(NamedCause::Interrupted { error, resumed_from: None });
+                return Some(NamedCause::Interrupted { hop: KILLED_HOP, error, resumed_from: None });
             }
             _ => false,
         };
@@ -229,18 +229,12 @@ impl Act {
             ),
             Cause::Processor if self.is_undone => (format!("hop {SLOW_HOP} is a new process, at full speed"), ""),
             Cause::Processor => (
-                format!("the process of hop {SLOW_HOP} runs {}% of the time", 100 * runs / (runs + stopped)),
+                format!("hop {SLOW_HOP} gets {}% of a processor", 100 * runs / (runs + stopped)),
                 "{restart-node} twice restarts hop 1",
             ),
             Cause::Link => (
-                format!(
-                    "{} ms and {} from hop {} to hop {}",
-                    LINK_DELAY.as_millis(),
-                    Rate(LINK_RATE),
-                    LINK[0],
-                    LINK[1]
-                ),
-                "{fetch} fetches another file over a fast link",
+                format!("{} ms, {} from hop {} to {}", LINK_DELAY.as_millis(), Rate(LINK_RATE), LINK[0], LINK[1]),
+                "{fetch} fetches without that link",
             ),
             Cause::Killed => match (self.began, hop(chain, KILLED_HOP).is_some_and(is_down)) {
                 (None, _) => (format!("a transfer runs; next, hop {KILLED_HOP} is killed"), ""),

@@ -11,8 +11,9 @@ pub(super) const RATE: u64 = 4_000_000;
 pub const LINK_RATE: u64 = 3_000_000;
 /// Delay of the slow link.
 pub const LINK_DELAY: Duration = Duration::from_millis(40);
-/// Parts of a period in which the slow process runs, and is stopped: reports, every 250 ms, still arrive in time.
-pub const DUTY: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(245)];
+/// Parts of a period in which the slow process runs, and is stopped. Under load, a period of 250 ms makes it read too
+/// rarely: its empty buffers then look like a slow link at every third evaluation, and those of 100 ms at none.
+pub const DUTY: [Duration; 2] = [Duration::from_millis(3), Duration::from_millis(97)];
 /// Size of the tour's file: longer than an act lasts at that rate.
 pub const FILE_SIZE: usize = 64_000_000;
 /// Retries in a row of the tour's transfers: their pauses together are longer than a hop stays down.

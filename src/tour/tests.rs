@@ -243,7 +243,7 @@ fn the_killed_hop_is_named_while_the_transfer_waits_for_it() {
     scene.next();
     let TourSnapshot::Over(acts) = scene.tour.snapshot(scene.now, &scene.chain) else { panic!("{:?}", scene.tour) };
     let error = "hop 2 (relay): connection refused".into();
-    let named = NamedCause::Interrupted { error, resumed_from: Some(12_300_000) };
+    let named = NamedCause::Interrupted { hop: KILLED_HOP, error, resumed_from: Some(12_300_000) };
     assert_eq!(acts[3].named, Some((named, 2 * STEP)));
 }
 

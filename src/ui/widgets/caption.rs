@@ -30,7 +30,7 @@ fn draw_act(state: &UiState, act: &ActCaption, area: Rect, buffer: &mut Buffer) 
     row.put(state.theme.glyphs.title, style(StyleRole::Title));
     if area.height < 2 {
         put_keys(state, &mut row, &[("tour-next", "next")]);
-        row.put(&format!("{}/{} {} ", act.number, act.acts, act.title), style(StyleRole::Title));
+        row.put(&format!("{}/{} {}: ", act.number, act.acts, act.title), style(StyleRole::Title));
         put_hint(state, &mut row, if act.hint.is_empty() { &act.text } else { act.hint });
         return;
     }
@@ -77,7 +77,9 @@ fn draw_summary(state: &UiState, data: &ChainSnapshot, acts: &[ActOutcome], area
     for (id, label) in [("fetch", "fetch"), ("faults", "limits and faults"), ("why", "why"), ("help", "keys")] {
         put_key(state, &mut row, id, label);
     }
-    row.put("your own chain: chainview FILE, with a file name and one HOST PORT per line", style(StyleRole::Dim));
+    let own = "your own chain: chainview FILE, with a file name and one HOST PORT per line";
+    let fits = width(own) <= row.room();
+    row.put(if fits { own } else { "own chain: chainview FILE" }, style(StyleRole::Dim));
 }
 
 /// Returns how a cause was named, as long as there is room.
@@ -88,10 +90,10 @@ fn statement(cause: &NamedCause, data: &ChainSnapshot, room: u16) -> String {
             let fits = all.iter().find(|text| width(text) <= room);
             fits.or(all.last()).cloned().unwrap_or_default()
         }
-        NamedCause::Interrupted { resumed_from: Some(from), .. } => {
-            format!("hop down; the transfer resumed at {}, verified", Bytes(*from))
+        NamedCause::Interrupted { hop, resumed_from: Some(from), .. } => {
+            format!("hop {hop} down; resumed at {}, verified", Bytes(*from))
         }
-        NamedCause::Interrupted { error, resumed_from: None } => error.to_string(),
+        NamedCause::Interrupted { error, resumed_from: None, .. } => error.to_string(),
     }
 }
 

@@ -29,7 +29,7 @@ fn summary() -> TourSnapshot {
     let named = |title, cause| ActOutcome { title, named: Some((cause, Duration::from_millis(1800))), skipped: false };
     let verdict = Verdict { limit: Limit::RateLimit { hop: 2, rate: 4_000_000 }, share: 0.9, ..Verdict::default() };
     let interrupted =
-        NamedCause::Interrupted { error: "hop 2: connection refused".into(), resumed_from: Some(12_300_000) };
+        NamedCause::Interrupted { hop: 2, error: "hop 2: connection refused".into(), resumed_from: Some(12_300_000) };
     TourSnapshot::Over(vec![
         named("Rate limit", NamedCause::Verdict(verdict)),
         ActOutcome { title: "Slow processor", named: None, skipped: true },
@@ -76,7 +76,7 @@ fn the_summary_has_what_was_named_and_what_comes_next() {
             ] {
                 assert!(screen.contains(text), "{text}: {screen}");
             }
-            assert!(screen.contains("your own chain: chainview FILE"), "{screen}");
+            assert!(screen.contains("own chain: chainview FILE"), "{screen}");
         }
     });
 }

@@ -49,7 +49,7 @@ fn every_act_is_named_and_the_summary_says_how() {
         "is the bottleneck: rate limit 4.0 MB/s",
         "is the bottleneck: its processor",
         "the link from hop 3 to hop 2",
-        "hop down; the transfer resumed at ",
+        "hop 2 down; resumed at ",
     ]) {
         let screen = terminal.shows(&[text]);
         assert!(screen.lines().any(|line| line.contains(title) && line.contains(text)), "{title}: {text}\n{screen}");
@@ -65,6 +65,32 @@ fn every_act_is_named_and_the_summary_says_how() {
     terminal.until("the tour is stopped", |screen| !screen.contents().contains("Demo 1/4"));
     terminal.keys("T");
     named(&terminal, 1);
+}
+
+#[test]
+fn keys_of_the_captions_end_the_causes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut terminal = demo(folder.path(), "");
+    named(&terminal, 1);
+    terminal.shows(&["now you: ! then 0 removes the limit"]);
+    terminal.keys("!0");
+    terminal.shows(&["the limit of hop 2 is gone"]);
+    terminal.keys("\x1b");
+    terminal.until("the list is closed", |screen| !screen.contents().contains("Faults of hop 2"));
+    terminal.keys("T");
+    named(&terminal, 2);
+    terminal.shows(&["now you: R twice restarts hop 1"]);
+    terminal.keys("RR");
+    terminal.shows(&["hop 1 is a new process"]);
+    terminal.keys("T");
+    named(&terminal, 3);
+    terminal.shows(&["now you: f fetches without that link"]);
+    terminal.keys("f");
+    terminal.shows(&["demo.bin", "tour.bin", "Demo 3/4"]);
+    terminal.keys("T");
+    terminal.shows(&["now you: u starts it now"]);
+    terminal.keys("u");
+    terminal.shows(&["3/3 up", "verified", "Demo over: 4 of 4 causes named"]);
 }
 
 #[test]
