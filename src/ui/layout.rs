@@ -25,6 +25,8 @@ const TWO_COLUMNS: u16 = 160;
 const WIDEST_ASIDE: u16 = 100;
 /// Minimum height of a tab for the details of the selected row below its list.
 const ROOM_FOR_BOTH: u16 = 16;
+/// The same for connections, of which there are more.
+const ROOM_BELOW_CONNECTIONS: u16 = 24;
 
 /// Positions of the regions; one without height is not drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -180,14 +182,17 @@ pub(crate) fn split(focus: Focus, area: Rect, wants: &Wants, caption: u16) -> Re
             beside(&mut regions);
         }
     } else {
-        let both = matches!(panel, Panel::Transfers | Panel::Nodes)
-            && body.height >= ROOM_FOR_BOTH
-            && focus.view_mode == ViewMode::Overview;
+        let room = match panel {
+            Panel::Transfers | Panel::Nodes => ROOM_FOR_BOTH,
+            Panel::Connections => ROOM_BELOW_CONNECTIONS,
+            _ => u16::MAX,
+        };
+        let both = body.height >= room && focus.view_mode == ViewMode::Overview;
         let list = match (both, panel) {
             (false, _) => body.height,
             (true, Panel::Nodes) => wants.hops.saturating_add(2).min(body.height / 2),
-            // Transfers come and go, so they have half.
-            (true, _) => body.height / 2,
+            (true, Panel::Connections) => wants.connections.saturating_add(2).min(body.height * 2 / 3),
+            (true, _) => wants.transfers().min(body.height * 3 / 5),
         };
         let region = Rect { height: list, ..body };
         regions.hops_titled = true;

@@ -1,10 +1,10 @@
 //! Mouse: a click or a turn of the wheel acts on the item under the pointer, found by the layout that drew it.
 
-use ratatui::layout::{Position, Rect};
+use ratatui::layout::Position;
 
 use super::action::{Action, ViewAction};
 use super::focus::{Panel, Tab};
-use super::geometry::{MARGIN, connection_places, connection_rows, hop_rows, node_rows, transfer_rows};
+use super::geometry::{MARGIN, connection_places, connection_rows, hop_rows, log_rows, node_rows, transfer_rows};
 use super::grid::column_at;
 use super::input::Gesture;
 use super::layout::{Regions, is_small};
@@ -63,7 +63,7 @@ fn click(state: &mut UiState, chain: &ChainSnapshot, panel: Panel, regions: &Reg
         Panel::Nodes => (node_rows(area), state.scrolled.hops),
         Panel::Connections => (connection_rows(area), state.scrolled.conns),
         Panel::Transfers => (transfer_rows(area), 0),
-        Panel::Log => (Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area }, state.scrolled.log),
+        Panel::Log => (log_rows(state.tab, area), state.scrolled.log),
         Panel::Chart | Panel::Setup => return,
     };
     if body.contains(at) {

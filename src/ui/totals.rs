@@ -40,10 +40,12 @@ impl Totals {
         totals
     }
 
-    /// Returns the share that has arrived, in whole percent, rounded down; `None` while no size is known.
+    /// Returns the share that has arrived, in whole percent, rounded down; `None` while no size is known. All of it has
+    /// arrived only when all transfers are done.
     pub(crate) fn percent(&self) -> Option<u64> {
         let share = u128::from(self.received) * 100 / u128::from(self.size.max(1));
-        (self.size > 0).then(|| u64::try_from(share).unwrap_or(100))
+        let most = if self.done == self.count { 100 } else { 99 };
+        (self.size > 0).then(|| u64::try_from(share).unwrap_or(most).min(most))
     }
 
     /// Returns the time that the rest of the known bytes takes at this rate.
@@ -81,5 +83,7 @@ mod tests {
     fn all_bytes_but_one_are_not_all() {
         let totals = Totals::of(&[transfer(Phase::Streaming, u64::MAX - 1, Some(u64::MAX))]);
         assert_eq!(totals.percent(), Some(99));
+        assert_eq!(Totals::of(&[transfer(Phase::Verifying, 5, Some(5))]).percent(), Some(99), "not verified");
+        assert_eq!(Totals::of(&[transfer(Phase::Done, 5, Some(5))]).percent(), Some(100));
     }
 }

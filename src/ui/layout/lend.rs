@@ -38,6 +38,11 @@ impl Wants {
         }
     }
 
+    /// Returns the rows of all transfers with their headings.
+    pub(super) fn transfers(&self) -> u16 {
+        self.open.max(1).saturating_add(1).saturating_add(self.finished())
+    }
+
     /// Returns the rows of the hop table.
     fn table(&self, titled: bool) -> u16 {
         self.hops.saturating_add(2 + u16::from(titled))

@@ -1,14 +1,13 @@
 //! Throughput: the selected hop's send rate, with its rate limit and the client's rate; on a wide screen a chart of
 //! each stage, all on one scale.
 
-use std::ops::Range;
-
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::plot::{self, Plot};
 use super::{heading, hop_table};
 use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot};
+use crate::ui::action::{Action, NodeAction, TransferAction};
 use crate::ui::finding::{Finding, route_hops};
 use crate::ui::focus::Panel;
 use crate::ui::history::ChartSpan;
@@ -56,10 +55,24 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     } else if rows > 0 {
         let no_metrics = hop.is_some_and(|hop| matches!(hop.link, HopLink::Legacy | HopLink::Foreign));
         let words = if no_metrics { "no metrics" } else { "no traffic yet" };
-        Row::new(buffer, row_of(plot, usize::from(rows / 2))).skip(1).put(words, theme.style(StyleRole::Dim));
+        hint(state, data, words, plot, buffer);
     }
     if timed > 0 {
         times(theme, state.span, Rect { y: area.bottom() - 1, height: 1, ..plot }, buffer);
+    }
+}
+
+/// Draws why the chart is empty, and where there is room, the keys that fill it.
+fn hint(state: &UiState, data: &ChainSnapshot, words: &str, plot: Rect, buffer: &mut Buffer) {
+    let theme = &state.theme;
+    let key = |action| state.keymap.key_of(action);
+    let fetch = format!("{} fetch {}", key(Action::Transfer(TransferAction::Fetch)), data.file);
+    let faults = format!("{} set a rate limit or another fault at a hop", key(Action::Node(NodeAction::Faults)));
+    let lines = [words.to_owned(), fetch, faults];
+    let shown = if plot.height >= 5 && !data.exiting { &lines[..] } else { &lines[..1] };
+    let first = usize::from(plot.height).saturating_sub(shown.len()) / 2;
+    for (line, text) in shown.iter().enumerate() {
+        Row::new(buffer, row_of(plot, first + line)).skip(1).put(text, theme.style(StyleRole::Dim));
     }
 }
 
@@ -68,20 +81,22 @@ pub(crate) fn draw_all(state: &UiState, data: &ChainSnapshot, area: Rect, buffer
     let theme = &state.theme;
     let timed = u16::from(area.height >= TIMED);
     let rows = area.height.saturating_sub(1 + timed);
-    let stages = stages(state, data, usize::from((rows / LINES).max(1)));
+    let (stages, others) = stages(state, data, usize::from((rows / LINES).max(1)));
     let place = Rect { x: area.x + NAME, width: area.width.saturating_sub(NAME + 1), ..area };
     let columns = plot::columns(theme, place.width);
     let of = |stage| plot::means(&state.history().samples_of(data, stage, state.span), state.span.samples(), columns);
-    let series: Vec<Vec<f64>> = stages.rows.clone().map(of).collect();
+    let series: Vec<Vec<f64>> = stages.iter().copied().map(of).collect();
     let top = plot::scale(series.iter().flatten(), None);
     let name = format!("Throughput of all stages, {}, one scale", state.span.name());
     let parts = [series.first().map_or_else(String::new, |_| scale_text(top, &series.concat()))];
-    let hidden = heading::hidden_rows(theme, stages.rows.start, stages.rows.len(), stages.all);
-    let remark = heading::joined(&parts, &hidden, "  ", area.width.saturating_sub(HEADED + 10));
+    let remark = heading::joined(&parts, &more(others), "  ", area.width.saturating_sub(HEADED + 10));
     heading::draw(theme, &name, &remark, state.focus() == Panel::Chart, area, buffer);
+    if top == 0 {
+        return hint(state, data, "no traffic yet", Rect { y: area.y + 1, height: rows, ..area }, buffer);
+    }
     let cause = Finding::of(data).hop();
-    let count = stages.rows.len();
-    for (at, (stage, values)) in stages.rows.clone().zip(&series).enumerate() {
+    let count = stages.len();
+    for (at, (stage, values)) in stages.iter().copied().zip(&series).enumerate() {
         let from = |at: usize| (usize::from(rows) * at / count) as u16;
         let (y, lines) = (area.y + 1 + from(at), from(at + 1) - from(at));
         let hop = stage.checked_sub(1).and_then(|at| data.hops.get(at));
@@ -102,21 +117,28 @@ pub(crate) fn draw_all(state: &UiState, data: &ChainSnapshot, area: Rect, buffer
     times(theme, state.span, Rect { y: area.bottom() - timed, height: timed, ..place }, buffer);
 }
 
-/// Stages that a panel of all of them has room for.
-pub(crate) struct Stages {
-    /// Their numbers, 0 for the client.
-    pub rows: Range<usize>,
-    /// Number of all stages.
-    pub all: usize,
-}
-
-/// Returns the stages that fit; the selected hop, which is that of the headline until the user selects one, is always
-/// among them.
-pub(crate) fn stages(state: &UiState, data: &ChainSnapshot, room: usize) -> Stages {
+/// Returns the stages that a panel of all of them has room for, 0 being the client, and the number of the others. The
+/// selected hop and that of the headline are always among them, where there is room for two.
+pub(crate) fn stages(state: &UiState, data: &ChainSnapshot, room: usize) -> (Vec<usize>, usize) {
     let all = route_hops(data).count() + 1;
     let selected = state.hop(data).map_or(0, |hop| hop.number).min(all - 1);
     let start = (selected + 1).saturating_sub(room.max(1)).min(all.saturating_sub(room));
-    Stages { rows: start..all.min(start + room), all }
+    let mut rows: Vec<usize> = (start..all.min(start + room)).collect();
+    let cause = Finding::of(data).hop().filter(|hop| *hop < all && !rows.contains(hop));
+    if let (Some(cause), 2..) = (cause, rows.len()) {
+        // It takes the place of the stage at that end which is not the selected one.
+        let last = rows.len() - 1;
+        let at = if cause < start && rows[0] != selected || rows[last] == selected { 0 } else { last };
+        rows[at] = cause;
+        rows.sort_unstable();
+    }
+    let others = all - rows.len();
+    (rows, others)
+}
+
+/// Returns the remark on stages that have no room.
+pub(crate) fn more(others: usize) -> String {
+    if others > 0 { format!("{others} more") } else { String::new() }
 }
 
 /// Returns the name of a stage, short enough for the column of names.

@@ -90,14 +90,22 @@ fn no_rows_reason(state: &UiState, data: &ChainSnapshot) -> String {
 fn remark(state: &UiState, aged: Option<Duration>, area: Rect) -> String {
     let lists = &state.lists;
     let room = usize::from(connection_rows(area).height);
-    let admin = if lists.admin_hidden > 0 { format!(", {} admin hidden", lists.admin_hidden) } else { String::new() };
+    let mut count = format!("{} of {}", lists.conns.len(), lists.conns_in_all);
+    let mut admin = match lists.admin_hidden {
+        0 => String::new(),
+        hidden => format!("{hidden} admin hidden"),
+    };
+    if lists.sort().is_none() && !admin.is_empty() {
+        count = format!("{count}, {}", std::mem::take(&mut admin));
+    }
     let sort =
         lists.sort().map(|sort| format!("sort {} {}", CONNS[sort.column].title, if sort.down { "v" } else { "^" }));
     let parts = [
         aged.map_or_else(String::new, |age| format!("{} s ago", age.as_secs())),
         heading::filter_text(lists.filter(Panel::Connections)),
-        format!("{} of {}{admin}", lists.conns.len(), lists.conns_in_all),
+        count,
         sort.unwrap_or_default(),
+        admin,
     ];
     let hidden = heading::hidden_rows(&state.theme, state.scrolled.conns, room, lists.conns.len());
     heading::joined(&parts, &hidden, "   ", area.width.saturating_sub(HEADED))

@@ -3,7 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::chart::{NAME, stage_name, stages, times};
+use super::chart::{NAME, more, stage_name, stages, times};
 use super::heading;
 use super::time_bar::{TimeShares, legend, segments};
 use crate::snapshot::ChainSnapshot;
@@ -18,12 +18,11 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         return;
     }
     let theme = &state.theme;
-    let stages = stages(state, data, usize::from(area.height - 2));
-    let hidden = heading::hidden_rows(theme, stages.rows.start, stages.rows.len(), stages.all);
-    let remark = heading::joined(&[legend(theme)], &hidden, "   ", area.width.saturating_sub(20));
+    let (stages, others) = stages(state, data, usize::from(area.height - 2));
+    let remark = heading::joined(&[legend(theme)], &more(others), "   ", area.width.saturating_sub(20));
     heading::draw(theme, "Time spent, 60 s", &remark, false, area, buffer);
     let segments = segments(theme);
-    for (line, stage) in stages.rows.enumerate() {
+    for (line, stage) in stages.into_iter().enumerate() {
         let row = row_of(area, 1 + line);
         let hop = stage.checked_sub(1).and_then(|at| data.hops.get(at));
         let selected = hop.is_some_and(|hop| state.hop(data).is_some_and(|selected| selected.number == hop.number));

@@ -30,7 +30,8 @@ fn with_conns(conns: &[(u64, ConnState, u64)]) -> ChainSnapshot {
 /// The peers of the visible connections, top down.
 fn peers(script: &mut Script) -> Vec<String> {
     let screen = script.screen();
-    let words = screen.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with("10.0.0.")));
+    let list = screen.lines().take_while(|line| !line.contains("▎ Connection "));
+    let words = list.filter_map(|line| line.split_whitespace().find(|word| word.starts_with("10.0.0.")));
     words.map(|peer| peer.trim_start_matches("10.0.0.").trim_end_matches(":5000").to_owned()).collect()
 }
 

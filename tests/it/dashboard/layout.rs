@@ -237,12 +237,16 @@ fn wide_screens_show_all_stages_on_one_scale() {
 fn the_selected_stage_of_a_long_chain_is_always_among_the_charts() {
     let mut chain = mixed();
     chain.transfers = busy().transfers;
-    let mut script = Script::new(160, 30, chain).watched();
+    chain.hops.iter_mut().for_each(|hop| hop.history = vec![1_000_000; 240]);
+    let mut script = Script::new(160, 36, chain).watched();
     for (keys, name) in [("g", "1 127.0.0.1:7001"), ("G", "10 127.0.0.1:7010"), ("k k", "8 dmz-jump-host")] {
         let screen = script.keys(keys).screen();
         let charts: Vec<&str> = screen.lines().skip_while(|line| !line.contains("all stages")).collect();
-        assert!(charts[0].contains('▲') || charts[0].contains('▼'), "{screen}");
-        assert!(charts[1..].iter().any(|line| line.trim_start().starts_with(name)), "{name}: {screen}");
+        assert!(charts[0].contains(" more"), "{screen}");
+        for name in [name, "9 127.0.0.1:7009"] {
+            let found = charts[1..].iter().any(|line| line.trim_start().starts_with(name));
+            assert!(found, "the selected hop and that of the headline, {name}: {screen}");
+        }
     }
 }
 
