@@ -20,8 +20,6 @@ pub(crate) const MARGIN: u16 = 2;
 pub(crate) const HELP_WIDTHS: [u16; 2] = [96, 184];
 /// From this width the help has two columns.
 const HELP_WIDE: u16 = 118;
-/// Width of the copy menu: a name and the beginning of its text.
-pub(crate) const COPY_WIDTH: u16 = 76;
 /// Below this height the log has no heading.
 const TITLED: u16 = 4;
 
@@ -103,6 +101,11 @@ pub(crate) fn log_rows(tab: Tab, area: Rect) -> Rect {
 fn below(area: Rect, rows: u16) -> Rect {
     let rows = rows.min(area.height);
     Rect { y: area.y + rows, height: area.height - rows, ..area }
+}
+
+/// Returns a popup without its first row, the line being typed.
+pub(crate) fn below_line(inner: Rect) -> Rect {
+    below(inner, 1)
 }
 
 /// Returns the first entry to show of a popup's list, so that the selected one is visible.

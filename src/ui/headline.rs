@@ -22,6 +22,8 @@ pub(crate) struct Headline {
 
 /// A key that acts now, and what it does.
 pub(crate) struct Hint {
+    /// Its action.
+    pub action: Action,
     /// The name of the key.
     pub key: String,
     /// Its effect, in few words.
@@ -34,7 +36,7 @@ pub(crate) fn of(state: &UiState, chain: &ChainSnapshot) -> Headline {
     let mut hints = Vec::new();
     for (action, label) in helpful(&finding, state, chain) {
         let key = key_of(state, chain, action).filter(|_| hints.len() < MAX_HINTS);
-        hints.extend(key.map(|key| Hint { key, label }));
+        hints.extend(key.map(|key| Hint { action, key, label }));
     }
     Headline { sentences: sentences(&finding, chain), finding, hints }
 }

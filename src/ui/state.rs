@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 
 use super::action::Action;
 use super::alerts::EndTracker;
@@ -40,6 +40,9 @@ pub use follow::ViewStage;
 pub use prompt::{ListItem, Prompt, PromptKind, display_name};
 pub use refusal::Refusal;
 pub use settings::{SETTINGS, Setting};
+
+/// Longest time between the clicks of a double click, as in most desktops.
+const DOUBLE_CLICK: Duration = Duration::from_millis(400);
 
 /// Mode of the screen: the target of key presses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -200,6 +203,8 @@ pub struct UiState {
     /// Last rate limit set: transfer, rate and time. Snapshots show it only after a moment.
     last_limit: Option<(u64, u64, Duration)>,
     ends: EndTracker,
+    /// Place and time of the last click, for double clicks.
+    last_click: Option<(Position, Duration)>,
     quitting: bool,
     exit_output: ExitOutput,
     /// Effects of the keys since the last frame, oldest first.
@@ -282,6 +287,17 @@ impl UiState {
     pub fn is_inside(&self) -> bool {
         let selected = self.hop.is_some() && matches!(self.tab, Tab::Chain | Tab::Nodes);
         self.view_mode != ViewMode::Overview || !self.lists.filter(self.focus()).is_empty() || selected
+    }
+
+    /// Records a click; returns whether it is the second of a double click.
+    pub(crate) fn is_double_click(&mut self, at: Position) -> bool {
+        let before = self.last_click.replace((at, self.now));
+        let double = before.is_some_and(|(place, time)| place == at && self.now.saturating_sub(time) < DOUBLE_CLICK);
+        if double {
+            // A third click is a first one.
+            self.last_click = None;
+        }
+        double
     }
 
     /// Returns whether the user has quit.

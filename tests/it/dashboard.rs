@@ -2,6 +2,7 @@
 
 mod browse;
 mod chain_line;
+mod clicks;
 mod copying;
 mod follow;
 mod frame_cost;

@@ -135,6 +135,25 @@ impl UiState {
         visible_rows(self.scrolled.hops, room, chain.hops.len(), pinned, self.row_of(Panel::Hops, chain))
     }
 
+    /// Returns the selected entry of the open popup or of the list of a prompt.
+    pub fn chosen_entry(&self, chain: &ChainSnapshot) -> Option<usize> {
+        match &self.mode {
+            Mode::Line(prompt) => prompt.selected(chain),
+            Mode::Palette { at, .. }
+            | Mode::Sort { at, .. }
+            | Mode::Columns { at }
+            | Mode::Faults { at, .. }
+            | Mode::Settings { at }
+            | Mode::Copy { at } => Some(*at),
+            Mode::Browse | Mode::Help { .. } | Mode::ConfirmQuit => None,
+        }
+    }
+
+    /// Selects an entry of the open popup or of the list of a prompt.
+    pub fn choose_entry(&mut self, entry: usize, chain: &ChainSnapshot) {
+        self.move_selection(chain, |_| entry);
+    }
+
     /// Moves the selection of the focused list or popup.
     pub(super) fn move_selection(&mut self, chain: &ChainSnapshot, to: impl Fn(usize) -> usize) {
         let (choices, max_scroll) = (self.choices(chain), self.help_scroll());

@@ -4,53 +4,97 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::snapshot::ChainSnapshot;
+use crate::ui::action::Action;
 use crate::ui::dispatch::active;
 use crate::ui::focus::{Panel, Set};
 use crate::ui::keymap::binding::{Binding, Condition, FooterSlot, Topic};
+use crate::ui::keymap::table::TABLE;
 use crate::ui::paint::{Row, width};
 use crate::ui::state::{Mode, UiState};
 use crate::ui::theme::StyleRole;
 
 const GAP: u16 = 2;
 
+/// Key of the footer.
+struct FooterKey {
+    /// Index of its binding.
+    index: usize,
+    name: String,
+    label: &'static str,
+    /// Its first column.
+    x: u16,
+}
+
+impl FooterKey {
+    /// Returns its width, with its label.
+    fn columns(&self) -> u16 {
+        width(&self.name) + 1 + width(self.label)
+    }
+}
+
 /// Draws the footer. A notice replaces the keys at the left until the next key.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let theme = &state.theme;
     let mut row = Row::new(buffer, area);
     row.skip(1);
-    let pinned: Vec<_> = active(state, data)
+    if let Some(notice) = &state.notice {
+        row.put(notice, theme.style(StyleRole::Warn));
+    } else if state.mode == Mode::ConfirmQuit {
+        row.put(&question(data), theme.style(StyleRole::Warn));
+    }
+    for key in keys(state, data, area) {
+        let place = Rect { x: key.x, width: key.columns(), ..area };
+        let mut row = Row::new(buffer, place);
+        row.put(&key.name, theme.style(StyleRole::Key)).skip(1).put(key.label, theme.style(StyleRole::Dim));
+    }
+}
+
+/// Returns the action of the key at this column.
+pub(crate) fn action_at(state: &UiState, data: &ChainSnapshot, area: Rect, column: u16) -> Option<Action> {
+    let found = keys(state, data, area).into_iter().find(|key| (key.x..key.x + key.columns()).contains(&column))?;
+    TABLE.get(found.index).map(|binding| binding.action)
+}
+
+/// Returns the keys of the footer with their places.
+fn keys(state: &UiState, data: &ChainSnapshot, area: Rect) -> Vec<FooterKey> {
+    let (left, mut end) = (area.x + 1, area.right());
+    let pinned: Vec<(usize, String, &'static str)> = active(state, data)
         .filter_map(|(index, binding)| match binding.place {
-            FooterSlot::Right(label) => Some((state.keymap.name(index), label)),
+            FooterSlot::Right(label) => Some((index, state.keymap.name(index), label)),
             FooterSlot::Left(..) | FooterSlot::Nowhere => None,
         })
         .collect();
-    let needed: u16 = pinned.iter().map(|(name, label)| GAP + width(name) + 1 + width(label)).sum();
+    let needed: u16 = pinned.iter().map(|(_, name, label)| GAP + width(name) + 1 + width(label)).sum();
     let notice = state.notice.as_deref();
+    let mut keys = Vec::new();
     // A notice that needs the whole row covers the keys at the right.
-    if notice.is_none_or(|notice| width(notice) + needed < row.room()) {
-        row.put_right(" ", theme.style(StyleRole::Plain));
-        for (name, label) in pinned.iter().rev() {
-            let label = format!(" {label}");
-            row.put_right(&label, theme.style(StyleRole::Dim)).put_right(name, theme.style(StyleRole::Key));
-            row.put_right("  ", theme.style(StyleRole::Plain));
+    if notice.is_none_or(|notice| width(notice) + needed < end.saturating_sub(left)) {
+        end = end.saturating_sub(1);
+        for (index, name, label) in pinned.into_iter().rev() {
+            let key = FooterKey { index, name, label, x: 0 };
+            if key.columns() + GAP > end.saturating_sub(left) {
+                continue;
+            }
+            end -= key.columns();
+            keys.push(FooterKey { x: end, ..key });
+            end -= GAP;
         }
     }
-    if let Some(notice) = notice {
-        row.put(notice, theme.style(StyleRole::Warn));
-        return;
+    if notice.is_some() {
+        return keys;
     }
-    if state.mode == Mode::ConfirmQuit {
-        let running = data.transfers.iter().filter(|t| !t.phase.is_over()).count();
-        let question = if running == 1 {
-            "1 transfer is running: ".to_owned()
-        } else {
-            format!("{running} transfers are running: ")
-        };
-        row.put(&question, theme.style(StyleRole::Warn));
+    let mut x = left + if state.mode == Mode::ConfirmQuit { width(&question(data)) } else { 0 };
+    for (index, name, label) in fitting(state, data, end.saturating_sub(x)) {
+        let key = FooterKey { index, name, label, x };
+        x += key.columns() + GAP;
+        keys.push(key);
     }
-    for (name, label) in fitting(state, data, row.room()) {
-        row.put(&name, theme.style(StyleRole::Key)).skip(1).put(label, theme.style(StyleRole::Dim)).skip(GAP);
-    }
+    keys
+}
+
+fn question(data: &ChainSnapshot) -> String {
+    let running = data.transfers.iter().filter(|t| !t.phase.is_over()).count();
+    if running == 1 { "1 transfer is running: ".to_owned() } else { format!("{running} transfers are running: ") }
 }
 
 /// Returns whether a binding acts on what another panel lists: its key works here, but those of this panel come first.
@@ -64,7 +108,7 @@ fn is_of_other_panel(binding: &Binding, panel: Panel) -> bool {
 }
 
 /// Returns the keys at the left that fit this width: from the last on, labels are shortened first, then keys dropped.
-fn fitting(state: &UiState, data: &ChainSnapshot, room: u16) -> Vec<(String, &'static str)> {
+fn fitting(state: &UiState, data: &ChainSnapshot, room: u16) -> Vec<(usize, String, &'static str)> {
     let mut bindings: Vec<_> = active(state, data).collect();
     // While nodes or transfers have the focus, their bindings come before general ones.
     let own = match state.focus() {
@@ -75,25 +119,25 @@ fn fitting(state: &UiState, data: &ChainSnapshot, room: u16) -> Vec<(String, &'s
     bindings.sort_by_key(|(_, binding)| {
         (own.is_some_and(|own| binding.topic != own), is_of_other_panel(binding, state.focus()))
     });
-    let mut keys: Vec<(String, &str, &str)> = bindings
+    let mut keys: Vec<(usize, String, &str, &str)> = bindings
         .into_iter()
         .filter_map(|(index, binding)| match binding.place {
-            FooterSlot::Left(label, short) => Some((state.keymap.name(index), label, short)),
+            FooterSlot::Left(label, short) => Some((index, state.keymap.name(index), label, short)),
             FooterSlot::Right(_) | FooterSlot::Nowhere => None,
         })
-        .filter(|(name, ..)| !name.is_empty())
+        .filter(|(_, name, ..)| !name.is_empty())
         .collect();
-    let needed = |keys: &[(String, &str, &str)]| -> u16 {
-        keys.iter().map(|(name, label, _)| width(name) + 1 + width(label) + GAP).sum::<u16>().saturating_sub(GAP)
+    let needed = |keys: &[(usize, String, &str, &str)]| -> u16 {
+        keys.iter().map(|(_, name, label, _)| width(name) + 1 + width(label) + GAP).sum::<u16>().saturating_sub(GAP)
     };
     let mut shrunk = keys.len();
     while needed(&keys) > room && !keys.is_empty() {
         if shrunk > 0 {
             shrunk -= 1;
-            keys[shrunk].1 = keys[shrunk].2;
+            keys[shrunk].2 = keys[shrunk].3;
         } else {
             keys.pop();
         }
     }
-    keys.into_iter().map(|(name, label, _)| (name, label)).collect()
+    keys.into_iter().map(|(index, name, label, _)| (index, name, label)).collect()
 }

@@ -4,6 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::snapshot::ChainSnapshot;
+use crate::ui::action::Action;
 use crate::ui::finding::Severity;
 use crate::ui::headline::{Headline, Hint, of};
 use crate::ui::paint::{Row, width};
@@ -32,13 +33,35 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     };
     let (sentence, hints) = fitting(&headline, area.width.saturating_sub(MARGIN + 1));
     Row::new(buffer, area).fill(" ", text);
-    let mut row = Row::new(buffer, area);
-    row.put_right(" ", text);
-    for (at, hint) in hints.iter().enumerate().rev() {
-        row.put_right(&format!(" {}", hint.label), label).put_right(&hint.key, key);
-        row.put_right(&" ".repeat(usize::from(if at > 0 { GAP } else { 1 })), text);
+    let places = places(hints, area);
+    for (hint, place) in hints.iter().zip(&places) {
+        Row::new(buffer, *place).put(&hint.key, key).put(" ", text).put(hint.label, label);
     }
-    row.skip(1).put(flag, text).skip(1).put(sentence, text);
+    let end = places.first().map_or(area.right(), |first| first.x).saturating_sub(1);
+    let left = Rect { width: end.saturating_sub(area.x), ..area };
+    Row::new(buffer, left).skip(1).put(flag, text).skip(1).put(sentence, text);
+}
+
+/// Returns the action of the key at this column.
+pub(crate) fn action_at(state: &UiState, data: &ChainSnapshot, area: Rect, column: u16) -> Option<Action> {
+    let headline = of(state, data);
+    let (_, hints) = fitting(&headline, area.width.saturating_sub(MARGIN + 1));
+    let places = places(hints, area);
+    let at = places.iter().position(|place| (place.x..place.right()).contains(&column))?;
+    Some(hints[at].action)
+}
+
+/// Returns where the keys are, the last of them at the right end.
+fn places(hints: &[Hint], area: Rect) -> Vec<Rect> {
+    let mut end = area.right().saturating_sub(1);
+    let mut places = Vec::new();
+    for hint in hints.iter().rev() {
+        let columns = width(&hint.key) + 1 + width(hint.label);
+        let x = end.saturating_sub(columns).max(area.x);
+        places.insert(0, Rect { x, width: end - x, ..area });
+        end = x.saturating_sub(GAP);
+    }
+    places
 }
 
 /// Returns the longest sentence that fits with all keys; where even the shortest does not, fewer keys.

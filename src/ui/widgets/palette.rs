@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 
 use super::{heading, popup, prompt};
 use crate::snapshot::ChainSnapshot;
+use crate::ui::geometry::{below_line, first_row, popup};
 use crate::ui::keymap::binding::BROWSE;
 use crate::ui::keymap::search::matches;
 use crate::ui::keymap::table::TABLE;
@@ -16,18 +17,27 @@ const WIDTH: u16 = 84;
 /// Width of the names; the longest has sixteen letters.
 const NAMES: u16 = 17;
 
+/// Returns the rows of the list.
+pub(crate) fn list(area: Rect) -> Rect {
+    below_line(popup(area, WIDTH, entries()).1)
+}
+
+/// Returns the number of all commands.
+fn entries() -> usize {
+    TABLE.iter().filter(|binding| binding.modes & BROWSE != 0).count()
+}
+
 /// Draws the line and the list below it.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let Mode::Palette { line, at } = &state.mode else { return };
     let theme = &state.theme;
     let found = matches(&line.text());
-    let rows = TABLE.iter().filter(|binding| binding.modes & BROWSE != 0).count();
-    let inner = popup::open(theme, "Commands", WIDTH, rows, area, buffer);
+    let inner = popup::open(theme, "Commands", WIDTH, entries(), area, buffer);
     prompt::line(theme, ":", line, None, row_of(inner, 0), buffer);
-    let room = usize::from(inner.height).saturating_sub(1);
-    let first = (at + 1).saturating_sub(room);
-    for (i, binding) in found.iter().enumerate().skip(first).take(room) {
-        let row = row_of(inner, 1 + i - first);
+    let list = list(area);
+    let first = first_row(list, *at);
+    for (i, binding) in found.iter().enumerate().skip(first).take(usize::from(list.height)) {
+        let row = row_of(list, i - first);
         let here = state.refusal(binding, data).is_none();
         heading::selection(theme, (i == *at).then_some(true), row, buffer);
         let role = if here { StyleRole::Plain } else { StyleRole::Dim };

@@ -4,6 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::{heading, popup, prompt};
+use crate::ui::geometry::{self, below_line, first_row};
 use crate::ui::glossary::TABLES;
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::sort::sort_texts;
@@ -48,11 +49,24 @@ pub(crate) fn draw_sort(state: &UiState, area: Rect, buffer: &mut Buffer) {
         (sign, title, meaning)
     };
     let entries: Vec<Entry> = state.sort_entries(&line.text()).into_iter().map(entry).collect();
-    let below = Rect { y: inner.y + 1, height: inner.height.saturating_sub(1), ..inner };
+    let below = below_line(inner);
     if entries.is_empty() {
         Row::new(buffer, row_of(below, 0)).skip(2).put("no column matches", state.theme.style(StyleRole::Dim));
     }
     rows(state, &entries, *at, below, buffer);
+}
+
+/// Returns the rows of the open list.
+pub(crate) fn list(state: &UiState, area: Rect) -> Rect {
+    let inner = |rows| geometry::popup(area, WIDTH, rows + popup::meaning_rows(WIDTH, area)).1;
+    let rows = match state.mode {
+        Mode::Sort { .. } => below_line(inner(state.sort_entries("").len() + 1)),
+        _ => {
+            let columns = state.table().map_or(&[][..], |(_, columns)| columns);
+            inner(columns.iter().filter(|column| column.drop > 0).count())
+        }
+    };
+    popup::above_meaning(WIDTH, rows)
 }
 
 fn open(state: &UiState, title: &str, rows: usize, area: Rect, buffer: &mut Buffer) -> Rect {
@@ -65,7 +79,7 @@ fn rows(state: &UiState, entries: &[Entry], at: usize, inner: Rect, buffer: &mut
     let meaning = entries.get(at).map_or("", |(_, _, meaning)| *meaning);
     let inner = popup::meaning(theme, meaning, WIDTH, inner, buffer);
     let room = usize::from(inner.height);
-    let first = (at + 1).saturating_sub(room);
+    let first = first_row(inner, at);
     for (i, (sign, title, meaning)) in entries.iter().enumerate().skip(first).take(room) {
         let row = row_of(inner, i - first);
         heading::selection(theme, (i == at).then_some(true), row, buffer);

@@ -28,14 +28,20 @@ pub(crate) fn meaning_rows(columns: u16, area: Rect) -> usize {
     if area.width < columns { usize::from(MEANING) } else { 0 }
 }
 
+/// Returns the area of the list above the meaning of the selected entry.
+pub(crate) fn above_meaning(columns: u16, inner: Rect) -> Rect {
+    // A border takes four columns; on very low screens the list needs all rows.
+    let all = inner.width + 4 >= columns || inner.height < 3 * MEANING;
+    Rect { height: if all { inner.height } else { inner.height - MEANING }, ..inner }
+}
+
 /// Draws the meaning of the selected entry below the list where the popup is narrower than `columns`; returns the area
 /// of the list.
 pub(crate) fn meaning(theme: &Theme, text: &str, columns: u16, inner: Rect, buffer: &mut Buffer) -> Rect {
-    // A border takes four columns; on very low screens the list needs all rows.
-    if inner.width + 4 >= columns || inner.height < 3 * MEANING {
+    let list = above_meaning(columns, inner);
+    if list == inner {
         return inner;
     }
-    let list = Rect { height: inner.height - MEANING, ..inner };
     let width = usize::from(inner.width.saturating_sub(2));
     for (i, line) in split_words(text, width, width, usize::from(MEANING)).iter().enumerate() {
         Row::new(buffer, row_of(inner, usize::from(list.height) + i)).skip(2).put(line, theme.style(StyleRole::Flow));

@@ -14,6 +14,18 @@ use crate::units::Bytes;
 /// Maximum number of rows of the list; the rest of the screen stays visible.
 const ROWS: usize = 12;
 
+/// Returns the rows of the list, below its heading; empty where none is shown.
+pub(crate) fn list(state: &UiState, data: &ChainSnapshot, area: Rect) -> Rect {
+    let shown = match &state.mode {
+        Mode::Line(prompt) if prompt.kind == PromptKind::Name && data.listing.is_some() => {
+            ROWS.min(prompt.entries(data).len())
+        }
+        _ => 0,
+    };
+    let rows = u16::try_from(shown).unwrap_or(u16::MAX).min(area.height.saturating_sub(1));
+    Rect { y: area.bottom() - rows, height: rows, ..area }
+}
+
 /// Draws the list at the bottom of the area, while a file name is typed and a listing has arrived or failed.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let Mode::Line(prompt) = &state.mode else { return };

@@ -57,11 +57,11 @@ fn spans(line: &Line<'_>, before: String, segments: &[Segment], named: bool) -> 
         if segment.is_cause {
             let near = if *first == 0 { "client".to_owned() } else { first.to_string() };
             let text = if first == last { text } else { format!("link {last} to {near} {word}") };
-            spans.push(span(format!("{border}{text}{border} "), StyleRole::Cause));
+            spans.push(span(format!("{border}{text}{border} "), StyleRole::Cause).of(*last));
         } else {
             let is_next_plain = segments.get(at + 1).is_some_and(|next| !next.is_cause);
             let after = if is_next_plain { ", " } else { " " };
-            spans.push(span(text, if segment.is_bad { StyleRole::Bad } else { StyleRole::Plain }));
+            spans.push(span(text, if segment.is_bad { StyleRole::Bad } else { StyleRole::Plain }).of(*first));
             spans.push(span(after, StyleRole::Dim));
         }
     }

@@ -30,10 +30,19 @@ const RATE: usize = 10;
 pub(super) struct Span {
     pub text: String,
     pub role: StyleRole,
+    /// The hop that a click selects.
+    pub hop: Option<usize>,
 }
 
 pub(super) fn span(text: impl Into<String>, role: StyleRole) -> Span {
-    Span { text: text.into(), role }
+    Span { text: text.into(), role, hop: None }
+}
+
+impl Span {
+    /// Returns the same for a stage; the client is no hop.
+    pub(super) fn of(self, stage: usize) -> Self {
+        Self { hop: Some(stage).filter(|stage| *stage > 0), ..self }
+    }
 }
 
 /// What the line is drawn from.
@@ -81,11 +90,12 @@ impl Line<'_> {
         let height = buffered(self.data, stage).map_or(0, |buffered| scale.parts(buffered, bars.len()));
         let fill = span(height.checked_sub(1).map_or(" ", |at| bars[at]), StyleRole::Flow);
         if !self.is_cause(stage) {
-            spans.extend([span(name, role), fill]);
+            spans.extend([span(name, role).of(stage), fill.of(stage)]);
             return;
         }
         let cause = if height == 0 { format!("{}]", self.cause) } else { format!(" {}]", self.cause) };
-        spans.extend([span(format!("[{name}"), StyleRole::Cause), fill, span(cause, StyleRole::Cause)]);
+        let parts = [span(format!("[{name}"), StyleRole::Cause), fill, span(cause, StyleRole::Cause)];
+        spans.extend(parts.map(|part| part.of(stage)));
     }
 
     /// Adds the link from a hop to the stage before it; with the cause of the headline, if it is that of this link.
