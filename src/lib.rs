@@ -82,8 +82,8 @@
 //!               snapshots;  totals  of the transfers;  preferences  what is remembered of the screen
 //! layout        which region is where;  geometry  where rows, columns and popups are in it
 //! view          draws;  widgets/  one region a file;  columns, grid, paint, theme  tables, glyphs, colors;
-//!               glossary  meaning of the words;  fill  where bytes are buffered;  svg  a screenshot as SVG;  print  as
-//!               lines
+//!               glossary  meaning of the words;  fill  where bytes are buffered;  svg  a screenshot as SVG, with the
+//!               shape of lines and blocks (shape);  print  as lines
 //! ```
 //!
 //! # App: joins net and ui

@@ -1,5 +1,7 @@
 //! Screenshots: the cells of a frame as SVG, with a background of its own, so that it looks the same on any page.
 
+mod shape;
+
 use std::fmt::Write as _;
 
 use ratatui::buffer::{Buffer, Cell};
@@ -7,6 +9,7 @@ use ratatui::style::{Color, Modifier};
 
 use super::paint::drawn;
 use super::theme::Theme;
+use shape::Shape;
 
 /// The sixteen terminal colors for a dark background.
 const PALETTE: [&str; 16] = [
@@ -23,6 +26,10 @@ const BASELINE: f64 = 13.0;
 
 /// Distance from the top of a cell to the underline, and its thickness.
 const UNDERLINE: (f64, f64) = (14.5, 1.0);
+/// Opacity of dim text.
+const DIM: f64 = 0.6;
+/// Braille pattern without dots.
+const EMPTY_BRAILLE: &str = "\u{2800}";
 
 /// Adjacent cells of one style.
 struct CellRun<'a> {
@@ -35,7 +42,7 @@ struct CellRun<'a> {
     modifier: Modifier,
 }
 
-/// Part of a run with its own position and no blanks. Renderers that ignore the given length of a text would let a
+/// Part of a run with its own position and no blanks. Some renderers ignore the given length of a text, and would let a
 /// longer one drift by as much as its font is off the grid.
 struct TextRun {
     column: usize,
@@ -76,7 +83,7 @@ pub(crate) fn render(buffer: &Buffer, theme: &Theme) -> String {
             }
             for word in text_runs(&run.cells) {
                 let (left, long) = (MARGIN + word.column as f64 * CELL.0, word.columns as f64 * CELL.0);
-                // The length is given, so that the grid is kept in any font.
+                // With the length, a narrower font keeps the grid where it is respected.
                 let _ = writeln!(
                     texts,
                     "<text x=\"{left:.1}\" y=\"{:.1}\" textLength=\"{long:.1}\" lengthAdjust=\"spacingAndGlyphs\" \
@@ -86,6 +93,11 @@ pub(crate) fn render(buffer: &Buffer, theme: &Theme) -> String {
                     attributes(run.modifier),
                     escape(&word.text)
                 );
+            }
+            for (opacity, path) in paths(&run.cells, top) {
+                let dim = if run.modifier.contains(Modifier::DIM) { DIM } else { 1.0 };
+                let opacity = opacity * dim;
+                let _ = writeln!(texts, "<path d=\"{path}\" fill=\"{}\" opacity=\"{opacity:.2}\"/>", run.front);
             }
         }
     }
@@ -113,45 +125,59 @@ fn runs<'a>(cells: &'a [Cell], ground: &str) -> Vec<CellRun<'a>> {
     runs
 }
 
+/// Returns the words of a run: its letters, broken at blanks and at glyphs that have a shape of their own.
 fn text_runs(cells: &[(usize, usize, &str)]) -> Vec<TextRun> {
     let mut words: Vec<TextRun> = Vec::new();
-    let mut before = None;
+    let mut joins = false;
     for (column, columns, symbol) in cells {
-        let kind = Glyph::of(symbol);
-        match words.last_mut() {
-            _ if kind == Glyph::Blank => {}
-            Some(word) if kind != Glyph::Single && before == Some(kind) => {
+        if symbol.trim().is_empty() || *symbol == EMPTY_BRAILLE || Shape::of(symbol, CELL).is_some() {
+            joins = false;
+            continue;
+        }
+        // Anything but plain letters may come from another font, with a width of its own.
+        let is_letter = symbol.bytes().all(|byte| byte.is_ascii_graphic());
+        match words.last_mut().filter(|_| joins && is_letter) {
+            Some(word) => {
                 word.columns += columns;
                 word.text.push_str(symbol);
             }
-            _ => words.push(TextRun { column: *column, columns: *columns, text: (*symbol).to_owned() }),
+            None => words.push(TextRun { column: *column, columns: *columns, text: (*symbol).to_owned() }),
         }
-        before = Some(kind);
+        joins = is_letter;
     }
     words
 }
 
-/// Class of the symbol of a cell, by how fonts draw it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Glyph {
-    Blank,
-    /// Letters, equally wide in every font.
-    Letter,
-    /// Lines and blocks, drawn from edge to edge.
-    Drawing,
-    /// Anything else may come from another font, with a width of its own.
-    Single,
-}
-
-impl Glyph {
-    fn of(symbol: &str) -> Self {
-        match symbol.chars().next() {
-            None | Some(' ' | '\u{2800}') => Self::Blank,
-            Some('!'..='~') => Self::Letter,
-            Some('\u{2500}'..='\u{259f}') => Self::Drawing,
-            Some(_) => Self::Single,
+/// Returns the glyphs of a run that have shapes, as one path for each opacity; equal neighbors that touch become one
+/// rectangle, so that no seam is visible between them.
+fn paths(cells: &[(usize, usize, &str)], top: f64) -> Vec<(f64, String)> {
+    let mut paths: Vec<(f64, String)> = Vec::new();
+    let mut at = 0;
+    while let Some((column, _, symbol)) = cells.get(at).copied() {
+        let same = cells[at..].iter().take_while(|(_, _, other)| *other == symbol).count();
+        let Some(Shape { parts, opacity }) = Shape::of(symbol, CELL) else {
+            at += same;
+            continue;
+        };
+        let is_wide = |part: &[f64; 4]| part[0] <= 0.0 && part[2] >= 1.0;
+        let together = if parts.iter().all(is_wide) { same } else { 1 };
+        let path = match paths.iter_mut().find(|(other, _)| (other - opacity).abs() < f64::EPSILON) {
+            Some((_, path)) => path,
+            None => {
+                paths.push((opacity, String::new()));
+                let last = paths.len() - 1;
+                &mut paths[last].1
+            }
+        };
+        for [left, upper, width, height] in parts {
+            let x = MARGIN + (column as f64 + left) * CELL.0;
+            let wide = (width + (together - 1) as f64) * CELL.0;
+            let (y, high) = (top + upper * CELL.1, height * CELL.1);
+            let _ = write!(path, "M{x:.2} {y:.2}h{wide:.2}v{high:.2}h-{wide:.2}z");
         }
+        at += together;
     }
+    paths
 }
 
 fn color(color: Color, unset: &str) -> String {
@@ -208,40 +234,57 @@ mod tests {
 
     use super::*;
 
+    /// Position and length in columns, and the text, of every text of an SVG.
+    fn texts(svg: &str) -> Vec<(f64, f64, &str)> {
+        let number = |rest: &str, name: &str| -> f64 {
+            let (_, rest) = rest.split_once(&format!("{name}=\"")).unwrap();
+            rest.split_once('"').unwrap().0.parse().unwrap()
+        };
+        let line = |line| {
+            let (attributes, text) = str::strip_suffix(line, "</text>")?.split_once('>')?;
+            let column = (number(attributes, " x") - MARGIN) / CELL.0;
+            Some((column, number(attributes, "textLength") / CELL.0, text))
+        };
+        // Positions are rounded to a tenth of a unit.
+        let rounded = |(column, columns, text): (f64, f64, _)| {
+            assert!((column - column.round()).abs() < 0.01 && (columns - columns.round()).abs() < 0.01, "{column}");
+            (column.round(), columns.round(), text)
+        };
+        svg.lines().filter_map(line).map(rounded).collect()
+    }
+
     #[test]
-    fn every_word_has_its_own_position() {
-        let mut buffer = Buffer::empty(Rect::new(0, 0, 20, 2));
+    fn every_word_is_at_its_column_and_shapes_are_paths() {
+        let mut buffer = Buffer::empty(Rect::new(0, 0, 20, 3));
         buffer.set_string(0, 0, "── to  ⣿⣿ 文a━", Style::new());
         buffer.set_string(0, 1, "under  it", Style::new().add_modifier(Modifier::UNDERLINED));
+        buffer.set_string(2, 2, "x░░█◀b", Style::new());
         let svg = render(&buffer, &Theme::default());
-        let texts: Vec<(f64, f64, &str)> = svg
-            .lines()
-            .filter_map(|line| line.strip_prefix("<text x=\""))
-            .map(|line| {
-                let (x, rest) = line.split_once('"').unwrap();
-                let (_, rest) = rest.split_once("textLength=\"").unwrap();
-                let (long, rest) = rest.split_once('"').unwrap();
-                let (_, text) = rest.split_once('>').unwrap();
-                let text = text.strip_suffix("</text>").unwrap();
-                ((x.parse::<f64>().unwrap() - MARGIN) / CELL.0, long.parse::<f64>().unwrap() / CELL.0, text)
-            })
-            .map(|(x, long, text)| (x.round(), long.round(), text))
-            .collect();
         let wanted = [
-            (0.0, 2.0, "──"),
             (3.0, 2.0, "to"),
-            (7.0, 1.0, "⣿"),
-            (8.0, 1.0, "⣿"),
             (10.0, 2.0, "文"),
             (12.0, 1.0, "a"),
-            (13.0, 1.0, "━"),
             (0.0, 5.0, "under"),
             (7.0, 2.0, "it"),
+            (2.0, 1.0, "x"),
+            (6.0, 1.0, "◀"),
+            (7.0, 1.0, "b"),
         ];
-        assert_eq!(texts, wanted, "{svg}");
+        assert_eq!(texts(&svg), wanted, "{svg}");
         // The underline continues below the blanks.
         let long = 9.0 * CELL.0;
         assert!(svg.contains(&format!("width=\"{long:.1}\" height=\"1\" fill=\"{FOREGROUND}\"")), "{svg}");
+        let paths: Vec<&str> = svg.lines().filter(|line| line.starts_with("<path")).collect();
+        assert_eq!(paths.len(), 3, "{svg}");
+        // Two dashes are one rectangle, 16 dots and another dash follow.
+        let rectangles: Vec<&str> = paths[0].split('M').skip(1).collect();
+        assert_eq!(rectangles.len(), 18, "{}", paths[0]);
+        assert!(rectangles[0].starts_with(&format!("{MARGIN:.2} ")), "{}", rectangles[0]);
+        assert!(rectangles[0].contains(&format!("h{:.2}v", 2.0 * CELL.0)), "{}", rectangles[0]);
+        let shaded = format!("M{:.2} {:.2}h{:.2}v", MARGIN + 3.0 * CELL.0, MARGIN + 2.0 * CELL.1, 2.0 * CELL.0);
+        assert!(paths[1].contains(&shaded) && paths[1].contains("opacity=\"0.25\""), "{}", paths[1]);
+        let full = format!("M{:.2} ", MARGIN + 5.0 * CELL.0);
+        assert!(paths[2].contains(&full) && paths[2].contains("opacity=\"1.00\""), "{}", paths[2]);
     }
 
     #[test]
