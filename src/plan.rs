@@ -49,8 +49,8 @@ pub struct ChainPlan {
 pub struct TourPlan {
     /// Durations.
     pub pace: Pace,
-    /// The file that it fetches; it is as large as the demo's own, which remains for the user.
-    pub file: FileName,
+    /// The files that it fetches in turns; as large as the demo's own, which remains for the user.
+    pub files: [FileName; 2],
 }
 
 /// Demo folder, removed on drop.
@@ -59,9 +59,9 @@ pub struct Demo(tempfile::TempDir);
 
 /// Names of the demo's hops.
 const DEMO_HOPS: [&str; 3] = ["gateway", "relay", "storage"];
-/// The demo's file, and that of its tour.
+/// The demo's file, and those of its tour.
 const DEMO_FILE: &str = "demo.bin";
-const TOUR_FILE: &str = "tour.bin";
+const TOUR_FILES: [&str; 2] = ["tour-1.bin", "tour-2.bin"];
 /// Size of the demo's file; at the demo's rate limit a fetch takes about four seconds.
 const DEMO_SIZE: usize = 24_000_000;
 /// Rate limit of the demo's second hop, in bytes per second, so that there is a bottleneck to find.
@@ -160,8 +160,11 @@ impl ChainPlan {
         let fetch = FetchPlan { retries: fetch.retries.max(tour::RETRIES), ..fetch.clone() };
         let mut plan = Self::of_demo(&fetch, nodes, tour::FILE_SIZE)?;
         let served = plan.spawning.as_ref().map(|spawning| spawning.root.clone()).unwrap_or_default();
-        std::fs::hard_link(served.join(DEMO_FILE), served.join(TOUR_FILE)).map_err(|error| no_demo(&error))?;
-        plan.tour = Some(TourPlan { pace: Pace::default(), file: file_name(TOUR_FILE)? });
+        for name in TOUR_FILES {
+            std::fs::hard_link(served.join(DEMO_FILE), served.join(name)).map_err(|error| no_demo(&error))?;
+        }
+        let [one, other] = TOUR_FILES.map(file_name);
+        plan.tour = Some(TourPlan { pace: Pace::default(), files: [one?, other?] });
         Ok(plan)
     }
 

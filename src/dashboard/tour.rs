@@ -1,4 +1,4 @@
-//! The tour of one run: the script, its clock, its file and its slow link.
+//! The tour of one run: the script, its clock, its files and its slow link.
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ pub(super) const STEP_INTERVAL: Duration = Duration::from_millis(200);
 pub(super) struct TourRun {
     pub(super) tour: Tour,
     pub(super) began: Instant,
-    /// The file that its transfers fetch.
-    pub(super) file: FileName,
+    /// The files that its transfers fetch: the next one first.
+    pub(super) files: [FileName; 2],
     /// Forwarder to the last hop, from its first use until the end of the run: transfers may still run over it.
     pub(super) link: Option<SlowLink>,
 }
 
 impl TourRun {
     pub(super) fn new(plan: TourPlan) -> Self {
-        Self { tour: Tour::new(plan.pace), began: Instant::now(), file: plan.file, link: None }
+        Self { tour: Tour::new(plan.pace), began: Instant::now(), files: plan.files, link: None }
     }
 
     /// Returns whether the tour has to be stepped.

@@ -45,14 +45,17 @@ impl Controller {
                 }
             }
             TourStep::Fetch { over_slow_link, rate } => {
-                // A file that is there already would not count as fetched; the one before is not needed any more.
-                let _ = std::fs::remove_file(self.plan.fetch.output.join(run.file.shown().as_str()));
-                let route = self.publisher.route.with_file(run.file.clone());
+                let [file, _] = run.files.clone();
+                // Two in turns, because the one before may not have ended.
+                run.files.rotate_left(1);
+                // A file that is there already would not count as fetched, and nobody needs it any more.
+                let _ = std::fs::remove_file(self.plan.fetch.output.join(file.shown().as_str()));
+                let route = self.publisher.route.with_file(file.clone());
                 let route = if over_slow_link { self.over_slow_link(&route, run) } else { Ok(route) };
                 match route.and_then(|route| self.publisher.queue.add(route, rate)) {
                     Ok(number) => {
                         run.tour.fetching(number);
-                        self.log_tour(None, format!("#{number} {}: requesting", run.file.shown()));
+                        self.log_tour(None, format!("#{number} {}: requesting", file.shown()));
                     }
                     Err(why) => self.publisher.log.push(Level::Warn, None, format!("tour: {why}")),
                 }

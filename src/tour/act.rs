@@ -11,6 +11,9 @@ use crate::snapshot::verdict::{Limit, Verdict};
 use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot, Integrity, NamedCause, Phase, TransferSnapshot};
 use crate::units::{Bytes, Rate};
 
+/// Share of a transfer from which on the next one starts, where one follows the other.
+const NEARLY: f64 = 0.8;
+
 /// State of the running act.
 #[derive(Debug)]
 pub(super) struct Act {
@@ -147,10 +150,10 @@ impl Act {
         match self.cause() {
             Cause::RateLimit | Cause::Link => Vec::new(),
             Cause::Processor => {
-                // How fast a process with so little time is depends on the machine.
-                let again = current.is_some_and(|transfer| transfer.phase == Phase::Done) && !self.is_undone;
+                // How fast a process with so little time is depends on the machine, and a pause would end the verdict.
+                let ends = current.is_some_and(|transfer| transfer.share() >= NEARLY || transfer.phase == Phase::Done);
                 let time_left = pace.act.saturating_sub(now.saturating_sub(self.since));
-                if again && time_left > pace.settle {
+                if ends && !self.is_undone && time_left > pace.settle {
                     return vec![TourStep::Fetch { over_slow_link: false, rate: None }];
                 }
                 Vec::new()

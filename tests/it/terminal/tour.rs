@@ -86,7 +86,7 @@ fn keys_of_the_captions_end_the_causes() {
     named(&terminal, 3);
     terminal.shows(&["now you: f fetches without that link"]);
     terminal.keys("f");
-    terminal.shows(&["demo.bin", "tour.bin", "Demo 3/4"]);
+    terminal.shows(&["demo.bin", "tour-", "Demo 3/4"]);
     terminal.keys("T");
     terminal.shows(&["now you: u starts it now"]);
     terminal.keys("u");
