@@ -10,6 +10,13 @@ pub enum Command {
     Fetch,
     /// Fetch another file over the same hops.
     FetchName(FileName),
+    /// Fetch these files and all files below these folders over the same hops.
+    FetchAll {
+        /// The files.
+        files: Vec<FileName>,
+        /// The folders.
+        folders: Vec<FileName>,
+    },
     /// Request a listing of this folder from the origin, through the chain; `None` is its root.
     List(Option<FileName>),
     /// Cancel the transfer with this number; its part file stays.

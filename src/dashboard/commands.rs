@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::batch::Batch;
 use super::controller::Controller;
 use super::export::{self, Export};
 use super::publisher::TaskResult;
@@ -27,6 +28,7 @@ impl Controller {
         match command {
             Command::Fetch => self.fetch(&self.publisher.route.clone()),
             Command::FetchName(name) => self.fetch(&self.publisher.route.with_file(name)),
+            Command::FetchAll { files, folders } => self.fetch_all(files, folders),
             Command::Cancel(number) => {
                 let done = queue.cancel(number);
                 self.log_failure(None, done);
@@ -106,6 +108,16 @@ impl Controller {
         }
     }
 
+    /// Queues fetches of files, and of those below folders of the origin once these are listed.
+    fn fetch_all(&mut self, files: Vec<FileName>, folders: Vec<FileName>) {
+        let batch = Batch { files, ..Batch::default() };
+        if folders.is_empty() {
+            return self.publisher.fetch_all(batch);
+        }
+        let (route, token) = (self.publisher.route.clone(), self.listing_token());
+        self.tasks.spawn(async move { TaskResult::Batch(batch.find(&route, folders, token.as_ref()).await) });
+    }
+
     fn order(&mut self, hop: usize, order: Order, action: &str) {
         let done = match &self.supervisor {
             Some(supervisor) => supervisor.order(hop, order),
@@ -145,7 +157,7 @@ impl Controller {
     fn list(&mut self, folder: Option<FileName>) {
         let (route, token) = (self.publisher.route.clone(), self.listing_token());
         self.tasks.spawn(async move {
-            TaskResult::List(admin_client::list(&route, folder.as_ref(), token.as_ref()).await.unwrap_or_else(
+            TaskResult::List(admin_client::list(&route, folder.as_ref(), None, token.as_ref()).await.unwrap_or_else(
                 |problem| Listing {
                     folder: folder.as_ref().map(FileName::shown).unwrap_or_default(),
                     error: Some(Error::at_hop(problem, &route).to_string().into()),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinError;
 
+use super::batch::Batch;
 use super::log::RunLog;
 use super::queue::{Queue, QueueEvent};
 use crate::error::Error;
@@ -27,6 +28,8 @@ pub(super) enum TaskResult {
     Log(Level, Option<usize>, String),
     /// Listing of a folder at the origin.
     List(Listing),
+    /// Files to fetch.
+    Batch(Batch),
 }
 
 /// Source of the snapshots, with the last one published.
@@ -106,8 +109,14 @@ impl Publisher {
         match done {
             Ok(TaskResult::Log(level, hop, text)) => self.log.push(level, hop, text),
             Ok(TaskResult::List(listing)) => self.listing = Some(listing),
+            Ok(TaskResult::Batch(batch)) => self.fetch_all(batch),
             Err(error) => self.log.push(Level::Error, None, format!("internal error in a background task: {error}")),
         }
+    }
+
+    /// Queues the files of a batch.
+    pub(super) fn fetch_all(&mut self, batch: Batch) {
+        batch.enqueue(&self.route, &mut self.queue, &mut self.log);
     }
 
     /// Returns whether any transfer runs, of this or of another client.

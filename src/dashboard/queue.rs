@@ -31,7 +31,7 @@ use transfer::{AfterStop, QueuedTransfer, TransferState};
 /// Default of `-j`, the number of transfers that run in parallel: each uses a whole chain of connections.
 const DEFAULT_JOBS: u32 = 4;
 /// Maximum number of transfers that wait, run or are paused; each is a row, copied with every snapshot.
-const MAX_OPEN: usize = 200;
+pub(super) const MAX_OPEN: usize = 200;
 /// Maximum number of ended transfers kept for the screen.
 const MAX_ENDED: usize = 100;
 

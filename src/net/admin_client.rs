@@ -55,21 +55,29 @@ pub async fn drain(node: &HostPort, token: &Secret) -> Result<(), Problem> {
     post(node, token, "/v1/drain", Vec::new()).await.map(drop)
 }
 
-/// Requests the listing of a folder from a route's origin, through the chain; `None` is its root. The token is the
-/// origin's, and is visible to every hop on the way.
+/// Requests a page of the listing of a folder from a route's origin, through the chain; `None` is its root. The page
+/// begins after the name `after`. The token is the origin's, and is visible to every hop on the way.
 ///
 /// # Errors
 /// A problem, with hops counted from this client, if a hop cannot be reached, the origin rejects the token or has no
 /// such folder, or the reply is no listing; `Reason::RouteIgnored` if fewer hops relayed the request than the route
 /// has.
-pub async fn list(route: &Route, folder: Option<&FileName>, token: Option<&Secret>) -> Result<Listing, Problem> {
+pub async fn list(
+    route: &Route,
+    folder: Option<&FileName>,
+    after: Option<&FileName>,
+    token: Option<&Secret>,
+) -> Result<Listing, Problem> {
     let hops = route.hops();
     let (first, behind) = (&hops[0].address, &hops[1..]);
     let fail = |reason, detail: &str| Problem::next(reason, FailedAction::Reply, first, detail, 0.0);
-    let path = match folder {
+    let mut path = match folder {
         None => "/files/".to_owned(),
         Some(folder) => format!("/files/{}/", encode_name(folder).to_string().trim_end_matches('/')),
     };
+    if let Some(after) = after {
+        path.push_str(&format!("?after={}", encode_name(after)));
+    }
     let connected = connect(first, CONNECT_TIMEOUT).await?;
     let request = endpoint_request(first, behind, &path, token, REPLY_TIMEOUT);
     let request = request.map_err(|error| fail(Reason::Malformed, &error.to_string()))?;

@@ -98,6 +98,10 @@ pub enum ViewAction {
     Palette,
     /// Change the line being typed.
     Edit(Edit),
+    /// Mark the selected file or folder, or unmark it.
+    Mark,
+    /// Mark all listed files and folders, or unmark them.
+    MarkAll,
     /// Complete the name of the selected entry.
     Complete,
     /// Close the popup.

@@ -13,6 +13,13 @@ pub struct LineEdit {
 }
 
 impl LineEdit {
+    /// Returns a line with this text, and the cursor at its end.
+    pub fn with(text: &str) -> Self {
+        let mut line = Self::default();
+        text.chars().for_each(|c| line.apply(Edit::Insert(c)));
+        line
+    }
+
     /// Returns the text.
     pub fn text(&self) -> String {
         self.chars.iter().collect()
@@ -73,9 +80,7 @@ mod tests {
     use super::*;
 
     fn typed(text: &str) -> LineEdit {
-        let mut line = LineEdit::default();
-        text.chars().for_each(|c| line.apply(Edit::Insert(c)));
-        line
+        LineEdit::with(text)
     }
 
     #[test]

@@ -1,8 +1,20 @@
 //! Row filter: words that a row must all contain; `key:word` searches one column, and a row must not contain the word
 //! of `-word`.
 
+use super::focus::Panel;
+
 /// Key of a column, and the text of a row in it.
 pub(crate) type FilterField<'a> = (&'static str, &'a str);
+
+/// Returns the fields that the filter of a panel knows, as they are typed.
+pub(crate) fn filter_fields(panel: Panel) -> &'static [&'static str] {
+    match panel {
+        Panel::Connections => &["hop:", "xfer:", "file:", "state:", "in:", "out:", "protocol:"],
+        Panel::Transfers => &["xfer:", "file:", "state:"],
+        Panel::Log => &["hop:", "text:"],
+        Panel::Hops | Panel::Chart | Panel::Setup | Panel::Nodes => &[],
+    }
+}
 
 /// Filter of the rows of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

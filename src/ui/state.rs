@@ -351,6 +351,7 @@ impl Mode {
     pub fn bit(&self) -> Set {
         match self {
             Self::Browse => binding::BROWSE,
+            Self::Line(prompt) if prompt.kind == PromptKind::Name => binding::FILES,
             Self::Line(_) | Self::Help { searching: true, .. } => binding::LINE,
             Self::Palette { .. } | Self::Sort { .. } => binding::PALETTE,
             Self::Help { .. } => binding::HELP,

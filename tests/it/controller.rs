@@ -1,6 +1,7 @@
 //! The controller of the dashboard: commands in, snapshots out, real nodes between.
 
 use crate::support::free;
+mod batch;
 mod nodes;
 mod numbers;
 mod transfers;

@@ -18,6 +18,10 @@ pub(crate) const CONFIRM: Set = 1 << 5;
 
 /// Mode of the copy menu.
 pub(crate) const COPY: Set = 1 << 6;
+/// Mode in which the name of a file is typed, below the list of the origin's files.
+pub(crate) const FILES: Set = 1 << 7;
+/// Modes in which text is typed.
+pub(crate) const TEXT: Set = LINE | PALETTE | FILES;
 
 /// Topic of a binding; the help is sorted by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,8 +118,10 @@ pub enum Condition {
     HasTyped,
     /// The popup, or the list at the line being typed, has entries.
     HasChoices,
-    /// The list of keys can be scrolled.
-    Scrollable,
+    /// A file or a folder of the origin's list is selected.
+    Markable,
+    /// The same, and nothing is typed: a blank may be part of a name.
+    MarkableByBlank,
 }
 
 /// One binding of the table.

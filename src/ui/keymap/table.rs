@@ -3,12 +3,12 @@
 use super::binding::Condition::{
     self, Always, Attachable, CanGoBack, Cancellable, Closable, Copyable, Detachable, Drainable, FaultSet,
     FaultsSettable, Fetchable, HasChoices, HasDetail, HasMatches, HasPanels, HasRows, HasSpan, HasStage, HasTour,
-    HasTyped, IsSorted, Limitable, Limited, OnTab, OwnsNodes, Pausable, Reorderable, Restartable, Retryable,
-    Scrollable, Startable, Stoppable, TourShown,
+    HasTyped, IsSorted, Limitable, Limited, Markable, MarkableByBlank, OnTab, OwnsNodes, Pausable, Reorderable,
+    Restartable, Retryable, Startable, Stoppable, TourShown,
 };
 use super::binding::FooterSlot::{self, Left, Nowhere, Right};
 use super::binding::Topic::{self, Line, Nodes, Popup, Program, Transfers, View};
-use super::binding::{BROWSE, Binding, CONFIRM, COPY, HELP, LINE, PALETTE, PICK};
+use super::binding::{BROWSE, Binding, CONFIRM, COPY, FILES, HELP, LINE, PALETTE, PICK, TEXT};
 use crate::command::TourCommand;
 use crate::options::Alert;
 use crate::ui::action::{Action, CopyItem, Edit, NodeAction, TransferAction, ViewAction};
@@ -73,7 +73,8 @@ pub(crate) static TABLE: &[Binding] = &[
         .described(View, "details of the selected row; j/k select the next", Left("detail", "detail"))
         .when(HasDetail),
     bind("back", ANY, &["esc"], Action::View(ViewAction::Back))
-        .described(View, "close detail, zoom or filter; then select the hop of the headline", Left("back", "back")).when(CanGoBack),
+        .described(View, "close detail, zoom or filter; then select the hop of the headline", Left("back", "back"))
+        .when(CanGoBack),
     bind("filter", CONNS | XFERS | LOG, &["/"], Action::View(ViewAction::Filter))
         .described(View, "only rows with these words: hop:3 state:stream -admin", Left("filter", "filter")),
     bind("next-match", LOG, &["n"], Action::View(ViewAction::NextMatch(1)))
@@ -208,34 +209,42 @@ pub(crate) static TABLE: &[Binding] = &[
         .described(Program, "quit, and keep the last screen on the terminal", Nowhere),
 
     bind("accept", ANY, &["enter"], Action::Enter)
-        .during(LINE).described(Line, "accept the line", Left("accept", "accept")),
-    bind("complete", ANY, &["tab"], Action::View(ViewAction::Complete)).during(LINE)
-        .described(Line, "complete the selected name", Left("complete", "complete")).when(HasChoices),
-    bind("list-down", ANY, &["down"], Action::View(ViewAction::Move(1))).during(LINE | PALETTE)
+        .during(LINE | FILES).described(Line, "accept the line or the selected entry", Left("accept", "accept")),
+    bind("mark", ANY, &["insert", "ctrl-t"], Action::View(ViewAction::Mark)).during(FILES)
+        .described(Line, "mark the selected file or folder: enter fetches all marked", Nowhere).when(Markable),
+    bind("mark-by-blank", ANY, &["space"], Action::View(ViewAction::Mark)).during(FILES)
+        .described(Line, "the same, before a name is typed", Left("mark", "mark")).when(MarkableByBlank),
+    bind("mark-all", ANY, &["ctrl-a"], Action::View(ViewAction::MarkAll)).during(FILES)
+        .described(Line, "mark all listed files and folders", Left("mark all", "all")).when(Markable),
+    bind("complete", ANY, &["tab"], Action::View(ViewAction::Complete)).during(FILES)
+        .described(Line, "complete the selected name", Left("complete", "complete")).when(Markable),
+    bind("list-down", ANY, &["down"], Action::View(ViewAction::Move(1))).during(TEXT)
         .described(Line, "down in the list", Left("choose", "choose")).when(HasChoices),
-    bind("list-up", ANY, &["up"], Action::View(ViewAction::Move(-1))).during(LINE | PALETTE)
+    bind("list-up", ANY, &["up"], Action::View(ViewAction::Move(-1))).during(TEXT)
         .described(Line, "up in the list", Nowhere).when(HasChoices),
     bind("run", ANY, &["enter"], Action::Enter)
         .during(PALETTE).described(Line, "accept the selected entry", Left("accept", "accept"))
         .when(HasChoices),
     bind("backspace", ANY, &["backspace", "ctrl-h"], Action::View(ViewAction::Edit(Edit::Backspace)))
-        .during(LINE | PALETTE)
+        .during(TEXT)
         .described(Line, "delete to the left", Nowhere),
-    bind("delete", ANY, &["delete", "ctrl-d"], Action::View(ViewAction::Edit(Edit::Delete))).during(LINE | PALETTE)
+    bind("delete", ANY, &["delete", "ctrl-d"], Action::View(ViewAction::Edit(Edit::Delete))).during(TEXT)
         .described(Line, "delete to the right", Nowhere),
-    bind("left", ANY, &["left", "ctrl-b"], Action::View(ViewAction::Edit(Edit::Left))).during(LINE | PALETTE)
+    bind("left", ANY, &["left", "ctrl-b"], Action::View(ViewAction::Edit(Edit::Left))).during(TEXT)
         .described(Line, "one character to the left", Nowhere),
-    bind("right", ANY, &["right", "ctrl-f"], Action::View(ViewAction::Edit(Edit::Right))).during(LINE | PALETTE)
+    bind("right", ANY, &["right", "ctrl-f"], Action::View(ViewAction::Edit(Edit::Right))).during(TEXT)
         .described(Line, "one character to the right", Nowhere),
     bind("line-start", ANY, &["home", "ctrl-a"], Action::View(ViewAction::Edit(Edit::Home))).during(LINE | PALETTE)
         .described(Line, "to the start", Nowhere),
-    bind("line-end", ANY, &["end", "ctrl-e"], Action::View(ViewAction::Edit(Edit::End))).during(LINE | PALETTE)
+    bind("line-start-of-name", ANY, &["home"], Action::View(ViewAction::Edit(Edit::Home))).during(FILES)
+        .described(Line, "to the start of a file name", Nowhere),
+    bind("line-end", ANY, &["end", "ctrl-e"], Action::View(ViewAction::Edit(Edit::End))).during(TEXT)
         .described(Line, "to the end", Nowhere),
-    bind("cut-word", ANY, &["ctrl-w"], Action::View(ViewAction::Edit(Edit::CutWord))).during(LINE | PALETTE)
+    bind("cut-word", ANY, &["ctrl-w"], Action::View(ViewAction::Edit(Edit::CutWord))).during(TEXT)
         .described(Line, "delete the previous word", Left("delete word", "word")).when(HasTyped),
-    bind("cut-before", ANY, &["ctrl-u"], Action::View(ViewAction::Edit(Edit::CutBefore))).during(LINE | PALETTE)
+    bind("cut-before", ANY, &["ctrl-u"], Action::View(ViewAction::Edit(Edit::CutBefore))).during(TEXT)
         .described(Line, "delete to the start", Left("clear", "clear")).when(HasTyped),
-    bind("cut-after", ANY, &["ctrl-k"], Action::View(ViewAction::Edit(Edit::CutAfter))).during(LINE | PALETTE)
+    bind("cut-after", ANY, &["ctrl-k"], Action::View(ViewAction::Edit(Edit::CutAfter))).during(TEXT)
         .described(Line, "delete to the end", Nowhere),
 
     bind("popup-change", ANY, &["enter", "space"], Action::Enter).during(PICK)
@@ -269,17 +278,17 @@ pub(crate) static TABLE: &[Binding] = &[
     bind("help-search", ANY, &["/"], Action::View(ViewAction::Filter)).during(HELP)
         .described(Popup, "search the help", Left("search", "search")),
     bind("help-down", ANY, &["j", "down"], Action::View(ViewAction::Move(1))).during(HELP)
-        .described(Popup, "scroll down", Left("scroll", "scroll")).when(Scrollable),
+        .described(Popup, "scroll down", Left("scroll", "scroll")),
     bind("help-up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1)))
-        .during(HELP).described(Popup, "scroll up", Nowhere).when(Scrollable),
+        .during(HELP).described(Popup, "scroll up", Nowhere),
     bind("help-page-down", ANY, &["ctrl-d", "pagedown", "space"], Action::View(ViewAction::Page(1))).during(HELP)
-        .described(Popup, "half a page down", Nowhere).when(Scrollable),
+        .described(Popup, "half a page down", Nowhere),
     bind("help-page-up", ANY, &["ctrl-u", "pageup"], Action::View(ViewAction::Page(-1))).during(HELP)
-        .described(Popup, "half a page up", Nowhere).when(Scrollable),
+        .described(Popup, "half a page up", Nowhere),
     bind("help-first", ANY, &["g", "home"], Action::View(ViewAction::First))
-        .during(HELP).described(Popup, "to the top", Nowhere).when(Scrollable),
+        .during(HELP).described(Popup, "to the top", Nowhere),
     bind("help-last", ANY, &["G", "end"], Action::View(ViewAction::Last))
-        .during(HELP).described(Popup, "to the bottom", Nowhere).when(Scrollable),
+        .during(HELP).described(Popup, "to the bottom", Nowhere),
 
     bind("confirm-quit", ANY, &["q", "Q", "enter", "ctrl-c"], Action::Quit).during(CONFIRM)
         .described(Popup, "quit: cancel transfers, stop the nodes", Left("quit", "quit")),
@@ -288,9 +297,9 @@ pub(crate) static TABLE: &[Binding] = &[
         .when(OwnsNodes),
 
     bind("repaint-popup", ANY, &["ctrl-l"], Action::View(ViewAction::Repaint))
-        .during(LINE | PALETTE | HELP | PICK | COPY | CONFIRM)
+        .during(TEXT | HELP | PICK | COPY | CONFIRM)
         .described(Popup, "repaint the screen", Nowhere),
-    bind("close-line", ANY, &["esc", "ctrl-c"], Action::View(ViewAction::Close)).during(LINE | PALETTE)
+    bind("close-line", ANY, &["esc", "ctrl-c"], Action::View(ViewAction::Close)).during(TEXT)
         .described(Line, "close, and clear a filter", Right("back")),
     bind("close", ANY, &["esc", "q", "?", "f1", "ctrl-c", "!", "c", ","], Action::View(ViewAction::Close))
         .during(HELP | PICK)

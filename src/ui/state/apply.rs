@@ -132,6 +132,8 @@ impl UiState {
             ViewAction::Help => self.mode = Mode::Help { top: 0, line: LineEdit::default(), searching: false },
             ViewAction::Palette => self.mode = Mode::Palette { line: LineEdit::default(), at: 0 },
             ViewAction::Edit(edit) => self.edit(edit),
+            ViewAction::Mark => self.mark(chain),
+            ViewAction::MarkAll => self.mark_all(chain),
             ViewAction::Complete => self.complete(chain),
             ViewAction::Close => self.close(),
         }

@@ -53,8 +53,9 @@ impl UiState {
             Condition::HasTyped => {
                 or(self.mode.line().is_some_and(|line| !line.halves().0.is_empty()), Refusal::NothingTyped)
             }
+            Condition::Markable => or(self.marks_by_blank(chain).is_some(), Refusal::NoEntries),
+            Condition::MarkableByBlank => or(self.marks_by_blank(chain) == Some(true), Refusal::NoEntries),
             Condition::HasChoices => or(self.choices(chain) > 0, Refusal::NoEntries),
-            Condition::Scrollable => or(self.help_scroll() > 0, Refusal::NoScroll),
         }
     }
 }

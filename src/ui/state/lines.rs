@@ -5,8 +5,9 @@ use super::prompt::{ListItem, ListPosition, Prompt, PromptKind, display_name};
 use super::{Mode, UiState};
 use crate::command::Command;
 use crate::route::{FileName, Hop};
-use crate::snapshot::ChainSnapshot;
+use crate::snapshot::{ChainSnapshot, ListingEntry};
 use crate::ui::action::Edit;
+use crate::ui::edit::LineEdit;
 use crate::units::parse_bytes;
 
 impl UiState {
@@ -37,11 +38,37 @@ impl UiState {
     /// Completes the name of the selected entry.
     pub(super) fn complete(&mut self, chain: &ChainSnapshot) {
         let Mode::Line(prompt) = &mut self.mode else { return };
-        let Some(ListItem::Entry(entry)) = prompt.selected(chain).and_then(|at| prompt.entries(chain).get(at).copied())
-        else {
-            return;
-        };
-        *prompt = Prompt::new(prompt.kind, display_name(entry));
+        if let Some(entry) = prompt.entry(chain) {
+            prompt.line = LineEdit::with(display_name(entry));
+            prompt.at = ListPosition::Best;
+        }
+    }
+
+    /// Marks the selected file or folder, or unmarks it, and selects the next.
+    pub(super) fn mark(&mut self, chain: &ChainSnapshot) {
+        let Mode::Line(prompt) = &mut self.mode else { return };
+        if let Some(entry) = prompt.entry(chain) {
+            prompt.mark(entry, !prompt.is_marked(entry));
+            prompt.select(chain, |row| row + 1);
+        }
+    }
+
+    /// Marks all listed files and folders; unmarks them where all are marked.
+    pub(super) fn mark_all(&mut self, chain: &ChainSnapshot) {
+        let Mode::Line(prompt) = &mut self.mode else { return };
+        let items = prompt.entries(chain);
+        let entries = items.iter().filter_map(|item| match item {
+            ListItem::Entry(entry) => Some(*entry),
+            ListItem::Up => None,
+        });
+        let unmarked = entries.clone().any(|entry| !prompt.is_marked(entry));
+        entries.for_each(|entry| prompt.mark(entry, unmarked));
+    }
+
+    /// Returns whether the selected file or folder can be marked with a blank, as nothing is typed; `None` without one.
+    pub(super) fn marks_by_blank(&self, chain: &ChainSnapshot) -> Option<bool> {
+        let Mode::Line(prompt) = &self.mode else { return None };
+        prompt.entry(chain).map(|_| prompt.line.text().is_empty())
     }
 
     /// Accepts the line, or shows why it is invalid.
@@ -51,8 +78,13 @@ impl UiState {
         let text = text.trim();
         let accepted = match prompt.kind {
             PromptKind::Filter(_) => Ok(None),
+            PromptKind::Name if !prompt.marked.is_empty() => {
+                let (folders, files) = prompt.marked.iter().partition::<Vec<_>, _>(|entry| entry.is_folder);
+                let paths = |entries: Vec<&ListingEntry>| entries.into_iter().map(|entry| entry.path.clone()).collect();
+                Ok(Some(Command::FetchAll { files: paths(files), folders: paths(folders) }))
+            }
             PromptKind::Name => match prompt.selected(chain).and_then(|at| prompt.entries(chain).get(at).copied()) {
-                Some(item) => return Some(self.accept_item(item, chain)),
+                Some(item) => return self.accept_item(item),
                 None => FileName::new(prompt.line.text().as_bytes())
                     .map_err(|e| e.to_string())
                     .map(|name| Some(Command::FetchName(name))),
@@ -81,23 +113,21 @@ impl UiState {
     }
 
     /// Opens a folder, or fetches a file.
-    fn accept_item(&mut self, item: ListItem<'_>, chain: &ChainSnapshot) -> Command {
-        let folder = |path: &[u8]| FileName::new(path).ok();
-        let command = match item {
+    fn accept_item(&mut self, item: ListItem<'_>) -> Option<Command> {
+        let folder = match item {
             ListItem::Up => {
-                let here = chain.listing.as_ref().map_or("", |listing| listing.folder.as_str()).trim_end_matches('/');
-                Command::List(folder(here.rsplit_once('/').map_or("", |(above, _)| above).as_bytes()))
+                let Mode::Line(Prompt { folder: Some(here), .. }) = &self.mode else { return None };
+                let end = here.as_bytes().iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+                FileName::new(&here.as_bytes()[..end]).ok()
             }
+            ListItem::Entry(entry) if entry.is_folder => Some(entry.path.clone()),
             ListItem::Entry(entry) => {
-                let name = entry.path.clone();
-                if entry.is_folder { Command::List(Some(name)) } else { Command::FetchName(name) }
+                self.mode = Mode::Browse;
+                return Some(Command::FetchName(entry.path.clone()));
             }
         };
-        match command {
-            Command::List(_) => self.open_prompt(PromptKind::Name, ""),
-            _ => self.mode = Mode::Browse,
-        }
-        command
+        self.mode = Mode::Line(Prompt { folder: folder.clone(), ..Prompt::new(PromptKind::Name, "") });
+        Some(Command::List(folder))
     }
 }
 

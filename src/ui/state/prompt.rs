@@ -1,8 +1,8 @@
 //! Prompt: a line being typed for a purpose, with the list of remote files above it.
 
 use super::faults::FAULTS;
-use crate::snapshot::{ChainSnapshot, ListingEntry};
-use crate::ui::action::Edit;
+use crate::route::FileName;
+use crate::snapshot::{ChainSnapshot, Listing, ListingEntry};
 use crate::ui::edit::LineEdit;
 use crate::ui::focus::Panel;
 
@@ -37,6 +37,10 @@ pub struct Prompt {
     pub error: Option<String>,
     /// What `Enter` accepts: the line itself, or an entry of its list.
     pub(super) at: ListPosition,
+    /// In a prompt for a file: the listed folder; `None` is the root.
+    pub folder: Option<FileName>,
+    /// Files and folders that `Enter` fetches; without any, it takes the selected entry or the line.
+    pub marked: Vec<ListingEntry>,
 }
 
 /// Selection of a prompt with a list.
@@ -62,14 +66,13 @@ pub enum ListItem<'a> {
 impl Prompt {
     /// Makes a prompt with a text.
     pub fn new(kind: PromptKind, text: &str) -> Self {
-        let mut line = LineEdit::default();
-        text.chars().for_each(|c| line.apply(Edit::Insert(c)));
-        Self { kind, line, error: None, at: ListPosition::Best }
+        Self { kind, line: LineEdit::with(text), error: None, at: ListPosition::Best, folder: None, marked: Vec::new() }
     }
 
     /// Returns the question before the line.
     pub fn question(&self) -> String {
         match self.kind {
+            PromptKind::Name if !self.marked.is_empty() => format!("{} marked, fetch which files?", self.marked.len()),
             PromptKind::Name => "fetch which file?".to_owned(),
             PromptKind::Filter(_) => "filter".to_owned(),
             PromptKind::Limit(number) => format!("rate limit of #{number}, such as 400K or none?"),
@@ -81,9 +84,36 @@ impl Prompt {
         }
     }
 
+    /// Returns the listing of the prompt's folder, once it has arrived.
+    pub fn listing<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a Listing> {
+        let folder = self.folder.as_ref().map(FileName::shown).unwrap_or_default();
+        chain.listing.as_ref().filter(|listing| self.kind == PromptKind::Name && listing.folder == folder)
+    }
+
+    /// Returns the selected file or folder of the list.
+    pub fn entry<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a ListingEntry> {
+        match self.selected(chain).and_then(|at| self.entries(chain).get(at).copied())? {
+            ListItem::Up => None,
+            ListItem::Entry(entry) => Some(entry),
+        }
+    }
+
+    /// Returns whether an entry is marked.
+    pub fn is_marked(&self, entry: &ListingEntry) -> bool {
+        self.marked.iter().any(|marked| marked.path == entry.path)
+    }
+
+    /// Marks an entry, or unmarks it.
+    pub(super) fn mark(&mut self, entry: &ListingEntry, marked: bool) {
+        self.marked.retain(|other| other.path != entry.path);
+        if marked {
+            self.marked.push(entry.clone());
+        }
+    }
+
     /// Returns the remote files that match the typed text, in a prompt for a file.
     pub fn entries<'a>(&self, chain: &'a ChainSnapshot) -> Vec<ListItem<'a>> {
-        let (PromptKind::Name, Some(listing)) = (self.kind, &chain.listing) else { return Vec::new() };
+        let Some(listing) = self.listing(chain) else { return Vec::new() };
         let typed = self.line.text().to_lowercase();
         let up = (typed.is_empty() && !listing.folder.as_str().is_empty()).then_some(ListItem::Up);
         let named = listing.entries.iter().filter(|entry| entry.name.as_str().to_lowercase().contains(&typed));

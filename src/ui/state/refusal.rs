@@ -79,8 +79,6 @@ pub enum Refusal {
     NoTour,
     /// The demo's tour is not running, and its summary is closed.
     TourStopped,
-    /// The text fits the screen.
-    NoScroll,
     /// The key acts only while one of these panels has the focus.
     OtherPanel(Set),
 }
@@ -139,7 +137,6 @@ impl fmt::Display for Refusal {
             Self::NoEntries => f.write_str("the list is empty"),
             Self::NoTour => f.write_str("only the demo without limits has a tour"),
             Self::TourStopped => f.write_str("the tour is not running"),
-            Self::NoScroll => f.write_str("nothing to scroll"),
             Self::OtherPanel(panels) => {
                 let names = Panel::ALL.into_iter().filter(|panel| panel.bit() & panels != 0).map(Panel::name);
                 write!(f, "only in {}", names.collect::<Vec<_>>().join(", "))

@@ -189,7 +189,7 @@ impl UiState {
     }
 
     /// Returns how far the open help can be scrolled.
-    pub(super) fn help_scroll(&self) -> usize {
+    fn help_scroll(&self) -> usize {
         let Mode::Help { line, .. } = &self.mode else { return 0 };
         help::page(&self.keymap, self.focus(), &line.text(), popup_area(self.area)).max_scroll
     }

@@ -6,8 +6,9 @@ use ratatui::widgets::{Clear, Widget};
 
 use crate::text::SafeText;
 use crate::ui::edit::LineEdit;
+use crate::ui::filter::filter_fields;
 use crate::ui::paint::{Row, width};
-use crate::ui::state::{Mode, UiState};
+use crate::ui::state::{Mode, PromptKind, UiState};
 use crate::ui::theme::{StyleRole, Theme};
 
 /// Draws the prompt on one row.
@@ -15,6 +16,17 @@ pub(crate) fn draw(state: &UiState, area: Rect, buffer: &mut Buffer) {
     let Mode::Line(prompt) = &state.mode else { return };
     let question = if area.width < 40 { "? ".to_owned() } else { format!(" {} ", prompt.question()) };
     line(&state.theme, &question, &prompt.line, prompt.error.as_deref(), area, buffer);
+    if let PromptKind::Filter(panel) = prompt.kind {
+        // The cursor and two blanks are between the text and the hint.
+        let taken = width(&question) + width(&prompt.line.text()) + 3;
+        let mut rest = Row::new(buffer, area);
+        rest.skip(taken);
+        // As many fields as fit.
+        let fields = filter_fields(panel);
+        let shown = (1..=fields.len()).rev().map(|count| format!("{} ", fields[..count].join(" ")));
+        let fits = shown.into_iter().find(|text| width(text) <= rest.room());
+        rest.put_right(&fits.unwrap_or_default(), state.theme.style(StyleRole::Dim));
+    }
 }
 
 /// Draws a line with its question. A long line scrolls, so that the cursor is always visible.

@@ -190,10 +190,12 @@ fn listed_files_can_be_selected() {
     );
     assert!(screen.contains("2 of 2") && screen.contains("▌ docs/"), "{screen}");
     script.keys("<enter>");
-    script.chain.listing = Some(Listing { folder: "docs".into(), ..listing });
+    script.chain.listing = Some(Listing { folder: "docs".into(), ..listing.clone() });
     assert!(script.screen().contains("Files at the origin: docs"), "{}", script.screen());
     assert!(script.screen().contains("2 of 2"), "the parent folder is not counted: {}", script.screen());
-    script.keys("<up> <enter> t x t <enter>");
+    script.keys("<up> <enter>");
+    script.chain.listing = Some(listing);
+    script.keys("t x t <enter>");
     let wanted = [
         Command::List(None),
         Command::List(Some(named(b"docs"))),

@@ -150,6 +150,7 @@ pub(crate) fn key(name: &str) -> KeyEvent {
         "<end>" => plain(KeyCode::End),
         "<bs>" => plain(KeyCode::Backspace),
         "<del>" => plain(KeyCode::Delete),
+        "<ins>" => plain(KeyCode::Insert),
         "<pgdn>" => plain(KeyCode::PageDown),
         "<pgup>" => plain(KeyCode::PageUp),
         "<s-tab>" => KeyEvent::new(KeyCode::BackTab, KeyModifiers::SHIFT),
