@@ -76,14 +76,16 @@
 //!               notification;  alerts  what they show;  share  commands and sentences to copy
 //! keymap        one table of keys as data (table, binding), with the user's keys, help and search;  action  what keys
 //!               mean;  dispatch  from a key to its action;  mouse  what clicks mean;  edit  a line being typed
-//! finding       what matters most about the chain (sentence);  headline  that, with the keys that help
+//! finding       what matters most about the chain (sentence), why (rule), and what mattered before (periods);
+//!               headline  that, with the keys that help;  why  the page that explains it
 //! focus         tabs, panels and how far lists are scrolled;  state  the screen's own state, which does not draw;
 //!               lists  rows, sorted and narrowed by a filter;  history, rates, waits  values over several
 //!               snapshots;  totals  of the transfers;  preferences  what is remembered of the screen
 //! layout        which region is where;  geometry  where rows, columns and popups are in it
 //! view          draws;  widgets/  one region a file;  columns, grid, paint, theme  tables, glyphs, colors;
-//!               glossary  meaning of the words;  fill  where bytes are buffered;  svg  a screenshot as SVG, with the
-//!               shape of lines and blocks (shape);  print  as lines
+//!               glossary  meaning of the words;  fill  where bytes are buffered;  time_shares, evidence  how a stage
+//!               spends its time;  svg  a screenshot as SVG, with the shape of lines and blocks (shape);  print  as
+//!               lines
 //! ```
 //!
 //! # App: joins net and ui

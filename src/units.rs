@@ -115,6 +115,11 @@ impl fmt::Display for HumanDuration {
     }
 }
 
+/// Formats a rate limit in few columns: `6 MB/s`, `2.5 MB/s`, `400 KB/s`.
+pub fn short_rate(rate: u64) -> String {
+    Rate(rate).to_string().replace(".0", "")
+}
+
 /// Parses a size or a rate in bytes: `500`, `400K`, `2.5M`, `100MB/s`, `1MiB`.
 ///
 /// # Errors
@@ -183,6 +188,7 @@ mod tests {
             .to_vec();
         assert_eq!(shown, ["0 B", "999 B", "1.0 KB", "9.8 KB", "41.2 MB", "999.9 KB", "1.0 MB", "1.31 GB", "12.3 GB"]);
         assert_eq!(format!("{:>10}", Rate(41_200_000)), " 41.2 MB/s");
+        assert_eq!([6_000_000, 2_500_000, 400_000].map(short_rate), ["6 MB/s", "2.5 MB/s", "400 KB/s"]);
         assert_eq!([0, 9_999, 10_000, 123_456].map(|n| Count(n).to_string()), ["0", "9999", "10.0K", "123.5K"]);
     }
 

@@ -52,6 +52,8 @@ pub enum ViewAction {
     Back,
     /// Zoom the focused panel to the whole screen, or undo that.
     Zoom,
+    /// Explain the headline, or close that page.
+    Why,
     /// Freeze the display, or resume it.
     Freeze,
     /// Show a shorter or a longer time span.

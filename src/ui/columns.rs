@@ -8,7 +8,7 @@ use super::grid::{Column, fixed, growing};
 use super::history::History;
 use crate::route::Protocol;
 use crate::snapshot::{ChainSnapshot, ConnSnapshot, ConnState, HopSnapshot};
-use crate::units::{Bytes, Count, Eta, Rate};
+use crate::units::{Bytes, Count, Eta};
 
 /// Columns of the connections. On a narrow screen, the column with the highest last number is hidden first.
 pub(crate) const CONNS: [Column; 16] = [
@@ -249,11 +249,6 @@ pub(crate) fn ms(us: u64) -> String {
     if ms < 99.95 { format!("{ms:.1}") } else { format!("{:.0}", ms.min(9999.0)) }
 }
 
-/// Formats a rate limit in few columns: `6 MB/s`, `2.5 MB/s`, `400 KB/s`.
-pub(crate) fn short_rate(rate: u64) -> String {
-    Rate(rate).to_string().replace(".0", "")
-}
-
 /// Formats a share as a percentage; a dash where it is unknown.
 pub(crate) fn percent(share: Option<f64>) -> String {
     share.map_or_else(dash, |share| format!("{:.0}%", (share * 100.0).clamp(0.0, 100.0)))
@@ -346,7 +341,6 @@ mod tests {
             [0, 38_210, 99_949, 99_950, 412_000, u64::MAX].map(ms),
             ["0.0", "38.2", "99.9", "100", "412", "9999"]
         );
-        assert_eq!([6_000_000, 2_500_000, 400_000].map(short_rate), ["6 MB/s", "2.5 MB/s", "400 KB/s"]);
         assert_eq!([None, Some(0.974), Some(1.2)].map(percent), ["-", "97%", "100%"]);
     }
 

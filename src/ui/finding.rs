@@ -1,10 +1,14 @@
 //! What matters most about the chain now: a broken hop, a waiting or failed transfer, or what limits the flow. From the
 //! snapshot alone.
 
+mod periods;
+mod rule;
 mod sentence;
 
 use std::time::Duration;
 
+pub(crate) use periods::{Period, Periods};
+pub(crate) use rule::{confidence, remedy, rule};
 pub(crate) use sentence::{cause_word, sentences};
 
 use crate::snapshot::verdict::{FaultKind, Limit, Verdict};
@@ -200,6 +204,16 @@ impl Finding {
                 Severity::Warn
             }
             _ => Severity::Calm,
+        }
+    }
+
+    /// Returns true for a finding of the same kind about the same thing, whatever its figures.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Verdict { verdict, others }, Self::Verdict { verdict: new, others: new_others }) => {
+                verdict.limit.is_same(&new.limit) && others == new_others
+            }
+            (one, other) => one == other,
         }
     }
 }

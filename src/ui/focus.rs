@@ -49,6 +49,15 @@ pub enum ViewMode {
     Zoomed,
     /// The details of the selected row are shown.
     Detail,
+    /// The page that explains the headline is shown.
+    Why,
+}
+
+impl ViewMode {
+    /// Returns true if a page covers the tab.
+    pub fn is_page(self) -> bool {
+        matches!(self, Self::Detail | Self::Why)
+    }
 }
 
 /// Tab, view mode and focused panel: all that the layout depends on besides sizes.

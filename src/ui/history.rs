@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::evidence::Evidence;
 use super::fill::Scale;
+use super::finding::Periods;
 use super::rates::ConnRates;
 use super::waits::Waits;
 use crate::meter::SlidingWindow;
@@ -47,6 +49,10 @@ pub struct History {
     /// Bytes and times of the client's own stage, all transfers together, and of each at the last snapshot.
     client_flow: (Flow, BTreeMap<u64, Flow>),
     client_window: SlidingWindow<Flow>,
+    /// What mattered, from when to when.
+    pub(crate) periods: Periods,
+    /// Recent figures of each hop.
+    pub(crate) evidence: Evidence,
     client_at: Duration,
     /// Slow samples: the client's first, then each hop's.
     slow: Vec<VecDeque<u64>>,
@@ -98,6 +104,8 @@ impl History {
             self.over.entry(number).or_insert(now);
         }
         self.observe_client(chain);
+        self.periods.observe(chain, now);
+        self.evidence.observe(chain);
         self.waits.observe(chain, self.client_flow(), now);
         let rate = self.client_rate(chain);
         while self.client_at <= now {
@@ -140,6 +148,11 @@ impl History {
         });
         let recent = self.client_window.change().filter(|flow| flow.active_us >= MIN_ACTIVE_US);
         recent.or(Some(whole)).filter(|flow| !running.is_empty() && flow.active_us > 0)
+    }
+
+    /// Returns the time of the last snapshot, since the screen was opened.
+    pub(crate) fn now(&self) -> Duration {
+        self.now
     }
 
     /// Returns the receive rate of the client, all transfers together. A transfer counts for a second after its end, as

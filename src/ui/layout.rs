@@ -163,7 +163,8 @@ pub(crate) fn split(focus: Focus, area: Rect, wants: &Wants, caption: u16) -> Re
     regions.caption = take(caption);
     regions.footer = take(1);
     let panel = focus.panel;
-    if focus.view_mode == ViewMode::Detail && panel != Panel::Log {
+    let is_detail = focus.view_mode == ViewMode::Detail && panel != Panel::Log;
+    if is_detail || focus.view_mode == ViewMode::Why {
         regions.detail = body;
     } else if first && focus.view_mode == ViewMode::Overview {
         let height = match area.height {

@@ -3,7 +3,7 @@
 use ratatui::layout::{Position, Rect};
 
 use super::action::{Action, ViewAction};
-use super::focus::{Panel, Tab};
+use super::focus::{Panel, Tab, ViewMode};
 use super::geometry::{
     MARGIN, connection_places, connection_rows, first_row, hop_rows, log_rows, node_rows, popup_area, transfer_rows,
 };
@@ -54,6 +54,9 @@ pub fn gesture(state: &mut UiState, chain: &ChainSnapshot, gesture: Gesture, col
         state.select(Panel::Hops, hop - 1, chain);
         state.settle(chain);
         return None;
+    }
+    if by != 0 && state.view_mode == ViewMode::Why && regions.detail.contains(at) {
+        return state.apply(Action::View(ViewAction::Move(by)), chain);
     }
     let panel = regions.panel_at(at)?;
     if by != 0 {

@@ -18,6 +18,7 @@ mod refusals;
 mod start;
 mod states;
 mod tour;
+mod why;
 use crate::support::script;
 use crate::support::snapshots;
 

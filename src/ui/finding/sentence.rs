@@ -6,9 +6,8 @@ use super::{Finding, numbered};
 use crate::snapshot::verdict::{Confidence, FaultKind, Limit, LinkCause, Resource, SetupStep, Verdict};
 use crate::snapshot::{Awaited, ChainSnapshot, ConnState, DownReason, HopLink, HopSnapshot, Phase, TransferSnapshot};
 use crate::text::SafeText;
-use crate::ui::columns::short_rate;
 use crate::ui::paint::cut_middle;
-use crate::units::{Bytes, HumanDuration, Rate};
+use crate::units::{Bytes, HumanDuration, Rate, short_rate};
 
 /// Maximum width of the name of a hop or a file in a sentence.
 const NAME: u16 = 32;

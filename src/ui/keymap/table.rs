@@ -94,7 +94,7 @@ pub(crate) static TABLE: &[Binding] = &[
         .described(View, "show or hide admin connections, such as this program's own", Nowhere),
     bind("level", LOG, &["l"], Action::View(ViewAction::Level))
         .described(View, "show log lines from the next higher level", Left("level", "level")),
-    bind("wrap", LOG, &["w"], Action::View(ViewAction::Wrap))
+    bind("wrap", LOG, &["W"], Action::View(ViewAction::Wrap))
         .described(View, "wrap or truncate long lines", Left("wrap", "wrap")),
     bind("panel", ANY, &["tab"], Action::View(ViewAction::NextPanel))
         .described(View, "focus the next panel; shift-tab the previous", Left("panel", "panel"))
@@ -141,6 +141,8 @@ pub(crate) static TABLE: &[Binding] = &[
     bind("toward-client", CONNS, &["<"], Action::View(ViewAction::Follow(-1)))
         .described(View, "follow it toward the client, finally to the transfer", Left("previous hop", "hop"))
         .when(HasStage(-1)),
+    bind("why", ANY, &["w"], Action::View(ViewAction::Why))
+        .described(View, "why: rule, confidence, evidence and history of the headline", Left("why", "why")),
     bind("zoom", ANY, &["z"], Action::View(ViewAction::Zoom))
         .described(View, "zoom the focused panel to the whole screen", Left("zoom", "zoom"))
         .when(OnTab(Tab::Chain)),

@@ -54,8 +54,15 @@ impl UiState {
             }
             ViewAction::NextPanel => self.next_panel(1),
             ViewAction::PreviousPanel => self.next_panel(-1),
+            ViewAction::Move(by) if self.view_mode == ViewMode::Why && self.mode == Mode::Browse => {
+                self.page_top = self.page_top.saturating_add_signed(i16::try_from(by).unwrap_or_default());
+            }
+            ViewAction::First if self.view_mode == ViewMode::Why && self.mode == Mode::Browse => self.page_top = 0,
+            ViewAction::Last if self.view_mode == ViewMode::Why && self.mode == Mode::Browse => {
+                self.page_top = u16::MAX;
+            }
             ViewAction::Move(by) => self.move_selection(chain, |row| row.saturating_add_signed(by)),
-            ViewAction::Page(by) if self.view_mode == ViewMode::Detail && self.mode == Mode::Browse => {
+            ViewAction::Page(by) if self.view_mode.is_page() && self.mode == Mode::Browse => {
                 let by = i16::try_from(by * self.half_page(chain).cast_signed()).unwrap_or_default();
                 self.page_top = self.page_top.saturating_add_signed(by);
             }
@@ -69,6 +76,11 @@ impl UiState {
             ViewAction::Zoom => {
                 let zoomed = self.view_mode == ViewMode::Zoomed;
                 self.view_mode = if zoomed { ViewMode::Overview } else { ViewMode::Zoomed };
+            }
+            ViewAction::Why => {
+                let opened = self.view_mode == ViewMode::Why;
+                self.view_mode = if opened { ViewMode::Overview } else { ViewMode::Why };
+                self.page_top = 0;
             }
             ViewAction::Freeze => self.freeze(chain),
             ViewAction::Span(by) => self.span = self.span.by(by),
@@ -245,7 +257,7 @@ impl UiState {
         let panels = self.panels();
         let at = panels.iter().position(|panel| *panel == self.panel).unwrap_or(0).cast_signed();
         self.panel = panels[(at + by).rem_euclid(panels.len().cast_signed()).cast_unsigned()];
-        if self.view_mode == ViewMode::Detail {
+        if self.view_mode.is_page() {
             self.view_mode = ViewMode::Overview;
         }
         if self.panel != Panel::Transfers && self.panel != Panel::Setup {

@@ -37,7 +37,7 @@ impl UiState {
             self.conn_was = self.conn_row(chain);
             self.conn = self.conn_at(chain, self.conn_was);
         }
-        if self.view_mode != ViewMode::Detail {
+        if !self.view_mode.is_page() {
             self.page_top = 0;
         }
         let now = (self.tab, self.area);
@@ -182,7 +182,7 @@ impl UiState {
     pub(super) fn half_page(&self, chain: &ChainSnapshot) -> usize {
         let area = match self.mode {
             Mode::Help { .. } => popup_area(self.area),
-            _ if self.view_mode == ViewMode::Detail => self.layout(self.area, chain.hops.len()).detail,
+            _ if self.view_mode.is_page() => self.layout(self.area, chain.hops.len()).detail,
             _ => self.layout(self.area, chain.hops.len()).of(self.focus()),
         };
         usize::from(area.height / 2).max(1)

@@ -5,12 +5,13 @@ use ratatui::layout::Rect;
 
 use super::chart::{NAME, more, stage_name, stages, times};
 use super::heading;
-use super::time_bar::{TimeShares, legend, segments};
+use super::time_bar::legend;
 use crate::snapshot::ChainSnapshot;
 use crate::ui::history::ChartSpan;
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::UiState;
 use crate::ui::theme::StyleRole;
+use crate::ui::time_shares::TimeShares;
 
 /// Draws the strips of the stages that fit.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
@@ -21,7 +22,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     let (stages, others) = stages(state, data, usize::from(area.height - 2));
     let remark = heading::joined(&[legend(theme)], &more(others), "   ", area.width.saturating_sub(20));
     heading::draw(theme, "Time spent, 60 s", &remark, false, area, buffer);
-    let segments = segments(theme);
+    let segments = TimeShares::segments(theme);
     for (line, stage) in stages.into_iter().enumerate() {
         let row = row_of(area, 1 + line);
         let hop = stage.checked_sub(1).and_then(|at| data.hops.get(at));

@@ -3,10 +3,9 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::time_bar::{self, TimeShares};
-use super::{header, heading};
+use super::{header, heading, time_bar};
 use crate::snapshot::{ChainSnapshot, DownReason, HopLink, HopSnapshot, RATE_SAMPLES};
-use crate::ui::columns::{HOPS, MainWait, dash, ms, rate, short_rate};
+use crate::ui::columns::{HOPS, MainWait, dash, ms, rate};
 use crate::ui::fill::buffered;
 use crate::ui::finding::{Finding, Place, cause_word};
 use crate::ui::focus::Panel;
@@ -16,7 +15,8 @@ use crate::ui::history::ChartSpan;
 use crate::ui::paint::{Row, row_of, width};
 use crate::ui::state::UiState;
 use crate::ui::theme::{StyleRole, Theme};
-use crate::units::{Bytes, Count};
+use crate::ui::time_shares::TimeShares;
+use crate::units::{Bytes, Count, short_rate};
 
 const NODE: usize = 1;
 const STATE: usize = 2;
@@ -74,7 +74,7 @@ fn columns(state: &UiState, width: u16) -> [Column; HOPS.len()] {
     let (bar, title) = match width {
         ..60 => (4, "Time"),
         60..100 => (8, "Time"),
-        100..160 => (14, "Time spent"),
+        100..160 => (12, "Time spent"),
         160.. => (24, "Time spent, last second"),
     };
     (columns[TIME].width, columns[TIME].max_width, columns[TIME].title) = (bar, bar, title);

@@ -29,3 +29,4 @@ pub(crate) mod settings;
 pub(crate) mod setup;
 pub(crate) mod time_bar;
 pub(crate) mod transfers;
+pub(crate) mod why;

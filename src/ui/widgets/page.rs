@@ -3,7 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::{detail, heading};
+use super::{detail, heading, why};
 use crate::snapshot::ChainSnapshot;
 use crate::ui::action::{Action, ViewAction};
 use crate::ui::focus::ViewMode;
@@ -24,15 +24,20 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, beside: bo
     let theme = &state.theme;
     let room = area.height - 1;
     let (page, rows) = page(state, data, Rect { height: room, ..area }, beside);
-    let (name, at, of) = detail::title(state, data, area.width);
-    let whole = state.view_mode == ViewMode::Detail;
+    let whole = state.view_mode.is_page();
     let top = if whole { state.page_top.min(rows.saturating_sub(room)) } else { 0 };
     let mut hidden = heading::hidden_rows(theme, usize::from(top), usize::from(room), usize::from(rows));
     if !hidden.is_empty() && whole {
         let key = |by| state.keymap.key_of(Action::View(ViewAction::Page(by)));
         hidden = format!("{hidden} {} {}", key(1), key(-1));
     }
-    let position = format!("{} of {of}", (at + 1).min(of));
+    let (name, position) = match state.view_mode {
+        ViewMode::Why => ("Why".to_owned(), String::new()),
+        _ => {
+            let (name, at, of) = detail::title(state, data, area.width);
+            (name, format!("{} of {of}", (at + 1).min(of)))
+        }
+    };
     let remark = heading::joined(&[position], &hidden, "   ", area.width);
     let name = cut_middle(&name, area.width.saturating_sub(width(&remark) + FRAME));
     heading::draw(theme, &name, &remark, whole, area, buffer);
@@ -56,6 +61,9 @@ fn page(state: &UiState, data: &ChainSnapshot, area: Rect, beside: bool) -> (Buf
     let mut page = Buffer::empty(whole);
     page.set_style(whole, state.theme.base());
     page.set_style(whole, state.theme.style(StyleRole::Plain));
-    let rows = detail::content(state, data, whole, area.height, beside, &mut page);
+    let rows = match state.view_mode {
+        ViewMode::Why => why::draw(state, data, whole, &mut page),
+        _ => detail::content(state, data, whole, area.height, beside, &mut page),
+    };
     (page, rows.min(most))
 }

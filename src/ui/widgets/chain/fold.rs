@@ -5,8 +5,8 @@ use crate::snapshot::{HopLink, HopSnapshot};
 use crate::ui::columns::MainWait;
 use crate::ui::finding::Place;
 use crate::ui::theme::StyleRole;
+use crate::ui::time_shares::TimeShares;
 use crate::ui::widgets::header;
-use crate::ui::widgets::time_bar::TimeShares;
 use crate::units::Rate;
 
 /// Hops in the same state, or the cause.
