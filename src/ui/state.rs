@@ -172,6 +172,8 @@ pub struct UiState {
     pub now: Duration,
     /// Rows of the caption above the footer.
     pub caption_rows: u16,
+    /// Act of the demo that was shown last.
+    act: usize,
     /// Rows scrolled off the top of a detail page.
     pub page_top: u16,
     /// The mouse is on.

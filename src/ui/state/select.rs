@@ -3,7 +3,7 @@
 use ratatui::layout::Rect;
 
 use super::{Mode, UiState};
-use crate::snapshot::{ChainSnapshot, Phase};
+use crate::snapshot::{ChainSnapshot, Phase, TourSnapshot};
 use crate::ui::columns::conn;
 use crate::ui::finding::Finding;
 use crate::ui::focus::{ConnKey, Focus, Panel, Tab, ViewMode};
@@ -22,6 +22,12 @@ impl UiState {
             self.hop_of_headline = hop;
         }
         self.caption_rows = caption_rows(chain.tour.as_ref(), self.area.height);
+        if let Some(TourSnapshot::Act(act)) = &chain.tour
+            && act.number != std::mem::replace(&mut self.act, act.number)
+        {
+            // The keys in the caption are for the hop of this act.
+            self.hop = None;
+        }
         let scope = match self.tab {
             Tab::Connections => None,
             _ => self.hop(chain).map(|hop| hop.number),

@@ -98,6 +98,22 @@ fn keys_start_the_next_act_and_stop_the_tour() {
 }
 
 #[test]
+fn the_next_act_selects_its_own_hop() {
+    let mut chain = with(act());
+    let mut script = Script::new(120, 40, chain.clone());
+    // Hop 2 limits; a selection of the user stays for the act.
+    script.keys("j");
+    assert!(script.screen().contains("Connections of hop 3"), "{}", script.screen());
+    script.see(chain.clone());
+    assert!(script.screen().contains("Connections of hop 3"), "{}", script.screen());
+    if let Some(TourSnapshot::Act(act)) = &mut chain.tour {
+        act.number = 2;
+    }
+    script.see(chain);
+    assert!(script.screen().contains("Connections of hop 2"), "{}", script.screen());
+}
+
+#[test]
 fn keys_of_the_hints_are_those_of_the_user() {
     let config = [("faults".to_owned(), vec!["F7".to_owned()])];
     let mut script = Script::new(80, 24, with(act()));
