@@ -4,6 +4,7 @@ use crate::support::free;
 mod batch;
 mod nodes;
 mod numbers;
+mod tour;
 mod transfers;
 
 use std::path::PathBuf;
