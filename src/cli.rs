@@ -18,8 +18,9 @@ use crate::allow_list::AllowList;
 use crate::error::Error;
 use crate::faults::{FaultChange, whole_ms};
 use crate::limits::Limits;
-use crate::options::{Alerts, ColorMode, DoneCommand, VerifyMode};
+use crate::options::{Alerts, ColorMode, ColorScheme, DoneCommand, ThemeFile, VerifyMode};
 use crate::secret::CHAIN_TOKEN;
+use crate::text::SafeText;
 
 use args::Args;
 pub use defaults::safe_lines;
@@ -83,7 +84,11 @@ where
     let matches = command.try_get_matches_from(line).map_err(|error| EarlyExit::Clap(Box::new(error)))?;
     let args = Args::from_arg_matches(&matches).map_err(|error| EarlyExit::Clap(Box::new(error)))?;
     let keys = config_file.map_or_else(|| Ok(Vec::new()), config::keys).map_err(EarlyExit::Error)?;
-    let output = OutputOptions { keys, ..output_options(&args, &matches, environment) };
+    let themes = config_file.map(config::themes).unwrap_or_default();
+    if let Some(name) = &args.theme {
+        check_theme(name, &themes).map_err(EarlyExit::Error)?;
+    }
+    let output = OutputOptions { keys, themes, ..output_options(&args, &matches, environment) };
     mode(args, &matches, environment).map(|mode| Invocation { mode, output, ignored }).map_err(EarlyExit::Error)
 }
 
@@ -116,6 +121,17 @@ fn mode(args: Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) 
         ModeKind::Check => RunMode::Check { input: or_default(first), fetch },
         ModeKind::Dashboard => RunMode::Dashboard { input: first, fetch, nodes, no_spawn: args.no_spawn },
     })
+}
+
+/// Rejects a theme that does not exist.
+fn check_theme(name: &str, files: &[ThemeFile]) -> Result<(), Error> {
+    let shipped = ColorScheme::ALL.map(ColorScheme::name);
+    if shipped.contains(&name) || files.iter().any(|file| file.name == name) {
+        return Ok(());
+    }
+    let own = files.iter().map(|file| SafeText::new(&file.name).to_string());
+    let names: Vec<String> = shipped.into_iter().map(str::to_owned).chain(own).collect();
+    Err(Error::Usage(format!("--theme: {name:?} is not a theme: there are {}", names.join(", "))))
 }
 
 /// Returns the mode that the flags select.
@@ -219,7 +235,8 @@ fn output_options(args: &Args, matches: &ArgMatches, environment: &[(OsString, O
         log: args.log.clone(),
         color: if no_color && !is_flag { ColorMode::Never } else { args.color },
         ascii: args.ascii,
-        colors: args.theme,
+        theme: args.theme.clone(),
+        themes: Vec::new(),
         alerts: Alerts::of(&args.alert),
         keys: Vec::new(),
     }

@@ -67,7 +67,8 @@ pub fn run(plan: ChainPlan, output: &OutputOptions) -> Result<(), Error> {
     let memory = Memory::of_user();
     let (preferences, note) = memory.preferences();
     let opened = plan.input.as_deref().map(|input| memory.opened(input));
-    let notes: Vec<String> = note.into_iter().chain(opened.and_then(Result::err)).collect();
+    let (options, invalid) = screen_options(output, keymap, preferences)?;
+    let notes: Vec<String> = note.into_iter().chain(opened.and_then(Result::err)).chain(invalid).collect();
     let inside = runtime.enter();
     let mut controller = Controller::new(plan, screen, quit.clone());
     // What cannot be remembered is no reason to fail.
@@ -76,7 +77,6 @@ pub fn run(plan: ChainPlan, output: &OutputOptions) -> Result<(), Error> {
     let on_done = controller.on_done();
     runtime.spawn(quit_on_signal(signals, stop.clone(), on_done.clone()));
     let controlling = runtime.spawn(controller.run(wanted, reports));
-    let options = screen_options(output, keymap, preferences);
     let (exit, chosen) = ui::run(&options, snapshots.clone(), commands, &stop);
     quit.cancel();
     if let Err(why) = remember(&memory, &options.preferences, &chosen) {

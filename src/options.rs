@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::text::SafeText;
 use crate::wire::{Algorithm, Digest};
 
 /// What a fetched file is compared with.
@@ -96,31 +97,55 @@ pub struct DoneCommand {
     pub args: Vec<String>,
 }
 
-/// Colors of the dashboard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+/// Theme of the dashboard that is part of the program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ColorScheme {
     /// The terminal's own palette.
     #[default]
     Terminal,
+    /// Light on dark gray.
+    Dark,
     /// Dark on white.
     Light,
     /// White on black, bright.
     Contrast,
     /// No color.
     Mono,
+    /// Pale blues on a blue gray.
+    Frost,
+    /// Cream and orange on a dark brown.
+    Ember,
+    /// Violet and rose on a dark blue.
+    Dusk,
 }
 
 impl ColorScheme {
-    /// All schemes, in the order in which a key cycles through them.
-    pub const ALL: [Self; 4] = [Self::Terminal, Self::Light, Self::Contrast, Self::Mono];
+    /// All of them, in the order in which a key cycles through them.
+    pub const ALL: [Self; 8] =
+        [Self::Terminal, Self::Dark, Self::Light, Self::Contrast, Self::Mono, Self::Frost, Self::Ember, Self::Dusk];
 
     /// Returns the name for flags and screens.
     pub fn name(self) -> &'static str {
         match self {
             Self::Terminal => "terminal",
+            Self::Dark => "dark",
             Self::Light => "light",
             Self::Contrast => "contrast",
             Self::Mono => "mono",
+            Self::Frost => "frost",
+            Self::Ember => "ember",
+            Self::Dusk => "dusk",
         }
     }
+}
+
+/// Theme file of the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThemeFile {
+    /// Name of the theme: that of the file, without its extension.
+    pub name: String,
+    /// The file.
+    pub path: SafeText,
+    /// Its content, or why it cannot be read.
+    pub text: Result<String, String>,
 }

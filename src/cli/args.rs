@@ -8,7 +8,7 @@ use clap::{ArgAction, Parser};
 
 use super::values::{self, Listen, PerHop, ProtocolChoice, Words};
 use crate::faults::FaultChange;
-use crate::options::{Alert, ColorMode, ColorScheme, LocalUsers};
+use crate::options::{Alert, ColorMode, LocalUsers};
 use crate::route::FileName;
 use crate::wire::Digest;
 
@@ -174,9 +174,10 @@ pub(super) struct Args {
     #[arg(long, help_heading = OUTPUT, value_name = "WHEN", env = "CHAINVIEW_COLOR", default_value = "auto",
           value_enum)]
     pub(super) color: ColorMode,
-    /// Colors of the dashboard [default: those chosen last, at first terminal]
-    #[arg(long, help_heading = OUTPUT, value_name = "NAME", env = "CHAINVIEW_THEME", value_enum)]
-    pub(super) theme: Option<ColorScheme>,
+    /// Colors of the dashboard: terminal, dark, light, contrast, mono, frost, ember, dusk, or those of a file
+    /// chainview/themes/NAME.toml in your configuration folder [default: those chosen last, at first terminal]
+    #[arg(long, help_heading = OUTPUT, value_name = "NAME", env = "CHAINVIEW_THEME")]
+    pub(super) theme: Option<String>,
     /// Signs outside the screen, separated by commas: progress in the window's title, and the bell and a desktop
     /// notification at the end of transfers of 10 s and more
     #[arg(long, help_heading = OUTPUT, value_name = "LIST", env = "CHAINVIEW_ALERT", value_delimiter = ',',

@@ -1,7 +1,7 @@
 //! Reading of `config.toml`, input files and token files.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -15,12 +15,16 @@ use rustix::process::geteuid;
 use super::defaults::{self, is_setting};
 use super::environment;
 use crate::error::{Error, plain, shown};
+use crate::options::ThemeFile;
 use crate::route::{Hop, MAX_INPUT, Route};
 use crate::secret::{MAX_SECRET, Secret, UnfitSecret};
 use crate::text::SafeText;
 
 /// Largest configuration file read, in bytes; all keys together need less than 4 KiB.
 const MAX_CONFIG: u64 = 64 * 1024;
+
+/// Most theme files read.
+const MAX_THEMES: usize = 100;
 
 /// The table of the configuration file that contains key bindings, not flags.
 const KEYS: &str = "keys";
@@ -79,6 +83,22 @@ fn read_table(file: &Path) -> Result<toml::Table, Error> {
     let wrong = |what: String| Error::Usage(format!("{}: {what}", shown(file)));
     let text = String::from_utf8(text).map_err(|_| wrong("the file is not UTF-8".to_owned()))?;
     text.parse().map_err(|error: toml::de::Error| wrong(at_line(&text, &error)))
+}
+
+/// Reads the theme files of the user, `themes/NAME.toml` beside the configuration file, in the order of their names.
+pub(crate) fn themes(config_file: &Path) -> Vec<ThemeFile> {
+    let folder = config_file.with_file_name("themes");
+    let entries = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = entries.filter(|path| path.extension() == Some(OsStr::new("toml"))).collect();
+    files.sort();
+    files.truncate(MAX_THEMES);
+    let read = |path: &PathBuf| {
+        let name = path.file_stem()?.to_str()?.to_owned();
+        let text = read_config(path).map_err(|error| plain(&error));
+        let text = text.and_then(|bytes| String::from_utf8(bytes).map_err(|_| "the file is not UTF-8".to_owned()));
+        Some(ThemeFile { name, path: shown(path), text })
+    };
+    files.iter().filter_map(read).collect()
 }
 
 /// Returns an input file's name for display.
@@ -250,7 +270,7 @@ fn read_limited(file: &Path, limit: u64) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, Permissions};
+    use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

@@ -8,7 +8,7 @@ use crate::allow_list::AllowList;
 use crate::error::Error;
 use crate::faults::FaultChange;
 use crate::limits::Limits;
-use crate::options::{Alerts, ColorMode, ColorScheme, DoneCommand, LocalUsers, VerifyMode};
+use crate::options::{Alerts, ColorMode, DoneCommand, LocalUsers, ThemeFile, VerifyMode};
 use crate::route::{FileName, Protocol, Route};
 use crate::secret::Secret;
 use crate::text::SafeText;
@@ -179,8 +179,10 @@ pub struct OutputOptions {
     pub color: ColorMode,
     /// Draw with ASCII only.
     pub ascii: bool,
-    /// Colors of the dashboard, if they are set.
-    pub colors: Option<ColorScheme>,
+    /// Name of the dashboard's theme, if it is set.
+    pub theme: Option<String>,
+    /// Theme files of the user.
+    pub themes: Vec<ThemeFile>,
     /// Signs of progress and of the end of transfers.
     pub alerts: Alerts,
     /// Key bindings of the user: action ids of the configuration file, and the names of their keys.

@@ -10,26 +10,39 @@ use crate::console::signals::Signals;
 use crate::error::{Error, plain};
 use crate::net::os::kernel::is_ignored;
 use crate::on_done::OnDone;
-use crate::ui::{self, Keymap, Preferences, ScreenStop};
+use crate::ui::{self, Keymap, Preferences, ScreenStop, ThemeSet};
 
 /// Time limit of the shutdown: the supervisor's own limit, and a margin.
 pub(super) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 /// Time that the screen has to exit after a signal, before the terminal is restored without it.
 const SCREEN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Returns the options of the screen.
-pub(super) fn screen_options(output: &OutputOptions, keymap: Keymap, preferences: Preferences) -> ui::Options {
+/// Returns the options of the screen, and what is wrong with theme files of the user.
+///
+/// # Errors
+/// `Error::Usage` if the file of the wanted theme is invalid.
+pub(super) fn screen_options(
+    output: &OutputOptions,
+    keymap: Keymap,
+    preferences: Preferences,
+) -> Result<(ui::Options, Vec<String>), Error> {
+    let (themes, invalid) = ThemeSet::with(&output.themes);
+    if let Some((_, reason)) = invalid.iter().find(|(name, _)| Some(name) == output.theme.as_ref()) {
+        return Err(Error::Usage(reason.clone()));
+    }
     let is_remote = ["SSH_CONNECTION", "SSH_TTY"].iter().any(|name| std::env::var_os(name).is_some());
-    ui::Options {
+    let options = ui::Options {
         ascii: output.ascii,
         color: output.color,
-        colors: output.colors,
+        themes,
+        theme: output.theme.clone(),
         preferences,
         alerts: output.alerts,
         mouse: !is_remote,
         keymap,
         no_suspend: is_ignored(SIGTSTP),
-    }
+    };
+    Ok((options, invalid.into_iter().map(|(_, reason)| format!("theme ignored: {reason}")).collect()))
 }
 
 /// Builds the runtime, with two workers: one may copy a body while the other follows the hops.

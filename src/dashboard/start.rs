@@ -44,7 +44,7 @@ fn choose(options: &ChainOptions<'_>, output: &OutputOptions) -> Result<Option<C
     flush();
     let memory = Memory::of_user();
     let chains = memory.recent().0;
-    let screen = screen_options(output, Keymap::default(), memory.preferences().0);
+    let (screen, _) = screen_options(output, Keymap::default(), memory.preferences().0)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let entry = |chain: &RecentChain| StartEntry { path: shown(&chain.path), age: age(now.saturating_sub(chain.used)) };
     let state = StartState::new(ui::theme_of(&screen), chains.iter().map(entry).collect());

@@ -46,7 +46,7 @@ pub(crate) mod waits;
 pub(crate) mod why;
 pub(crate) mod widgets;
 
-use crate::options::{Alerts, ColorMode, ColorScheme};
+use crate::options::{Alerts, ColorMode};
 
 pub use keymap::Keymap;
 pub use preferences::Preferences;
@@ -54,7 +54,7 @@ pub(crate) use screen::theme_of;
 pub use screen::{ExitReason, ScreenError, ScreenStop, run};
 pub use state::UiState;
 pub use terminal::{install_panic_hook, is_taken, restore};
-pub use theme::Theme;
+pub use theme::{Theme, ThemeSet};
 
 /// Options of the screen at its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,8 +63,10 @@ pub struct Options {
     pub ascii: bool,
     /// When to use colors.
     pub color: ColorMode,
-    /// Color scheme; without one, the remembered one.
-    pub colors: Option<ColorScheme>,
+    /// Themes to choose from.
+    pub themes: ThemeSet,
+    /// Name of the theme; without one, the remembered one.
+    pub theme: Option<String>,
     /// What is remembered of earlier runs.
     pub preferences: Preferences,
     /// Turn the mouse on.

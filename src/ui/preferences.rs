@@ -6,7 +6,6 @@ use super::columns::{CONNS, HOPS, NODES, Sort};
 use super::grid::Column;
 use super::history::ChartSpan;
 use super::state::UiState;
-use crate::options::ColorScheme;
 
 /// Tables with columns that can be hidden, in the order of `UiState::hidden`.
 const TABLES: [&[Column]; 3] = [&HOPS, &CONNS, &NODES];
@@ -55,14 +54,6 @@ impl Preferences {
     }
 }
 
-impl Preferences {
-    /// Returns the remembered color scheme.
-    pub(crate) fn colors(&self) -> Option<ColorScheme> {
-        let name = self.theme.as_ref()?;
-        ColorScheme::ALL.into_iter().find(|colors| colors.name() == name)
-    }
-}
-
 impl UiState {
     /// Returns what the user would want again.
     pub fn preferences(&self) -> Preferences {
@@ -105,6 +96,7 @@ impl UiState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::ColorScheme;
     use crate::ui::keymap::Keymap;
     use crate::ui::theme::Theme;
 
@@ -126,7 +118,7 @@ mod tests {
         // A column that cannot be hidden, as one with priority 0, stays.
         assert_eq!(next.hidden, [1 << 6, 1 << 14, 0]);
         assert_eq!((next.mouse, next.wrap, next.span), (true, true, ChartSpan::Ten));
-        assert_eq!(wanted.colors(), Some(ColorScheme::Contrast));
+        assert_eq!(wanted.theme.as_deref(), Some("contrast"));
         assert_eq!(next.lists.sort(), Some(Sort { column: 8, down: true }));
     }
 

@@ -98,8 +98,8 @@ pub fn run(
 
 /// Returns the theme at the start of a screen.
 pub(crate) fn theme_of(options: &Options) -> Theme {
-    let colors = options.colors.or(options.preferences.colors()).unwrap_or_default();
-    Theme::for_options(options.ascii, options.color, colors)
+    let name = options.theme.as_deref().or(options.preferences.theme.as_deref()).unwrap_or_default();
+    Theme::for_options(options.ascii, options.color, options.themes, name)
 }
 
 /// Shows the screen; `after` is what the user wants again.

@@ -1,35 +1,14 @@
 //! Themes: the style of each role and the glyphs, with fallbacks for terminals without color and for ASCII.
 
+mod palette;
+mod role;
+
 use ratatui::style::{Color, Modifier, Style};
 
 use crate::options::{ColorMode, ColorScheme};
-
-/// Role of a part of the screen, which the theme maps to a style.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StyleRole {
-    /// Ordinary text.
-    Plain,
-    /// Labels, rules, and ended items.
-    Dim,
-    /// Headings and the program's name.
-    Title,
-    /// Success.
-    Good,
-    /// Warning.
-    Warn,
-    /// Failure.
-    Bad,
-    /// The stage or link that the headline is about.
-    Cause,
-    /// Moving bytes.
-    Flow,
-    /// The selected row of the focused panel.
-    Selected,
-    /// A key to press.
-    Key,
-    /// The cursor of a line being typed.
-    Cursor,
-}
+use palette::Palette;
+pub use palette::ThemeSet;
+pub(crate) use role::StyleRole;
 
 /// Glyphs other than letters, each one column wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,17 +106,24 @@ const ASCII: Glyphs = Glyphs {
 pub struct Theme {
     /// The glyphs.
     pub glyphs: Glyphs,
-    colors: ColorScheme,
+    palette: &'static Palette,
+    themes: ThemeSet,
 }
 
 impl Theme {
-    /// Makes a theme of a glyph set and a color scheme.
+    /// Makes a theme of a glyph set and a theme of the program.
     pub fn new(ascii: bool, colors: ColorScheme) -> Self {
-        Self { glyphs: if ascii { ASCII } else { LINES }, colors }
+        Self::named(ascii, ThemeSet::default(), colors.name())
+    }
+
+    /// Makes a theme of a glyph set and the theme of this name; the first one if there is none.
+    pub fn named(ascii: bool, themes: ThemeSet, name: &str) -> Self {
+        let palette = themes.find(name).unwrap_or(themes.first());
+        Self { glyphs: if ascii { ASCII } else { LINES }, palette, themes }
     }
 
     /// Returns the theme for these options and the environment.
-    pub fn for_options(ascii: bool, color: ColorMode, scheme: ColorScheme) -> Self {
+    pub fn for_options(ascii: bool, color: ColorMode, themes: ThemeSet, name: &str) -> Self {
         let colored = match color {
             ColorMode::Always => true,
             ColorMode::Never => false,
@@ -146,85 +132,39 @@ impl Theme {
                 !plain && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
             }
         };
-        Self::new(ascii, if colored { scheme } else { ColorScheme::Mono })
+        Self::named(ascii, themes, if colored { name } else { ColorScheme::Mono.name() })
     }
 
-    /// Returns the name of its color scheme.
+    /// Returns its name.
     pub fn name(&self) -> &'static str {
-        self.colors.name()
+        &self.palette.name
     }
 
     /// Returns the next theme, in a cycle.
     #[must_use]
     pub fn next(self) -> Self {
-        let at = ColorScheme::ALL.iter().position(|colors| *colors == self.colors).unwrap_or(0);
-        Self { colors: ColorScheme::ALL[(at + 1) % ColorScheme::ALL.len()], ..self }
+        Self { palette: self.themes.after(self.palette), ..self }
     }
 
-    /// Returns the base style of the screen, with a background where the scheme has one.
+    /// Returns the base style of the screen, with a background where the theme has one.
     pub fn base(&self) -> Style {
-        match self.colors {
-            ColorScheme::Terminal | ColorScheme::Mono => Style::new(),
-            ColorScheme::Light => Style::new().fg(Color::Indexed(235)).bg(Color::Indexed(231)),
-            ColorScheme::Contrast => Style::new().fg(Color::Indexed(231)).bg(Color::Indexed(16)),
-        }
+        self.palette.base
     }
 
     /// Returns the style of a bar over the whole width: reversed, where there is no color by reverse video alone.
     pub fn bar(&self, role: StyleRole) -> Style {
         let style = self.style(role).remove_modifier(Modifier::UNDERLINED).add_modifier(Modifier::BOLD);
-        match (self.colors, style.fg) {
+        match (self.base().bg, style.fg) {
             // The background of the terminal's own palette may be bright: text on a colored bar has a color of its own.
-            (ColorScheme::Terminal, Some(Color::Red)) => style.fg(Color::White).bg(Color::Red),
-            (ColorScheme::Terminal, Some(color)) => style.fg(Color::Black).bg(color),
+            (None, Some(Color::Red)) => style.fg(Color::White).bg(Color::Red),
+            (None, Some(color)) => style.fg(Color::Black).bg(color),
             _ => style.add_modifier(Modifier::REVERSED),
         }
     }
 
-    /// Returns the style of a role. Roles differ by weight as well as by color, for users who do not see colors.
+    /// Returns the style of a role.
     pub fn style(&self, role: StyleRole) -> Style {
-        let style = Style::new();
-        let plain = match role {
-            StyleRole::Plain | StyleRole::Good | StyleRole::Flow => style,
-            StyleRole::Dim if self.colors == ColorScheme::Light || self.colors == ColorScheme::Contrast => style,
-            StyleRole::Dim => style.add_modifier(Modifier::DIM),
-            StyleRole::Title | StyleRole::Warn | StyleRole::Selected | StyleRole::Key | StyleRole::Cause => {
-                style.add_modifier(Modifier::BOLD)
-            }
-            StyleRole::Bad => style.add_modifier(Modifier::BOLD | Modifier::UNDERLINED),
-            StyleRole::Cursor => style.add_modifier(Modifier::REVERSED),
-        };
-        let color = match self.colors {
-            ColorScheme::Mono => None,
-            ColorScheme::Terminal => match role {
-                StyleRole::Good => Some(Color::Green),
-                StyleRole::Warn | StyleRole::Cause => Some(Color::Yellow),
-                StyleRole::Bad => Some(Color::Red),
-                StyleRole::Flow | StyleRole::Selected => Some(Color::Cyan),
-                _ => None,
-            },
-            // Blue, orange and a bluish green stay apart for red-green blindness; the indices are exact in 256 colors.
-            ColorScheme::Light => match role {
-                StyleRole::Dim => Some(Color::Indexed(241)),
-                StyleRole::Good => Some(Color::Indexed(29)),
-                StyleRole::Warn | StyleRole::Cause => Some(Color::Indexed(130)),
-                StyleRole::Bad => Some(Color::Indexed(160)),
-                StyleRole::Flow | StyleRole::Selected => Some(Color::Indexed(25)),
-                _ => None,
-            },
-            ColorScheme::Contrast => match role {
-                StyleRole::Dim => Some(Color::Indexed(250)),
-                StyleRole::Good => Some(Color::Indexed(86)),
-                StyleRole::Warn | StyleRole::Cause | StyleRole::Selected => Some(Color::Indexed(226)),
-                StyleRole::Bad => Some(Color::Indexed(215)),
-                StyleRole::Flow => Some(Color::Indexed(117)),
-                _ => None,
-            },
-        };
-        let light = self.colors == ColorScheme::Terminal && matches!(role, StyleRole::Warn | StyleRole::Bad);
-        // With the terminal's own palette, a colored word needs no weight as well.
-        let base = if light { style } else { plain };
-        color.map_or(plain, |color| base.fg(color))
+        self.palette.style(role)
     }
 }
 

@@ -182,7 +182,7 @@ pub(crate) static TABLE: &[Binding] = &[
     bind("export", ANY, &["e"], Action::Export).described(Program, "export the snapshot as JSON", Nowhere),
     bind("save-screen", ANY, &["E"], Action::SaveScreen).described(Program, "save a screenshot (SVG)", Nowhere),
     bind("theme", ANY, &["t"], Action::View(ViewAction::Theme))
-        .described(Program, "next theme: terminal, light, contrast, mono", Nowhere),
+        .described(Program, "next theme, also those of your own", Nowhere),
     bind("mouse", ANY, &["m"], Action::View(ViewAction::Mouse))
         .described(Program, "mouse on or off; shift and drag select text", Nowhere),
     bind("settings", ANY, &[","], Action::View(ViewAction::Settings))

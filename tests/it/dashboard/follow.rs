@@ -134,7 +134,7 @@ fn settings_are_shown_and_changed_in_one_list() {
     }
     let screen = script.keys("<enter> j <enter> j <space> <space> j <enter> j <enter>").screen();
     for words in
-        ["theme       light", "mouse       on", "charts      1 s", "log from    warnings", "long lines  wrapped"]
+        ["theme       dark", "mouse       on", "charts      1 s", "log from    warnings", "long lines  wrapped"]
     {
         assert!(screen.contains(words), "{words:?} is missing:\n{screen}");
     }

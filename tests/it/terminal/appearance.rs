@@ -31,6 +31,7 @@ fn every_theme_by_its_flag_and_by_its_key() {
     let looks_like = |terminal: &Terminal, name: &str| {
         let (back, colored) = match name {
             "terminal" => (Color::Default, true),
+            "dark" => (Color::Rgb(0x1c, 0x1c, 0x1c), true),
             "light" => (Color::Idx(231), true),
             "contrast" => (Color::Idx(16), true),
             _ => (Color::Default, false),
@@ -40,17 +41,44 @@ fn every_theme_by_its_flag_and_by_its_key() {
             ground == back && fronts.iter().any(|color| *color != Color::Default) == colored
         });
     };
-    for name in ["terminal", "light", "contrast", "mono"] {
+    for name in ["terminal", "dark", "light", "contrast", "mono"] {
         let mut terminal = up(&chain, &format!("--theme {name}"), 80, 24);
         looks_like(&terminal, name);
         if name == "terminal" {
-            for next in ["light", "contrast", "mono", "terminal"] {
+            for next in ["dark", "light", "contrast", "mono"] {
                 terminal.keys("t");
                 terminal.shows(&[&format!("theme: {next}")]);
                 looks_like(&terminal, next);
             }
         }
         quit(&mut terminal);
+    }
+}
+
+#[test]
+fn themes_of_the_user_are_files_and_invalid_ones_are_named() {
+    let chain = Chain::new(1, 10);
+    let folder = chain.folder.path().join(".config/chainview/themes");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("mine.toml"), "base = \"white on #102030\"\nflow = \"magenta\"\n").unwrap();
+    std::fs::write(folder.join("bad.toml"), "warn = \"yelow\"\n").unwrap();
+    let mut terminal = up(&chain, "--theme mine", 120, 40);
+    terminal.until("the theme of the file", |screen| colors(screen).0 == Color::Rgb(0x10, 0x20, 0x30));
+    terminal.keys("t");
+    terminal.shows(&["theme: terminal"]);
+    terminal.keys("5");
+    terminal.shows(&["theme ignored: ", "bad.toml: warn: \"yelow\" is neither a color"]);
+    quit(&mut terminal);
+    for (name, words) in [
+        ("bad", "themes/bad.toml: warn: \"yelow\" is neither a color nor a modifier"),
+        (
+            "none",
+            "--theme: \"none\" is not a theme: there are terminal, dark, light, contrast, mono, frost, ember, dusk,",
+        ),
+    ] {
+        let terminal = Terminal::start(chainview(chain.folder.path(), &format!("--theme {name}")), 200, 24);
+        assert_eq!(terminal.ends(Duration::from_secs(5)).exit_code(), 2);
+        terminal.shows(&[words]);
     }
 }
 

@@ -24,7 +24,7 @@ fn ground(screen: &vt100::Screen) -> Color {
 fn choices_come_back_and_flags_take_precedence() {
     let chain = Chain::new(1, 10);
     let mut terminal = up(&chain, "", 120, 40);
-    terminal.keys("t-");
+    terminal.keys("tt-");
     terminal.shows(&["10 min"]);
     quit(&mut terminal);
     assert_eq!(file(&chain, "screen.json").metadata().unwrap().permissions().mode() & 0o777, 0o600);
