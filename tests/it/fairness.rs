@@ -18,10 +18,11 @@ const WINDOW: Duration = Duration::from_secs(2);
 /// Windows to measure; on a loaded machine one may be off.
 const WINDOWS: usize = 5;
 
-/// Requests a file through a node, and counts what arrives until the node ends.
-fn client(node: &Node, next: &Node, path: &str) -> Arc<AtomicU64> {
+/// Requests a file through nodes, and counts what arrives until the node ends.
+fn client(node: &Node, next: &[&Node], path: &str) -> Arc<AtomicU64> {
     let mut stream = TcpStream::connect(node.address()).unwrap();
-    let route = next.address();
+    let route: Vec<_> = next.iter().map(|node| node.address().to_string()).collect();
+    let route = route.join(", ");
     write!(stream, "GET /files/{path} HTTP/1.1\r\nHost: localhost\r\nChain-Route: {route}\r\n\r\n").unwrap();
     let received = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&received);
@@ -74,7 +75,7 @@ fn connections_get_equal_shares_of_a_rate_limit() {
         let limit = if limited_later { &[][..] } else { &["--limit", RATE] };
         let control = ["--control-token-file", token_file.to_str().unwrap()];
         let relay = Node::chainview(folder.path(), &[limit, &control].concat());
-        let received: Vec<_> = (0..CLIENTS).map(|_| client(&relay, &origin, "large")).collect();
+        let received: Vec<_> = (0..CLIENTS).map(|_| client(&relay, &[&origin], "large")).collect();
         let start = Instant::now();
         // Bodies that have moved this much without a limit go through a pipe.
         let enough = if limited_later { 4 << 20 } else { 1 };
@@ -89,5 +90,21 @@ fn connections_get_equal_shares_of_a_rate_limit() {
         }
         let (fair, seen) = fair_windows(&received);
         assert!(fair > WINDOWS / 2, "limited later: {limited_later}, least and most bytes: {seen:?}");
+    }
+}
+
+#[test]
+fn a_rate_limit_stalls_no_connection_of_a_chain() {
+    let folder = tempfile::tempdir().unwrap();
+    File::create(folder.path().join("large")).unwrap().set_len(1 << 40).unwrap();
+    let origin = Node::chainview(folder.path(), &[]);
+    let relay = Node::chainview(folder.path(), &[]);
+    let limited = Node::chainview(folder.path(), &["--limit", "4MB"]);
+    let received: Vec<_> = (0..3).map(|_| client(&limited, &[&relay, &origin], "large")).collect();
+    // The receive buffers of the relay grow to megabytes first, and its connections then count as stalled.
+    thread::sleep(WINDOW);
+    for _ in 0..2 {
+        let (_, seen) = fair_windows(&received);
+        assert!(seen.iter().all(|(least, most)| least * 2 > *most), "least and most bytes: {seen:?}");
     }
 }

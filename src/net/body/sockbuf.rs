@@ -22,8 +22,8 @@ const UNSENT_FLOWING: u32 = 512 * 1024;
 /// Sufficient receive buffer of a low-RTT link: a larger one gains nothing. By itself, the kernel assumes an RTT of at
 /// least a millisecond, and so allows five times as much.
 const LOW_RTT_BUFFER: usize = 4 << 20;
-/// Receive buffer of a low-RTT link whose body is stalled.
-const LOW_RTT_INITIAL_BUFFER: usize = 128 * 1024;
+/// Window of a low-RTT link whose body is stalled.
+const STALLED_WINDOW: i32 = 64 * 1024;
 /// Bytes between two checks of the buffer's size.
 const SAMPLE_INTERVAL: u64 = 1 << 20;
 /// A link whose connect took at most this many ms has no longer RTT, so that the buffer above is worth at least 2 GB/s;
@@ -109,7 +109,7 @@ impl<'a> Buffers<'a> {
             bound_at(self.reader, UNSENT);
             if let Some(source) = self.source {
                 if source.low_rtt {
-                    resize(source.stream, LOW_RTT_INITIAL_BUFFER);
+                    sockopt::limit_window(source.stream, STALLED_WINDOW);
                 }
                 sockopt::hold(source.stream);
             }

@@ -18,6 +18,14 @@ pub(in crate::net) fn hold(stream: &TcpStream) {
     set(stream, SOL_SOCKET, SO_BUF_LOCK, RECEIVE);
 }
 
+/// Limits the window that a connection announces from now on; what was announced before may still arrive.
+///
+/// A smaller buffer would do the same, but the kernel drops segments that no longer fit into it, and the sender repeats
+/// them after a timeout that doubles up to seconds.
+pub(in crate::net) fn limit_window(stream: &TcpStream, bytes: c_int) {
+    set(stream, IPPROTO_TCP, TCP_WINDOW_CLAMP, bytes);
+}
+
 /// Lets the kernel grow a connection's receive buffer.
 pub(in crate::net) fn release(stream: &TcpStream) {
     set(stream, SOL_SOCKET, SO_BUF_LOCK, 0);
