@@ -22,11 +22,6 @@ const WINDOW_US: u64 = 1_500_000;
 const STALE_AFTER_US: u64 = 1_500_000;
 /// Shortest stall, in µs.
 const STALL_US: u64 = 1_000_000;
-/// The same while bodies reach a rate limit, in µs: data before it waits in full socket buffers, where the kernel drops
-/// segments and retransmits them some seconds later.
-const LIMITED_STALL_US: u64 = 10_000_000;
-/// Time afterwards, in µs, in which the kernel may still retransmit.
-const LIMITED_FOR_US: u64 = 3_000_000;
 
 /// Rolling verdict on the running transfers of one client, updated at explicit times.
 #[derive(Debug, Default)]
@@ -36,8 +31,6 @@ pub struct Rolling {
     hops: Vec<Trace>,
     debounce: Debounce,
     received: BTreeMap<u64, Received>,
-    /// Time when bodies last reached a rate limit, in µs.
-    limited_us: Option<u64>,
 }
 
 /// State of one hop, from its reports on these transfers.
@@ -168,13 +161,7 @@ impl Rolling {
 
     fn update_stalls(&mut self, now_us: u64, transfers: &[TransferSnapshot]) {
         let rtt_us = self.hops.iter().map(|trace| trace.last.rtt_us).max().unwrap_or_default();
-        let is_used_up = |trace: &Trace| trace.limited.values().any(|limited| limited.mostly);
-        if self.hops.iter().any(|trace| trace.is_fresh(now_us) && is_used_up(trace)) {
-            self.limited_us = Some(now_us);
-        }
-        let limited = self.limited_us.is_some_and(|time| now_us.saturating_sub(time) < LIMITED_FOR_US);
-        let least_us = if limited { LIMITED_STALL_US } else { STALL_US };
-        let limit_us = rtt_us.saturating_mul(3).max(least_us);
+        let limit_us = rtt_us.saturating_mul(3).max(STALL_US);
         let moved_last = self.moved_last(now_us);
         // Many bodies may share a rate limit, so that each waits long for its turn.
         let its_turn = |id: &SafeText| {
