@@ -12,6 +12,7 @@ mod help;
 mod hops;
 mod keys;
 mod layout;
+mod palette;
 mod picker;
 mod random_input;
 mod refusals;

@@ -9,7 +9,6 @@ use crate::ui::action::{Action, ViewAction};
 use crate::ui::columns::Sort;
 use crate::ui::edit::LineEdit;
 use crate::ui::focus::{Panel, ViewMode};
-use crate::ui::keymap::search::matches;
 
 impl UiState {
     /// Executes one action on the snapshot that is shown; returns the command that it results in.
@@ -163,13 +162,12 @@ impl UiState {
             }
             Mode::Line(_) => self.submit(chain),
             Mode::Palette { line, at } => {
-                let binding = matches(&line.text()).get(*at).copied();
-                self.mode = Mode::Browse;
-                let binding = binding?;
-                if let Some(refusal) = self.refusal(binding, chain) {
+                let (binding, refusal) = self.commands(&line.text(), chain).get(*at).copied()?;
+                if let Some(refusal) = refusal {
                     self.notice = Some(format!("{}: {refusal}", binding.id));
                     return None;
                 }
+                self.mode = Mode::Browse;
                 self.apply(binding.action, chain)
             }
             Mode::Columns { at } => {

@@ -4,6 +4,7 @@ use super::{Refusal, UiState};
 use crate::snapshot::{ChainSnapshot, TourSnapshot};
 use crate::ui::focus::ViewMode;
 use crate::ui::keymap::binding::{Binding, Condition};
+use crate::ui::keymap::search::matches;
 
 impl UiState {
     /// Returns why a binding has no effect in the focused panel; `None` if it is active.
@@ -12,6 +13,15 @@ impl UiState {
             return Some(Refusal::OtherPanel(binding.panels));
         }
         self.unmet(binding.when, chain)
+    }
+
+    /// Returns the commands of the palette that match the typed text: those that can be run now first, then the others
+    /// with the reason.
+    pub(crate) fn commands(&self, typed: &str, chain: &ChainSnapshot) -> Vec<(&'static Binding, Option<Refusal>)> {
+        let mut all: Vec<_> =
+            matches(typed).into_iter().map(|binding| (binding, self.refusal(binding, chain))).collect();
+        all.sort_by_key(|(_, refusal)| refusal.is_some());
+        all
     }
 
     /// Returns why the condition of a binding does not hold; `None` if it does.

@@ -134,7 +134,7 @@ impl fmt::Display for Refusal {
             Self::LastSpan => f.write_str("no other time span"),
             Self::NothingToCopy => f.write_str("nothing to copy"),
             Self::NothingTyped => f.write_str("nothing to delete"),
-            Self::NoEntries => f.write_str("the list is empty"),
+            Self::NoEntries => f.write_str("nothing matches"),
             Self::NoTour => f.write_str("only the demo without limits has a tour"),
             Self::TourStopped => f.write_str("the tour is not running"),
             Self::OtherPanel(panels) => {

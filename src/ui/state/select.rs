@@ -11,7 +11,6 @@ use crate::ui::geometry::{
     caption_rows, connection_rows, hop_rows, node_rows, popup_area, scroll_into_view, visible_rows,
 };
 use crate::ui::keymap::help;
-use crate::ui::keymap::search::matches;
 use crate::ui::layout::{Regions, Wants, split};
 
 impl UiState {
@@ -204,7 +203,7 @@ impl UiState {
     pub fn choices(&self, chain: &ChainSnapshot) -> usize {
         match &self.mode {
             Mode::Line(prompt) => prompt.entries(chain).len(),
-            Mode::Palette { line, .. } => matches(&line.text()).len(),
+            Mode::Palette { line, .. } => self.commands(&line.text(), chain).len(),
             Mode::Sort { line, .. } => self.sort_entries(&line.text()).len(),
             Mode::Columns { .. } => {
                 self.table().map_or(0, |(_, columns)| columns.iter().filter(|c| c.drop > 0).count())

@@ -1,4 +1,4 @@
-//! Command palette: all commands by name, filtered by the typed text.
+//! Command palette: all commands by name, filtered by the typed text; those that cannot be run now come last.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -7,7 +7,6 @@ use super::{heading, popup, prompt};
 use crate::snapshot::ChainSnapshot;
 use crate::ui::geometry::{below_line, first_row, popup};
 use crate::ui::keymap::binding::BROWSE;
-use crate::ui::keymap::search::matches;
 use crate::ui::keymap::table::TABLE;
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::{Mode, UiState};
@@ -31,20 +30,25 @@ fn entries() -> usize {
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let Mode::Palette { line, at } = &state.mode else { return };
     let theme = &state.theme;
-    let found = matches(&line.text());
+    let found = state.commands(&line.text(), data);
     let inner = popup::open(theme, "Commands", WIDTH, entries(), area, buffer);
     prompt::line(theme, ":", line, None, row_of(inner, 0), buffer);
     let list = list(area);
     let first = first_row(list, *at);
-    for (i, binding) in found.iter().enumerate().skip(first).take(usize::from(list.height)) {
+    if found.is_empty() {
+        Row::new(buffer, row_of(list, 0)).skip(2).put("no command matches", theme.style(StyleRole::Dim));
+    }
+    for (i, (binding, refusal)) in found.iter().enumerate().skip(first).take(usize::from(list.height)) {
         let row = row_of(list, i - first);
-        let here = state.refusal(binding, data).is_none();
         heading::selection(theme, (i == *at).then_some(true), row, buffer);
-        let role = if here { StyleRole::Plain } else { StyleRole::Dim };
         let mut cells = Row::new(buffer, row);
-        let key =
-            TABLE.iter().position(|other| other.id == binding.id).map_or_else(String::new, |at| state.keymap.name(at));
-        cells.skip(2).put_right(&format!("  {key}"), theme.style(if here { StyleRole::Key } else { StyleRole::Dim }));
-        cells.cell(NAMES, binding.id, theme.style(role)).skip(1).put(binding.help, theme.style(role));
+        let index = TABLE.iter().position(|other| other.id == binding.id);
+        let key = format!("  {}", index.map_or_else(String::new, |index| state.keymap.name(index)));
+        let (role, key_role, text) = match refusal {
+            None => (StyleRole::Plain, StyleRole::Key, binding.help.to_owned()),
+            Some(refusal) => (StyleRole::Dim, StyleRole::Dim, format!("not now: {refusal}")),
+        };
+        cells.skip(2).put_right(&key, theme.style(key_role));
+        cells.cell(NAMES, binding.id, theme.style(role)).skip(1).put(&text, theme.style(role));
     }
 }
