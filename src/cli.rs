@@ -88,7 +88,7 @@ where
     if let Some(name) = &args.theme {
         check_theme(name, &themes).map_err(EarlyExit::Error)?;
     }
-    let output = OutputOptions { keys, themes, ..output_options(&args, &matches, environment) };
+    let output = OutputOptions { themes, keys, ..output_options(&args, &matches, environment) };
     mode(args, &matches, environment).map(|mode| Invocation { mode, output, ignored }).map_err(EarlyExit::Error)
 }
 

@@ -72,7 +72,9 @@ pub fn run(plan: ChainPlan, output: &OutputOptions) -> Result<(), Error> {
     let inside = runtime.enter();
     let mut controller = Controller::new(plan, screen, quit.clone());
     // What cannot be remembered is no reason to fail.
-    notes.into_iter().for_each(|note| controller.warn(note));
+    for note in notes {
+        controller.warn(note);
+    }
     drop(inside);
     let on_done = controller.on_done();
     runtime.spawn(quit_on_signal(signals, stop.clone(), on_done.clone()));

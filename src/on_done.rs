@@ -25,7 +25,7 @@ use crate::text::SafeText;
 use crate::units::HumanDuration;
 
 /// Time limit of a command, for a message or the start of something else; the program waits this long at its end.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_mins(1);
 /// Most commands that run at once; further ones wait.
 const MAX_RUNNING: usize = 4;
 /// Most output kept of a command, in bytes; the rest is read and dropped, so that the command does not block.

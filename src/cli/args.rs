@@ -79,8 +79,8 @@ pub(super) struct Args {
     /// Accept only a file with this digest: blake3:HEX or sha-256:HEX
     #[arg(long, help_heading = FETCHING, value_name = "ALGO:HEX", env = "CHAINVIEW_EXPECT")]
     pub(super) expect: Option<Digest>,
-    /// Run this command when a transfer ends: a program and its arguments, without a shell; CHAINVIEW_DONE_STATUS,
-    /// _FILE, _PATH, _BYTES, _SECONDS, _DIGEST, _VERDICT, _HOP, _ERROR and _EXIT_CODE describe the end
+    /// Run this command when a transfer ends: a program and its arguments, without a shell; variables describe the end,
+    /// see docs/guide.md
     #[arg(long, help_heading = FETCHING, value_name = "COMMAND", env = "CHAINVIEW_ON_DONE",
           value_parser = values::words)]
     pub(super) on_done: Option<Words>,

@@ -31,7 +31,7 @@ const MAX_PIECE: usize = 240;
 /// Form of a desktop notification. A terminal that knows both would show two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotificationForm {
-    /// OSC 9: iTerm2, kitty, WezTerm, Ghostty, Windows Terminal and others.
+    /// OSC 9: iTerm2, kitty, `WezTerm`, Ghostty, Windows Terminal and others.
     Osc9,
     /// OSC 777: urxvt, foot and terminals based on VTE.
     Osc777,

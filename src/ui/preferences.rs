@@ -40,16 +40,16 @@ impl Preferences {
     /// Returns these with what differs between the start and the end of a run.
     #[must_use]
     pub fn changed(self, before: &Self, after: Self) -> Self {
-        fn pick<T: PartialEq>(kept: Option<T>, before: &Option<T>, after: Option<T>) -> Option<T> {
-            if after == *before { kept } else { after }
+        fn pick<T: PartialEq>(kept: Option<T>, before: Option<&T>, after: Option<T>) -> Option<T> {
+            if after.as_ref() == before { kept } else { after }
         }
         Self {
-            theme: pick(self.theme, &before.theme, after.theme),
-            mouse: pick(self.mouse, &before.mouse, after.mouse),
-            span: pick(self.span, &before.span, after.span),
-            wrap: pick(self.wrap, &before.wrap, after.wrap),
-            hidden: pick(self.hidden, &before.hidden, after.hidden),
-            sort: pick(self.sort, &before.sort, after.sort),
+            theme: pick(self.theme, before.theme.as_ref(), after.theme),
+            mouse: pick(self.mouse, before.mouse.as_ref(), after.mouse),
+            span: pick(self.span, before.span.as_ref(), after.span),
+            wrap: pick(self.wrap, before.wrap.as_ref(), after.wrap),
+            hidden: pick(self.hidden, before.hidden.as_ref(), after.hidden),
+            sort: pick(self.sort, before.sort.as_ref(), after.sort),
         }
     }
 }

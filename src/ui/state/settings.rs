@@ -72,8 +72,7 @@ impl Setting {
     pub fn value(self, state: &UiState) -> &'static str {
         match self {
             Self::Theme => state.theme.name(),
-            Self::Mouse if state.mouse => "on",
-            Self::Mouse => "off",
+            Self::Mouse => on_or_off(state.mouse),
             Self::Chart => state.span.name(),
             Self::Level => match state.level {
                 Level::Info => "info",
@@ -84,8 +83,7 @@ impl Setting {
             Self::Wrap => "truncated",
             Self::AdminConns if state.lists.show_admin => "shown",
             Self::AdminConns => "hidden",
-            Self::Alert(alert) if state.has_alert(alert) => "on",
-            Self::Alert(_) => "off",
+            Self::Alert(alert) => on_or_off(state.has_alert(alert)),
         }
     }
 
@@ -101,6 +99,10 @@ impl Setting {
             Self::Alert(alert) => ViewAction::Alert(alert),
         }
     }
+}
+
+fn on_or_off(is_on: bool) -> &'static str {
+    if is_on { "on" } else { "off" }
 }
 
 fn alert_name(alert: Alert) -> &'static str {
@@ -130,7 +132,7 @@ impl UiState {
             Alert::Notify => self.alerts.notify ^= true,
             Alert::None => {}
         }
-        let now = if self.has_alert(alert) { "on" } else { "off" };
+        let now = on_or_off(self.has_alert(alert));
         self.notice = Some(format!("{} {now}", alert_name(alert)));
     }
 
