@@ -36,7 +36,7 @@ static HOPS: Chapter = Chapter {
         ("RTT", "TCP round-trip time toward the client, in ms: the largest of its connections"),
         ("Rexmit", "TCP segments that its open connections sent again, because they were lost or late"),
         ("Time", "the last second as a bar: waiting for input, to send, for its rate limit, working"),
-        ("mostly", "the largest part of that time, or what limits the chain: !! marks that"),
+        ("mostly", "the largest part of that time, or why the marked stage slows the chain"),
         ("60 s", "bytes per second sent over the last minute, newest at the right, scaled to the maximum"),
     ],
 };

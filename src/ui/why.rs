@@ -42,7 +42,9 @@ pub(crate) fn lines(source: &Source<'_>, keys: &[(String, &str)], width: u16) ->
     paragraph(&mut all, "Rule        ", why, StyleRole::Plain, width);
     if let Some(verdict) = verdict.filter(|verdict| verdict.limit != Limit::Measuring) {
         let share = (verdict.share.clamp(0.0, 1.0) * 100.0).round();
-        let confidence = format!("{}; it covers {share}% of the time", confidence(verdict.confidence));
+        // A balanced chain has no wait that explains it.
+        let covers = if share > 0.0 { format!("; it covers {share}% of the time") } else { String::new() };
+        let confidence = format!("{}{covers}", confidence(verdict.confidence));
         paragraph(&mut all, "Confidence  ", &confidence, StyleRole::Plain, width);
         paragraph(&mut all, "What helps  ", remedy(&verdict.limit), StyleRole::Plain, width);
     }

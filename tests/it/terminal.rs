@@ -120,7 +120,7 @@ fn the_demo_starts_and_names_its_rate_limit() {
     let folder = tempfile::tempdir().unwrap();
     let mut terminal = Terminal::start(chainview(folder.path(), "--demo --limit 2=6M"), 80, 24);
     terminal.shows(&["3/3 up", "1 running", "is the bottleneck: rate limit 6.0 MB/s", "x cancel"]);
-    terminal.shows(&["1 done", "was the bottleneck: rate limit 6.0 MB/s", "verified: digest"]);
+    terminal.shows(&["1 done", "bottleneck", "hop 2", "rate limit 6.0 MB/s", "verified: digest"]);
     quit(&mut terminal);
     let rest = terminal.shows(&["1 done (24.0 MB), 0 failed"]);
     assert!(!rest.contains("/tmp"), "the demo's folder is removed by now:\n{rest}");

@@ -66,7 +66,10 @@ pub(crate) fn cause_word(finding: &Finding, chain: &ChainSnapshot) -> String {
             Limit::Link { cause: LinkCause::Congestion, .. } => "link is full".to_owned(),
             limit => limit_word(&limit),
         },
-        Finding::Down { .. } => "down".to_owned(),
+        Finding::Down { hop, .. } => {
+            let link = chain.hops.iter().find(|h| h.number == *hop).map(|h| h.link.label());
+            link.unwrap_or("down").to_owned()
+        }
         Finding::Silent { hop } => {
             let age = chain.hops.iter().find(|h| h.number == *hop).map_or(0, |h| h.age.as_secs());
             format!("silent {}", seconds(Duration::from_secs(age)))
@@ -339,6 +342,7 @@ fn finished(chain: &ChainSnapshot, t: &TransferSnapshot) -> Vec<String> {
         format!("{mean}; {long} was the bottleneck: {why}"),
         format!("{mean}; {short} was the bottleneck: {word}"),
         format!("{finished} at {}; {short} was the bottleneck: {word}", Rate(t.rate)),
+        format!("{finished} at {}; bottleneck {short}: {word}", Rate(t.rate)),
         format!("{finished}; bottleneck {short}: {word}"),
         format!("#{number}: {short}, {word}"),
     ]

@@ -128,3 +128,11 @@ fn watched_nodes_are_outside_the_chain_and_its_counts() {
         assert!(screen.lines().nth(1).unwrap().contains("hop 2"), "{screen}");
     });
 }
+
+#[test]
+fn a_silent_hop_is_not_called_down() {
+    let mut chain = idle();
+    chain.hops[1].link = HopLink::Down { reason: DownReason::Silent };
+    let text = line(&mut Script::new(120, 40, chain));
+    assert!(text.contains("[2 :7002 silent]") && !text.contains("down"), "{text}");
+}
