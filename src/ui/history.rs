@@ -177,6 +177,17 @@ impl History {
         self.over.values().any(|at| self.now.saturating_sub(*at) < SECOND)
     }
 
+    /// Returns the number of samples that a chart of this span shows. In the first minute it is shorter, so that it is
+    /// not almost empty: 10, 20, then 30 s.
+    pub fn window(&self, chain: &ChainSnapshot, span: ChartSpan) -> usize {
+        if span != ChartSpan::Minute {
+            return span.samples();
+        }
+        let known = chain.hops.iter().map(|hop| hop.history.len()).chain([self.client.len()]).max().unwrap_or(0);
+        let step = [40, 80, 120].into_iter().find(|samples| known <= *samples);
+        step.unwrap_or(RATE_SAMPLES)
+    }
+
     /// Returns the rates over a span, oldest first, of a hop by its number; 0 is the client.
     pub fn samples_of(&self, chain: &ChainSnapshot, hop: usize, span: ChartSpan) -> Vec<u64> {
         let newest = |samples: &mut dyn DoubleEndedIterator<Item = &u64>| -> Vec<u64> {

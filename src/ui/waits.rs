@@ -45,16 +45,17 @@ impl Waits {
         }
     }
 
-    /// Returns the mean shares of a stage in each of these columns over the last minute, the newest at the right;
+    /// Returns the mean shares of a stage in each of these columns over a number of samples, the newest at the right;
     /// `None` where nothing moved.
-    pub fn columns(&self, stage: usize, columns: usize) -> Vec<Option<[f64; 3]>> {
+    pub fn columns(&self, stage: usize, columns: usize, window: usize) -> Vec<Option<[f64; 3]>> {
         let empty = VecDeque::new();
         let samples = self.stages.get(stage).unwrap_or(&empty);
-        let missing = RATE_SAMPLES - samples.len();
+        let (missing, older) = (window.saturating_sub(samples.len()), samples.len().saturating_sub(window));
+        let index = |at: usize| (at.saturating_sub(missing) + older).min(samples.len());
         let mean = |column: usize| {
-            let from = column * RATE_SAMPLES / columns;
-            let to = ((column + 1) * RATE_SAMPLES / columns).max(from + 1);
-            let part = samples.range(from.saturating_sub(missing)..to.saturating_sub(missing).min(samples.len()));
+            let from = column * window / columns;
+            let to = ((column + 1) * window / columns).max(from + 1);
+            let part = samples.range(index(from)..index(to));
             let (mut sum, mut count) = ([0u32; 3], 0u32);
             for shares in part.flatten() {
                 count += 1;
@@ -89,11 +90,13 @@ mod tests {
             let starved = if tenth < 150 { None } else { Some(0.8) };
             waits.observe(&chain(starved), None, Duration::from_millis(tenth * 100));
         }
-        let columns = waits.columns(1, 4);
+        let columns = waits.columns(1, 4, RATE_SAMPLES);
         assert_eq!(columns[..3], [None, None, None], "the first half is unknown, then nothing moved");
         assert_eq!(columns[3], Some([0.8, 0.1, 0.0]));
-        assert_eq!(waits.columns(0, 2), [None, None]);
-        assert!(waits.columns(9, 3).iter().all(Option::is_none) && waits.columns(1, 0).is_empty());
+        assert_eq!(waits.columns(0, 2, RATE_SAMPLES), [None, None]);
+        assert_eq!(waits.columns(1, 2, 40), [Some([0.8, 0.1, 0.0]); 2], "the newest ten seconds");
+        assert_eq!(waits.columns(9, 3, RATE_SAMPLES), [None; 3]);
+        assert!(waits.columns(1, 0, RATE_SAMPLES).is_empty());
     }
 
     #[test]
@@ -101,11 +104,12 @@ mod tests {
         let mut waits = Waits::default();
         waits.observe(&chain(Some(0.2)), None, Duration::ZERO);
         waits.observe(&chain(Some(0.4)), None, Duration::from_hours(9));
-        let newest = waits.columns(1, RATE_SAMPLES);
+        let newest = waits.columns(1, RATE_SAMPLES, RATE_SAMPLES);
         assert!(newest.iter().all(|column| *column == Some([0.4, 0.1, 0.0])), "a gap has the values after it");
         assert!(waits.stages.iter().all(|samples| samples.len() == RATE_SAMPLES));
         let times: Vec<Duration> = (0..10).map(|n| Duration::from_hours(9) + INTERVAL * n).collect();
         times.iter().for_each(|at| waits.observe(&chain(None), None, *at));
-        assert_eq!(waits.columns(1, RATE_SAMPLES).iter().rev().take_while(|column| column.is_none()).count(), 9);
+        let newest = waits.columns(1, RATE_SAMPLES, RATE_SAMPLES);
+        assert_eq!(newest.iter().rev().take_while(|column| column.is_none()).count(), 9);
     }
 }

@@ -37,13 +37,14 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     let plot =
         Rect { x: area.x + 1.min(area.width), y: area.y + titled, width: area.width.saturating_sub(2), height: rows };
     let columns = plot::columns(theme, plot.width);
-    let of = |stage| plot::means(&state.history().samples_of(data, stage, state.span), state.span.samples(), columns);
+    let window = Window::of(state, data, state.span);
+    let of = |stage| plot::means(&state.history().samples_of(data, stage, state.span), window.samples, columns);
     let (values, behind) = (of(number), if number == 0 { Vec::new() } else { of(0) });
     let limit = hop.and_then(rate_limit);
     let top = plot::scale(values.iter().chain(&behind), limit);
     if titled > 0 {
         let focused = state.focus() == Panel::Chart;
-        let name = format!("Throughput out of hop {number}, {}", state.span.name());
+        let name = format!("Throughput out of hop {number}, {}", window.name(1));
         let limit = limit.map_or_else(String::new, |limit| format!("{} limit {}", theme.glyphs.rest, Rate(limit)));
         let parts = [scale_text(top, &values), limit];
         let remark = heading::joined(&parts, "", "  ", area.width.saturating_sub(HEADED));
@@ -58,7 +59,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         hint(state, data, words, plot, buffer);
     }
     if timed > 0 {
-        times(theme, state.span, Rect { y: area.bottom() - 1, height: 1, ..plot }, buffer);
+        times(theme, &window, Rect { y: area.bottom() - 1, height: 1, ..plot }, buffer);
     }
 }
 
@@ -84,10 +85,11 @@ pub(crate) fn draw_all(state: &UiState, data: &ChainSnapshot, area: Rect, buffer
     let (stages, others) = stages(state, data, usize::from((rows / LINES).max(1)));
     let place = Rect { x: area.x + NAME, width: area.width.saturating_sub(NAME + 1), ..area };
     let columns = plot::columns(theme, place.width);
-    let of = |stage| plot::means(&state.history().samples_of(data, stage, state.span), state.span.samples(), columns);
+    let window = Window::of(state, data, state.span);
+    let of = |stage| plot::means(&state.history().samples_of(data, stage, state.span), window.samples, columns);
     let series: Vec<Vec<f64>> = stages.iter().copied().map(of).collect();
     let top = plot::scale(series.iter().flatten(), None);
-    let name = format!("Throughput of all stages, {}, one scale", state.span.name());
+    let name = format!("Throughput of all stages, {}, one scale", window.name(1));
     let parts = [series.first().map_or_else(String::new, |_| scale_text(top, &series.concat()))];
     let remark = heading::joined(&parts, &more(others), "  ", area.width.saturating_sub(HEADED + 10));
     heading::draw(theme, &name, &remark, state.focus() == Panel::Chart, area, buffer);
@@ -114,7 +116,7 @@ pub(crate) fn draw_all(state: &UiState, data: &ChainSnapshot, area: Rect, buffer
             Row::new(buffer, row).skip(2).put(text, theme.style(role));
         }
     }
-    times(theme, state.span, Rect { y: area.bottom() - timed, height: timed, ..place }, buffer);
+    times(theme, &window, Rect { y: area.bottom() - timed, height: timed, ..place }, buffer);
 }
 
 /// Returns the stages that a panel of all of them has room for, 0 being the client, and the number of the others. The
@@ -161,17 +163,49 @@ fn scale_text(top: u64, values: &[f64]) -> String {
     }
 }
 
+/// Time that a chart shows.
+pub(crate) struct Window {
+    /// Number of samples.
+    pub samples: usize,
+    span: ChartSpan,
+}
+
+impl Window {
+    /// Returns the time that a chart of a span shows now.
+    pub(crate) fn of(state: &UiState, data: &ChainSnapshot, span: ChartSpan) -> Self {
+        Self { samples: state.history().window(data, span), span }
+    }
+
+    /// Returns a part of it, for a heading.
+    pub(crate) fn name(&self, part: usize) -> String {
+        if self.span == ChartSpan::TenMinutes {
+            return format!("{} min", 10 / part);
+        }
+        // Four samples are a second.
+        let tenths = self.samples * 10 / 4 / part;
+        if tenths % 10 == 0 { format!("{} s", tenths / 10) } else { format!("{}.{} s", tenths / 10, tenths % 10) }
+    }
+}
+
 /// Draws the times below a chart.
-pub(crate) fn times(theme: &Theme, span: ChartSpan, area: Rect, buffer: &mut Buffer) {
-    let (start, middle) = match span {
-        ChartSpan::Second => ("-1 s", "-0.5 s"),
-        ChartSpan::Ten => ("-10 s", "-5 s"),
-        ChartSpan::Minute => ("-60 s", "-30 s"),
-        ChartSpan::TenMinutes => ("-10 min", "-5 min"),
-    };
+pub(crate) fn times(theme: &Theme, window: &Window, area: Rect, buffer: &mut Buffer) {
     let dim = theme.style(StyleRole::Dim);
-    Row::new(buffer, area).put(start, dim).put_right("now", dim);
+    Row::new(buffer, area).put(&format!("-{}", window.name(1)), dim).put_right("now", dim);
     if area.width >= 40 {
-        Row::new(buffer, area).skip(area.width / 2 - 2).put(middle, dim);
+        Row::new(buffer, area).skip(area.width / 2 - 2).put(&format!("-{}", window.name(2)), dim);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_the_samples() {
+        let names = |samples, span| [1, 2].map(|part| Window { samples, span }.name(part));
+        assert_eq!(names(4, ChartSpan::Second), ["1 s", "0.5 s"]);
+        assert_eq!(names(120, ChartSpan::Minute), ["30 s", "15 s"]);
+        assert_eq!(names(240, ChartSpan::Minute), ["60 s", "30 s"]);
+        assert_eq!(names(240, ChartSpan::TenMinutes), ["10 min", "5 min"]);
     }
 }

@@ -3,7 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::chart::{NAME, more, stage_name, stages, times};
+use super::chart::{NAME, Window, more, stage_name, stages, times};
 use super::heading;
 use super::time_bar::legend;
 use crate::snapshot::ChainSnapshot;
@@ -21,7 +21,8 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     let theme = &state.theme;
     let (stages, others) = stages(state, data, usize::from(area.height - 2));
     let remark = heading::joined(&[legend(theme)], &more(others), "   ", area.width.saturating_sub(20));
-    heading::draw(theme, "Time spent, 60 s", &remark, false, area, buffer);
+    let window = Window::of(state, data, ChartSpan::Minute);
+    heading::draw(theme, &format!("Time spent, {}", window.name(1)), &remark, false, area, buffer);
     let segments = TimeShares::segments(theme);
     for (line, stage) in stages.into_iter().enumerate() {
         let row = row_of(area, 1 + line);
@@ -31,7 +32,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         let mut cells = Row::new(buffer, row);
         cells.skip(2).cell(NAME - 3, &stage_name(hop), theme.style(role)).skip(1);
         let columns = usize::from(cells.room().saturating_sub(1));
-        for shares in state.history().waits.columns(stage, columns) {
+        for shares in state.history().waits.columns(stage, columns, window.samples) {
             let Some([starved, blocked, limited]) = shares else {
                 cells.skip(1);
                 continue;
@@ -43,5 +44,5 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         }
     }
     let place = Rect { x: area.x + NAME, width: area.width.saturating_sub(NAME + 1), y: area.bottom() - 1, height: 1 };
-    times(theme, ChartSpan::Minute, place, buffer);
+    times(theme, &window, place, buffer);
 }

@@ -1,5 +1,5 @@
-//! Processor time of a frame with a thousand connections: from a new snapshot to the drawn buffer. Other programs on the
-//! machine do not count.
+//! Processor time of a frame with a thousand connections: from a new snapshot to the drawn buffer. Other programs on
+//! the machine do not count.
 //!
 //! `cargo test` allows for a build without optimization. The figures come from
 //!

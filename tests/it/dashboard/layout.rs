@@ -267,6 +267,17 @@ fn the_rate_limit_is_a_line_in_the_chart() {
 }
 
 #[test]
+fn the_chart_of_a_young_chain_is_not_almost_empty() {
+    let mut chain = busy();
+    for (samples, name) in [(8, "10 s"), (60, "20 s"), (100, "30 s"), (200, "60 s")] {
+        chain.hops.iter_mut().for_each(|hop| hop.history = vec![40_000_000; samples]);
+        let screen = Script::new(120, 40, chain.clone()).screen();
+        let words = format!("Throughput out of hop 2, {name} ");
+        assert!(screen.contains(&words) && screen.contains(&format!("-{name} ")), "{words}: {screen}");
+    }
+}
+
+#[test]
 fn a_burst_is_clipped_and_marked() {
     let mut chain = busy();
     for hop in &mut chain.hops {
