@@ -234,6 +234,12 @@ impl TransferSnapshot {
         }
     }
 
+    /// Returns its average rate once it has ended; `None` if it took less than a second. All rates are over a second,
+    /// so that the hops' are lower for such a transfer.
+    pub fn average_rate(&self) -> Option<u64> {
+        (self.phase.is_over() && self.elapsed >= Duration::from_secs(1)).then_some(self.rate)
+    }
+
     /// Returns true if the same file existed already, and no byte was transferred.
     pub fn was_up_to_date(&self) -> bool {
         self.already_present && self.flow.bytes_in == 0

@@ -332,7 +332,8 @@ fn finished(chain: &ChainSnapshot, t: &TransferSnapshot) -> Vec<String> {
     if t.was_up_to_date() {
         return vec![format!("#{number} was already up to date"), format!("#{number} up to date")];
     }
-    let mean = format!("{} in {} at {}", Bytes(t.received), HumanDuration(t.elapsed), Rate(t.rate));
+    let at = t.average_rate().map(|rate| format!(" at {}", Rate(rate))).unwrap_or_default();
+    let mean = format!("{} in {}{at}", Bytes(t.received), HumanDuration(t.elapsed));
     let plain = [format!("#{number} finished: {mean}"), format!("#{number} finished")];
     let limits = |verdict: &&Verdict| !matches!(verdict.limit, Limit::Measuring | Limit::Balanced);
     let Some(verdict) = t.verdict.as_ref().filter(limits) else { return plain.to_vec() };
@@ -341,8 +342,8 @@ fn finished(chain: &ChainSnapshot, t: &TransferSnapshot) -> Vec<String> {
     vec![
         format!("{mean}; {long} was the bottleneck: {why}"),
         format!("{mean}; {short} was the bottleneck: {word}"),
-        format!("{finished} at {}; {short} was the bottleneck: {word}", Rate(t.rate)),
-        format!("{finished} at {}; bottleneck {short}: {word}", Rate(t.rate)),
+        format!("{finished}{at}; {short} was the bottleneck: {word}"),
+        format!("{finished}{at}; bottleneck {short}: {word}"),
         format!("{finished}; bottleneck {short}: {word}"),
         format!("#{number}: {short}, {word}"),
     ]

@@ -199,7 +199,10 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<DetailField> {
     let share = |us: u64| (t.flow.active_us > 0).then(|| us as f64 / t.flow.active_us as f64);
     let pace = match t.phase {
         Phase::Queued => dash(),
-        phase if phase.is_over() => format!("{}, in {}", Rate(t.rate), HumanDuration(t.elapsed)),
+        phase if phase.is_over() => {
+            let rate = t.average_rate().map_or_else(dash, |rate| Rate(rate).to_string());
+            format!("{rate}, in {}", HumanDuration(t.elapsed))
+        }
         Phase::Paused => format!("-, for {}", HumanDuration(t.elapsed)),
         _ => format!("{}, for {}, ETA {}", Rate(t.rate), HumanDuration(t.elapsed), Eta(t.eta)),
     };
