@@ -67,7 +67,7 @@ static HOP_STATES: Chapter = Chapter {
         ("legacy", "speaks only the legacy protocol: it relays, but sends no reports"),
         ("foreign", "an HTTP server that is no chainview node, or denies read access: no reports"),
         ("detached", "not watched any more, at your request; it keeps running"),
-        ("silent", "accepts connections and does not answer: a hung program, or one of another protocol"),
+        ("silent", "accepts connections, does not answer"),
         ("down", "cannot be reached, for the reason in its row"),
         ("stale 4s", "running, but its last report is that old"),
         ("draining", "accepts no new requests, and ends when its transfers have"),
