@@ -12,7 +12,7 @@ use super::input::Gesture;
 use super::layout::{Regions, is_small};
 use super::state::{Mode, UiState};
 use super::widgets::chain as chain_line;
-use super::widgets::{copy_menu, faults, footer, header, headline, palette, picker, remote_files, settings};
+use super::widgets::{caption, copy_menu, faults, footer, header, headline, palette, picker, remote_files, settings};
 use crate::command::Command;
 use crate::snapshot::ChainSnapshot;
 
@@ -48,6 +48,9 @@ pub fn gesture(state: &mut UiState, chain: &ChainSnapshot, gesture: Gesture, col
     }
     if by == 0 && regions.headline.contains(at) {
         return headline::action_at(state, chain, regions.headline, at.x).and_then(|action| state.apply(action, chain));
+    }
+    if by == 0 && regions.caption.contains(at) {
+        return caption::action_at(state, chain, regions.caption, at).and_then(|action| state.apply(action, chain));
     }
     if by == 0 && regions.chain.contains(at) {
         let hop = chain_line::hop_at(state, chain, regions.chain, at.x)?;

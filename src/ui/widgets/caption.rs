@@ -1,15 +1,21 @@
 //! Caption of the demo: the running act of its tour with the keys that help, or the summary of all acts.
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 
 use crate::snapshot::{ActCaption, ActOutcome, ChainSnapshot, NamedCause, TourSnapshot};
+use crate::ui::action::Action;
 use crate::ui::finding::{Finding, sentences};
+use crate::ui::keymap::table::TABLE;
 use crate::ui::paint::{Row, row_of, width};
 use crate::ui::state::UiState;
 use crate::ui::theme::StyleRole;
 use crate::units::{Bytes, HumanDuration};
 
+/// Keys at the right end of an act's caption, of one with a single row, and of the summary.
+const ACT_KEYS: [(&str, &str); 2] = [("tour-next", "next act"), ("tour-stop", "stop")];
+const NARROW_KEYS: [(&str, &str); 1] = [("tour-next", "next")];
+const OVER_KEYS: [(&str, &str); 2] = [("tour-next", "again"), ("tour-stop", "close")];
 /// Columns of the titles in the summary.
 const TITLE: u16 = 16;
 /// Columns of the times in the summary.
@@ -24,12 +30,35 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     }
 }
 
+/// Returns the action of the key at the right end that is at this place.
+pub(crate) fn action_at(state: &UiState, data: &ChainSnapshot, area: Rect, at: Position) -> Option<Action> {
+    let (row, keys): (u16, &[(&str, &str)]) = match &data.tour {
+        Some(TourSnapshot::Act(_)) if area.height < 2 => (0, &NARROW_KEYS),
+        Some(TourSnapshot::Act(_)) => (1, &ACT_KEYS),
+        Some(TourSnapshot::Over(_)) => (0, &OVER_KEYS),
+        None | Some(TourSnapshot::Stopped) => return None,
+    };
+    let mut end = area.right().saturating_sub(1);
+    for (id, label) in keys.iter().rev().filter(|_| at.y == area.y + row) {
+        let name = state.keymap.key_of_id(id);
+        let start = end.saturating_sub(width(&name) + 1 + width(label));
+        if name.is_empty() || start < area.x + 2 {
+            continue;
+        }
+        if (start..end).contains(&at.x) {
+            return TABLE.iter().find(|binding| binding.id == *id).map(|binding| binding.action);
+        }
+        end = start - 2;
+    }
+    None
+}
+
 fn draw_act(state: &UiState, act: &ActCaption, area: Rect, buffer: &mut Buffer) {
     let style = |role| state.theme.style(role);
     let mut row = Row::new(buffer, row_of(area, 0));
     row.put(state.theme.glyphs.title, style(StyleRole::Title));
     if area.height < 2 {
-        put_keys(state, &mut row, &[("tour-next", "next")]);
+        put_keys(state, &mut row, &NARROW_KEYS);
         row.put(&format!("{}/{} {}: ", act.number, act.acts, act.title), style(StyleRole::Title));
         put_hint(state, &mut row, if act.hint.is_empty() { &act.text } else { act.hint });
         return;
@@ -42,7 +71,7 @@ fn draw_act(state: &UiState, act: &ActCaption, area: Rect, buffer: &mut Buffer) 
     row.put(&act.text, style(StyleRole::Plain));
     let mut row = Row::new(buffer, row_of(area, 1));
     row.put(state.theme.glyphs.title, style(StyleRole::Title));
-    put_keys(state, &mut row, &[("tour-next", "next act"), ("tour-stop", "stop")]);
+    put_keys(state, &mut row, &ACT_KEYS);
     if !act.hint.is_empty() {
         row.put("now you: ", style(StyleRole::Title));
         put_hint(state, &mut row, act.hint);
@@ -54,7 +83,7 @@ fn draw_summary(state: &UiState, data: &ChainSnapshot, acts: &[ActOutcome], area
     let named = acts.iter().filter(|act| act.named.is_some()).count();
     let mut row = Row::new(buffer, row_of(area, 0));
     row.put(state.theme.glyphs.title, style(StyleRole::Title));
-    put_keys(state, &mut row, &[("tour-next", "again"), ("tour-stop", "close")]);
+    put_keys(state, &mut row, &OVER_KEYS);
     row.put(&format!("Demo over: {named} of {} causes named", acts.len()), style(StyleRole::Title));
     for (at, act) in acts.iter().enumerate() {
         let mut row = Row::new(buffer, row_of(area, at + 1));

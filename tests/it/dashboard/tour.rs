@@ -5,6 +5,7 @@ use std::time::Duration;
 use chainview::command::{Command, TourCommand};
 use chainview::snapshot::verdict::{Limit, Verdict};
 use chainview::snapshot::{ActCaption, ActOutcome, ChainSnapshot, NamedCause, TourSnapshot};
+use chainview::ui::input::Gesture;
 
 use super::script::{Script, on_every_screen};
 use super::snapshots::streaming;
@@ -119,4 +120,20 @@ fn keys_of_the_hints_are_those_of_the_user() {
     let mut script = Script::new(80, 24, with(act()));
     script.state.keymap = std::sync::Arc::new(chainview::ui::Keymap::with(&config).unwrap());
     assert!(script.screen().contains("now you: f7 then 0 removes the limit"), "{}", script.screen());
+}
+
+#[test]
+fn keys_of_the_caption_are_buttons() {
+    for (tour, label, other) in [(act(), "T next", "ctrl-t stop"), (summary(), "T again", "ctrl-t close")] {
+        on_every_screen(&with(tour), |script| {
+            let screen = script.screen();
+            for (text, command) in [(label, TourCommand::Next), (other, TourCommand::Stop)] {
+                let found = screen.lines().enumerate().find_map(|(row, line)| Some((row, line.split_once(text)?.0)));
+                let Some((row, before)) = found else { continue };
+                let column = u16::try_from(before.chars().count()).unwrap();
+                script.mouse(Gesture::Click, column, u16::try_from(row).unwrap());
+                assert_eq!(script.sent.pop(), Some(Command::Tour(command)), "{text}: {screen}");
+            }
+        });
+    }
 }
