@@ -71,13 +71,11 @@ pub async fn list(
     let hops = route.hops();
     let (first, behind) = (&hops[0].address, &hops[1..]);
     let fail = |reason, detail: &str| Problem::next(reason, FailedAction::Reply, first, detail, 0.0);
-    let mut path = match folder {
-        None => "/files/".to_owned(),
-        Some(folder) => format!("/files/{}/", encode_name(folder).to_string().trim_end_matches('/')),
+    let query = after.map_or_else(String::new, |after| format!("?after={}", encode_name(after)));
+    let path = match folder {
+        None => format!("/files/{query}"),
+        Some(folder) => format!("/files/{}/{query}", encode_name(folder).to_string().trim_end_matches('/')),
     };
-    if let Some(after) = after {
-        path.push_str(&format!("?after={}", encode_name(after)));
-    }
     let connected = connect(first, CONNECT_TIMEOUT).await?;
     let request = endpoint_request(first, behind, &path, token, REPLY_TIMEOUT);
     let request = request.map_err(|error| fail(Reason::Malformed, &error.to_string()))?;

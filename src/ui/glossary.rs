@@ -257,6 +257,8 @@ mod tests {
 
     #[test]
     fn every_state_has_a_meaning() {
+        use ConnState::{Admin, Connecting, Delayed, Head, Idle, Lingering, Streaming, Waiting};
+        use Phase::{Cancelled, Connecting as Dial, Done, Failed, Locked, Paused, Queued, Retrying, Verifying};
         let links = [
             HopLink::Unknown,
             HopLink::Starting,
@@ -271,11 +273,9 @@ mod tests {
         for link in links {
             assert_ne!(HOP_STATES.meaning(link.label()), "", "{link:?}");
         }
-        use ConnState::{Admin, Connecting, Delayed, Head, Idle, Lingering, Streaming, Waiting};
         for state in [Head, Connecting, Waiting, Delayed, Streaming, Lingering, Idle, Admin] {
             assert_ne!(CONN_STATES.meaning(state.label()), "", "{state:?}");
         }
-        use Phase::{Cancelled, Connecting as Dial, Done, Failed, Locked, Paused, Queued, Retrying, Verifying};
         let phases = [Queued, Dial, Phase::Waiting, Phase::Streaming, Verifying, Retrying, Locked];
         for phase in phases.into_iter().chain([Paused, Done, Failed, Cancelled]) {
             assert_ne!(TRANSFER_STATES.meaning(phase.label()), "", "{phase:?}");

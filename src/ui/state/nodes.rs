@@ -6,7 +6,7 @@ use crate::ui::focus::Tab;
 
 impl UiState {
     /// Returns the hop if its node can be started: one of this program's, and not up.
-    pub fn startable(&self, chain: &ChainSnapshot) -> Result<usize, Refusal> {
+    pub(crate) fn startable(&self, chain: &ChainSnapshot) -> Result<usize, Refusal> {
         self.node(chain, |hop| match hop.link {
             _ if !hop.ours => Some(Refusal::NotStartedHere(hop.number)),
             HopLink::Down { .. } | HopLink::Unknown => None,
@@ -16,7 +16,7 @@ impl UiState {
     }
 
     /// Returns the hop if its node can be stopped or killed: this program started it.
-    pub fn stoppable(&self, chain: &ChainSnapshot) -> Result<usize, Refusal> {
+    pub(crate) fn stoppable(&self, chain: &ChainSnapshot) -> Result<usize, Refusal> {
         self.node(chain, |hop| match hop.link {
             HopLink::Spawned { .. } => None,
             HopLink::Down { .. } => Some(Refusal::NotRunning(hop.number)),
@@ -26,7 +26,7 @@ impl UiState {
     }
 
     /// Returns the hop if its node can be restarted: this program started it, even if it has exited since.
-    pub fn restartable(&self, chain: &ChainSnapshot) -> Result<usize, Refusal> {
+    pub(crate) fn restartable(&self, chain: &ChainSnapshot) -> Result<usize, Refusal> {
         self.node(chain, |hop| match hop.link {
             HopLink::Spawned { .. } => None,
             HopLink::Down { .. } if hop.ours => None,
@@ -36,7 +36,7 @@ impl UiState {
     }
 
     /// Returns the hop if its node can be drained.
-    pub fn drainable(&self, chain: &ChainSnapshot) -> Result<usize, Refusal> {
+    pub(crate) fn drainable(&self, chain: &ChainSnapshot) -> Result<usize, Refusal> {
         self.node(chain, |hop| match &hop.node {
             Some(node) if reports(hop) => node.draining.then_some(Refusal::Draining(hop.number)),
             _ => Some(Refusal::of_silent(hop)),
@@ -44,12 +44,12 @@ impl UiState {
     }
 
     /// Returns the hop if its faults can be set.
-    pub fn fault_settable(&self, chain: &ChainSnapshot) -> Result<usize, Refusal> {
+    pub(crate) fn fault_settable(&self, chain: &ChainSnapshot) -> Result<usize, Refusal> {
         self.node(chain, |hop| (!reports(hop)).then(|| Refusal::of_silent(hop)))
     }
 
     /// Returns the hop if it need not be watched; a node that this program started is then detached.
-    pub fn detachable(&self, chain: &ChainSnapshot) -> Result<usize, Refusal> {
+    pub(crate) fn detachable(&self, chain: &ChainSnapshot) -> Result<usize, Refusal> {
         self.node(chain, |hop| match hop.link {
             _ if hop.extra => None,
             HopLink::Spawned { .. } | HopLink::Attached => None,

@@ -10,7 +10,7 @@ use crate::ui::grid::Column;
 impl UiState {
     /// Returns the transfer that `Cancel` would cancel: the selected row where it has the focus, else the one that the
     /// user selected or the first that runs, but never one that merely waits.
-    pub fn cancellable(&self, chain: &ChainSnapshot) -> Result<u64, Refusal> {
+    pub(crate) fn cancellable(&self, chain: &ChainSnapshot) -> Result<u64, Refusal> {
         let target = match self.focus() {
             Panel::Transfers | Panel::Setup => Some(self.selected(chain)?),
             _ => self.chosen(chain).or_else(|| active(chain)),
@@ -24,7 +24,7 @@ impl UiState {
     }
 
     /// Returns the command that `Pause` would send.
-    pub fn pausable(&self, chain: &ChainSnapshot) -> Result<Command, Refusal> {
+    pub(crate) fn pausable(&self, chain: &ChainSnapshot) -> Result<Command, Refusal> {
         let transfer = self.selected(chain)?;
         match transfer.phase {
             Phase::Paused => Ok(Command::Resume(transfer.number)),
@@ -38,27 +38,27 @@ impl UiState {
     }
 
     /// Returns the transfer that `Retry` would fetch again.
-    pub fn retryable(&self, chain: &ChainSnapshot) -> Result<u64, Refusal> {
+    pub(crate) fn retryable(&self, chain: &ChainSnapshot) -> Result<u64, Refusal> {
         let transfer = self.selected(chain)?;
         let only = "ended transfers can be retried";
         if transfer.phase.is_over() { Ok(transfer.number) } else { Err(Refusal::of_phase(transfer, only)) }
     }
 
     /// Returns the transfer whose rate can be limited.
-    pub fn limitable<'a>(&self, chain: &'a ChainSnapshot) -> Result<&'a TransferSnapshot, Refusal> {
+    pub(crate) fn limitable<'a>(&self, chain: &'a ChainSnapshot) -> Result<&'a TransferSnapshot, Refusal> {
         let transfer = self.selected(chain)?;
         let ended = transfer.phase.is_over() || transfer.phase == Phase::Verifying;
         if ended { Err(Refusal::of_phase(transfer, "open transfers can be limited")) } else { Ok(transfer) }
     }
 
     /// The same, where its rate is limited.
-    pub fn limited<'a>(&self, chain: &'a ChainSnapshot) -> Result<&'a TransferSnapshot, Refusal> {
+    pub(crate) fn limited<'a>(&self, chain: &'a ChainSnapshot) -> Result<&'a TransferSnapshot, Refusal> {
         let transfer = self.limitable(chain)?;
         if transfer.rate_limit.is_some() { Ok(transfer) } else { Err(Refusal::NoLimit(transfer.number)) }
     }
 
     /// Returns the transfer that can move in the queue by this many positions.
-    pub fn reorderable(&self, chain: &ChainSnapshot, by: isize) -> Result<u64, Refusal> {
+    pub(crate) fn reorderable(&self, chain: &ChainSnapshot, by: isize) -> Result<u64, Refusal> {
         let selected = self.selected(chain)?;
         let queued: Vec<u64> = chain.transfers.iter().filter(|t| t.phase == Phase::Queued).map(|t| t.number).collect();
         let Some(at) = queued.iter().position(|number| *number == selected.number) else {
@@ -69,7 +69,7 @@ impl UiState {
     }
 
     /// Returns the connection that can be closed: its hop and its id.
-    pub fn closable(&self, chain: &ChainSnapshot) -> Result<(usize, u64), Refusal> {
+    pub(crate) fn closable(&self, chain: &ChainSnapshot) -> Result<(usize, u64), Refusal> {
         let (hop, conn) = self.selected_conn(chain).ok_or(Refusal::NoConnection)?;
         match () {
             () if chain.exiting => Err(Refusal::ShuttingDown),

@@ -59,12 +59,11 @@ pub(crate) fn draw_sort(state: &UiState, area: Rect, buffer: &mut Buffer) {
 /// Returns the rows of the open list.
 pub(crate) fn list(state: &UiState, area: Rect) -> Rect {
     let inner = |rows| geometry::popup(area, WIDTH, rows + popup::meaning_rows(WIDTH, area)).1;
-    let rows = match state.mode {
-        Mode::Sort { .. } => below_line(inner(state.sort_entries("").len() + 1)),
-        _ => {
-            let columns = state.table().map_or(&[][..], |(_, columns)| columns);
-            inner(columns.iter().filter(|column| column.drop > 0).count())
-        }
+    let rows = if matches!(state.mode, Mode::Sort { .. }) {
+        below_line(inner(state.sort_entries("").len() + 1))
+    } else {
+        let columns = state.table().map_or(&[][..], |(_, columns)| columns);
+        inner(columns.iter().filter(|column| column.drop > 0).count())
     };
     popup::above_meaning(WIDTH, rows)
 }
