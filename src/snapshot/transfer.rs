@@ -128,6 +128,8 @@ pub struct TransferSnapshot {
     pub already_present: bool,
     /// Why it failed or is retried: a whole sentence that names the hop.
     pub error: Option<SafeText>,
+    /// The hop, from 1, at which its last attempt failed.
+    pub failed_hop: Option<usize>,
     /// What limits it.
     pub verdict: Option<Verdict>,
 }
@@ -232,12 +234,6 @@ impl TransferSnapshot {
             Phase::Done => 100,
             _ => ((self.share() * 100.0) as u8).min(99),
         }
-    }
-
-    /// Returns its average rate once it has ended; `None` if it took less than a second. All rates are over a second,
-    /// so that the hops' are lower for such a transfer.
-    pub fn average_rate(&self) -> Option<u64> {
-        (self.phase.is_over() && self.elapsed >= Duration::from_secs(1)).then_some(self.rate)
     }
 
     /// Returns true if the same file existed already, and no byte was transferred.

@@ -155,7 +155,7 @@ impl Finding {
         let awaited = || active().find_map(|t| waiting(chain, t)).filter(|found| is_silent(found.hop()));
         still(awaited())
             .or_else(|| still(down(chain)))
-            .or_else(|| retrying().map(|t| Self::Retrying { number: t.number, hop: named_hop(t) }))
+            .or_else(|| retrying().map(|t| Self::Retrying { number: t.number, hop: t.failed_hop }))
             .or_else(|| still(silent(chain)))
             .or_else(|| still(active().find_map(|t| waiting(chain, t))))
             .or_else(|| verdict().filter(|_| is_stalled_on_request))
@@ -268,7 +268,7 @@ fn stalled(t: &TransferSnapshot) -> Option<Finding> {
 
 fn failed(chain: &ChainSnapshot) -> Option<Finding> {
     let last = chain.transfers.iter().rfind(|t| t.phase != Phase::Queued)?;
-    (last.phase == Phase::Failed).then(|| Finding::Failed { number: last.number, hop: named_hop(last) })
+    (last.phase == Phase::Failed).then(|| Finding::Failed { number: last.number, hop: last.failed_hop })
 }
 
 /// Returns the newest transfer that is neither over nor needs the hops.
@@ -300,11 +300,4 @@ fn ended(chain: &ChainSnapshot) -> Option<Finding> {
         Phase::Cancelled => Some(Finding::Cancelled { number: t.number }),
         _ => None,
     })
-}
-
-/// Returns the first hop that the error of a transfer names: errors start with the hop that failed.
-fn named_hop(t: &TransferSnapshot) -> Option<usize> {
-    let (_, after) = t.error.as_ref()?.as_str().split_once("hop ")?;
-    let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
-    after[..digits].parse().ok()
 }

@@ -134,7 +134,7 @@ impl<'a> Tracker<'a> {
 
     /// Records that the attempt failed and will be retried.
     fn retrying(&mut self, error: &Error, retry: PlannedRetry) {
-        self.snapshot.error = Some(error.to_string().into());
+        (self.snapshot.error, self.snapshot.failed_hop) = (Some(error.to_string().into()), error.hop());
         self.retry = Some((retry, Instant::now()));
         self.phase(Phase::Retrying);
     }
@@ -190,7 +190,7 @@ impl<'a> Tracker<'a> {
         self.snapshot.resumed_from = from;
         self.initial_bytes = from;
         self.received_before = self.flow().bytes_in;
-        self.snapshot.error = None;
+        (self.snapshot.error, self.snapshot.failed_hop) = (None, None);
         self.first_us = None;
         self.update_waterfall(None);
         self.phase(Phase::Waiting);
@@ -300,7 +300,7 @@ impl<'a> Tracker<'a> {
     }
 
     pub(super) fn failed(&mut self, error: &Error) {
-        self.snapshot.error = Some(error.to_string().into());
+        (self.snapshot.error, self.snapshot.failed_hop) = (Some(error.to_string().into()), error.hop());
         self.finish(if matches!(error, Error::Interrupted { .. }) { Phase::Cancelled } else { Phase::Failed });
     }
 
