@@ -57,8 +57,8 @@ impl Controller {
             }
             Command::StartNode(hop) => self.order(hop, Order::Start, "starting"),
             Command::StopNode(hop) => self.order(hop, Order::Stop, "stopping once its transfers have ended"),
-            Command::KillNode(hop) => self.order(hop, Order::Kill, "killing"),
-            Command::RestartNode(hop) => self.order(hop, Order::Restart, "restarting"),
+            Command::KillNode(hop) => self.order(hop, Order::Kill, "killing on request"),
+            Command::RestartNode(hop) => self.order(hop, Order::Restart, "restarting on request"),
             Command::Attach(hop) => self.attach(hop),
             Command::Detach(hop) => self.detach(hop),
             Command::List(folder) => self.list(folder),

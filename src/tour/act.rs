@@ -8,9 +8,7 @@ use super::script::{
 use crate::command::Command;
 use crate::faults::FaultChange;
 use crate::snapshot::verdict::{Limit, Verdict};
-use crate::snapshot::{
-    ChainSnapshot, DownReason, HopLink, HopSnapshot, Integrity, NamedCause, Phase, TransferSnapshot,
-};
+use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot, Integrity, NamedCause, Phase, TransferSnapshot};
 use crate::units::{Bytes, Rate};
 
 /// Share of a transfer from which on the next one starts, where one follows the other.
@@ -32,6 +30,8 @@ pub(super) struct Act {
     in_effect: bool,
     /// Process that was slowed down.
     process: Option<u32>,
+    /// The start of the killed hop was requested.
+    restarted: bool,
     /// The user, or the tour itself, has ended the cause.
     is_undone: bool,
     /// Times when the interrupted transfer was seen to run again, and to be complete.
@@ -51,6 +51,7 @@ impl Act {
             began: None,
             in_effect: false,
             process: None,
+            restarted: false,
             is_undone: false,
             resumed: None,
             verified: None,
@@ -167,9 +168,8 @@ impl Act {
             }
             Cause::Killed => {
                 let lasts = |time: Option<Duration>, limit: Duration| since(time).is_some_and(|time| time >= limit);
-                // A hop that does not start again has another reason to be down.
-                let killed = HopLink::Down { reason: DownReason::Killed };
-                if lasts(self.began, pace.down) && hop(chain, KILLED_HOP).is_some_and(|hop| hop.link == killed) {
+                let is_down = hop(chain, KILLED_HOP).is_some_and(is_down);
+                if lasts(self.began, pace.down) && is_down && !std::mem::replace(&mut self.restarted, true) {
                     return command(Command::StartNode(KILLED_HOP));
                 }
                 // The rest may come at full speed, so that it ends within the act.

@@ -51,7 +51,7 @@ static WAITS: Chapter = Chapter {
         ("limited", "waits for its own rate limit"),
         ("busy", "none of these: it works"),
         ("disk", "waits for its disk; in place of a rate: reads from or writes to it"),
-        ("!", "marks the hop or link that limits the chain"),
+        ("✖ *", "marks the hop or link that limits the chain"),
     ],
 };
 
@@ -67,7 +67,7 @@ static HOP_STATES: Chapter = Chapter {
         ("legacy", "speaks only the legacy protocol: it relays, but sends no reports"),
         ("foreign", "an HTTP server that is no chainview node, or denies read access: no reports"),
         ("detached", "not watched any more, at your request; it keeps running"),
-        ("silent", "accepts connections, does not answer"),
+        ("silent", "accepts connections and does not answer: a hung program, or one of another protocol"),
         ("down", "cannot be reached, for the reason in its row"),
         ("stale 4s", "running, but its last report is that old"),
         ("draining", "accepts no new requests, and ends when its transfers have"),

@@ -2,7 +2,6 @@
 
 mod shape;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use ratatui::buffer::{Buffer, Cell};
@@ -95,9 +94,9 @@ pub(crate) fn render(buffer: &Buffer, theme: &Theme) -> String {
                     escape(&word.text)
                 );
             }
-            for (percent, path) in paths(&run.cells, top) {
+            for (opacity, path) in paths(&run.cells, top) {
                 let dim = if run.modifier.contains(Modifier::DIM) { DIM } else { 1.0 };
-                let opacity = f64::from(percent) / 100.0 * dim;
+                let opacity = opacity * dim;
                 let _ = writeln!(texts, "<path d=\"{path}\" fill=\"{}\" opacity=\"{opacity:.2}\"/>", run.front);
             }
         }
@@ -149,20 +148,27 @@ fn text_runs(cells: &[(usize, usize, &str)]) -> Vec<TextRun> {
     words
 }
 
-/// Returns the glyphs of a run that have shapes, as one path for each opacity in percent; equal neighbors that touch
-/// become one rectangle, so that no seam is visible between them.
-fn paths(cells: &[(usize, usize, &str)], top: f64) -> BTreeMap<u8, String> {
-    let mut paths: BTreeMap<u8, String> = BTreeMap::new();
+/// Returns the glyphs of a run that have shapes, as one path for each opacity; equal neighbors that touch become one
+/// rectangle, so that no seam is visible between them.
+fn paths(cells: &[(usize, usize, &str)], top: f64) -> Vec<(f64, String)> {
+    let mut paths: Vec<(f64, String)> = Vec::new();
     let mut at = 0;
     while let Some((column, _, symbol)) = cells.get(at).copied() {
         let same = cells[at..].iter().take_while(|(_, _, other)| *other == symbol).count();
-        let Some(Shape { parts, percent }) = Shape::of(symbol, CELL) else {
+        let Some(Shape { parts, opacity }) = Shape::of(symbol, CELL) else {
             at += same;
             continue;
         };
         let is_wide = |part: &[f64; 4]| part[0] <= 0.0 && part[2] >= 1.0;
         let together = if parts.iter().all(is_wide) { same } else { 1 };
-        let path = paths.entry(percent).or_default();
+        let path = match paths.iter_mut().find(|(other, _)| (other - opacity).abs() < f64::EPSILON) {
+            Some((_, path)) => path,
+            None => {
+                paths.push((opacity, String::new()));
+                let last = paths.len() - 1;
+                &mut paths[last].1
+            }
+        };
         for [left, upper, width, height] in parts {
             let x = MARGIN + (column as f64 + left) * CELL.0;
             let wide = (width + (together - 1) as f64) * CELL.0;

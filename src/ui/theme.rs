@@ -47,6 +47,8 @@ pub struct Glyphs {
     pub limited: &'static str,
     /// Time spent on anything but waiting.
     pub busy: &'static str,
+    /// What the headline is about. It differs from the key for faults.
+    pub cause: &'static str,
     /// Rows above the first visible one.
     pub above: &'static str,
     /// Rows below the last visible one.
@@ -73,6 +75,7 @@ const LINES: Glyphs = Glyphs {
     blocked: "▒",
     limited: "█",
     busy: "▪",
+    cause: "✖",
     above: "▲",
     below: "▼",
     braille: true,
@@ -96,6 +99,7 @@ const ASCII: Glyphs = Glyphs {
     blocked: ":",
     limited: "#",
     busy: "=",
+    cause: "*",
     above: "^",
     below: "v",
     braille: false,

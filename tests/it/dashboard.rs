@@ -77,7 +77,7 @@ fn limits_of_other_clients_are_named_and_flagged() {
     data.others = Some(Verdict { limit, share: 0.9, ..Verdict::default() });
     let screen = Script::new(120, 40, data).screen();
     assert!(screen.contains("other clients: hop 2 is the bottleneck: rate limit 5.0 MB/s"), "{screen}");
-    assert!(screen.contains("! 2  127.0.0.1:7002") && screen.contains("limit 5 MB/s"), "{screen}");
+    assert!(screen.contains("✖ 2  127.0.0.1:7002") && screen.contains("limit 5 MB/s"), "{screen}");
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn the_slow_link_is_flagged_and_named() {
         Verdict { limit: Limit::Link { from: 3, to: 2, cause: LinkCause::Unknown }, share: 0.88, ..Verdict::default() };
     let screen = script.screen();
     assert!(screen.contains("2 :7002▅ ◀╌╌ [41.3 MB/s network] ╌╌ 3 origin█"), "{screen}");
-    assert!(screen.lines().nth(1).unwrap().starts_with(" ! "), "{screen}");
+    assert!(screen.lines().nth(1).unwrap().starts_with(" ✖ "), "{screen}");
     script.chain.verdict = Verdict::default();
     assert!(
         !script.screen().lines().take(8).any(|line| line.contains('!')),
@@ -235,9 +235,9 @@ fn an_injected_stall_is_named_before_the_missing_data() {
     let mut script = Script::new(80, 24, streaming());
     let stall = Stall { lasting: Duration::from_secs(9), last_moved: Some(3) };
     script.chain.transfers[0].stall = Some(stall);
-    assert!(script.screen().contains(" ! #1 stalled for 9.0 s; hop 3 moved data last"));
+    assert!(script.screen().contains(" ✖ #1 stalled for 9.0 s; hop 3 moved data last"));
     script.chain.verdict.limit = Limit::Fault { hop: 3, fault: FaultKind::Stall };
-    assert!(script.screen().contains(" ! stalled: hop 3 (fault: stall)"), "{}", script.screen());
+    assert!(script.screen().contains(" ✖ stalled: hop 3 (fault: stall)"), "{}", script.screen());
 }
 
 #[test]

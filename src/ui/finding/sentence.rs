@@ -269,7 +269,7 @@ fn subject_and_cause(chain: &ChainSnapshot, verdict: &Verdict) -> ([String; 2], 
             let far = |to| if to == 0 { "the client".to_owned() } else { format!("hop {to}") };
             let long = format!("the link from hop {from} to {}", far(to));
             let short = if to == 0 { format!("link {from} to client") } else { format!("link {from} to {to}") };
-            ([long, short], [format!("{word}, {percent}% of the time"), word])
+            ([long, short], same(word))
         }
         Limit::Unobserved { after, before } => {
             let after = stage(after)[1].clone();
@@ -332,8 +332,7 @@ fn finished(chain: &ChainSnapshot, t: &TransferSnapshot) -> Vec<String> {
     if t.was_up_to_date() {
         return vec![format!("#{number} was already up to date"), format!("#{number} up to date")];
     }
-    let at = t.average_rate().map(|rate| format!(" at {}", Rate(rate))).unwrap_or_default();
-    let mean = format!("{} in {}{at}", Bytes(t.received), HumanDuration(t.elapsed));
+    let mean = format!("{} in {} at {}", Bytes(t.received), HumanDuration(t.elapsed), Rate(t.rate));
     let plain = [format!("#{number} finished: {mean}"), format!("#{number} finished")];
     let limits = |verdict: &&Verdict| !matches!(verdict.limit, Limit::Measuring | Limit::Balanced);
     let Some(verdict) = t.verdict.as_ref().filter(limits) else { return plain.to_vec() };
@@ -342,8 +341,8 @@ fn finished(chain: &ChainSnapshot, t: &TransferSnapshot) -> Vec<String> {
     vec![
         format!("{mean}; {long} was the bottleneck: {why}"),
         format!("{mean}; {short} was the bottleneck: {word}"),
-        format!("{finished}{at}; {short} was the bottleneck: {word}"),
-        format!("{finished}{at}; bottleneck {short}: {word}"),
+        format!("{finished} at {}; {short} was the bottleneck: {word}", Rate(t.rate)),
+        format!("{finished} at {}; bottleneck {short}: {word}", Rate(t.rate)),
         format!("{finished}; bottleneck {short}: {word}"),
         format!("#{number}: {short}, {word}"),
     ]

@@ -200,8 +200,7 @@ fn done(transfer: &TransferSnapshot) -> String {
         return format!("{size:>8} already up to date  {integrity}  {}", transfer.path);
     }
     let time = HumanDuration(transfer.elapsed).to_string();
-    let at = |rate| format!(" at {:>10}", Rate(rate).to_string());
-    let rate = format!("{size:>8} in {time:>7}{:14}", transfer.average_rate().map(at).unwrap_or_default());
+    let rate = format!("{size:>8} in {time:>7} at {:>10}", Rate(transfer.rate).to_string());
     let verdict = transfer.verdict.filter(|verdict| verdict.limit != Limit::Measuring);
     let verdict = verdict.map_or_else(String::new, |verdict| format!("  {verdict}"));
     format!("{rate}  {integrity}{verdict}  {}", transfer.path)

@@ -13,8 +13,8 @@ type Part = [f64; 4];
 pub(super) struct Shape {
     /// Rectangles, which do not overlap.
     pub(super) parts: Vec<Part>,
-    /// Opacity in percent: that of a shaded block is partial.
-    pub(super) percent: u8,
+    /// Opacity: that of a shaded block is partial.
+    pub(super) opacity: f64,
 }
 
 impl Shape {
@@ -23,7 +23,7 @@ impl Shape {
         let mut chars = symbol.chars();
         let (Some(c), None) = (chars.next(), chars.next()) else { return None };
         let code = u32::from(c);
-        let solid = |parts| Some(Self { parts, percent: 100 });
+        let solid = |parts| Some(Self { parts, opacity: 1.0 });
         let eighths = |n: u32| f64::from(n) / 8.0;
         match code {
             0x2580 => solid(vec![[0.0, 0.0, 1.0, 0.5]]),
@@ -31,7 +31,7 @@ impl Shape {
             0x2589..=0x258f => solid(vec![[0.0, 0.0, eighths(0x2590 - code), 1.0]]),
             0x2590 => solid(vec![[0.5, 0.0, 0.5, 1.0]]),
             0x2591..=0x2593 => {
-                Some(Self { parts: vec![[0.0, 0.0, 1.0, 1.0]], percent: [25, 50, 75][(code - 0x2591) as usize] })
+                Some(Self { parts: vec![[0.0, 0.0, 1.0, 1.0]], opacity: f64::from(code - 0x2590) / 4.0 })
             }
             0x2594 => solid(vec![[0.0, 0.0, 1.0, eighths(1)]]),
             0x2595 => solid(vec![[1.0 - eighths(1), 0.0, eighths(1), 1.0]]),
@@ -117,8 +117,8 @@ mod tests {
         assert_eq!(parts("▂"), [[0.0, 0.75, 1.0, 0.25]]);
         assert_eq!(parts("▌"), [[0.0, 0.0, 0.5, 1.0]]);
         assert_eq!(parts("▏"), [[0.0, 0.0, 0.125, 1.0]]);
-        let shades = ["░", "▒", "▓"].map(|shade| Shape::of(shade, CELL).unwrap().percent);
-        assert_eq!(shades, [25, 50, 75]);
+        let shades = ["░", "▒", "▓"].map(|shade| Shape::of(shade, CELL).unwrap().opacity);
+        assert_eq!(shades, [0.25, 0.5, 0.75]);
     }
 
     #[test]

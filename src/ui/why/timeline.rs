@@ -18,7 +18,7 @@ const SPANS: [(u64, &str); 4] = [(60, "60 s"), (600, "10 min"), (3600, "1 h"), (
 /// Returns the strip and the periods, the newest first.
 pub(super) fn lines(history: &History, theme: &Theme, room: u16) -> Vec<WhyLine> {
     let periods: Vec<&Period> = history.periods.iter().collect();
-    let title = "What has mattered, newest first (minutes:seconds)";
+    let title = "What has mattered, newest first, in minutes and seconds since the start";
     let mut all = vec![vec![span(title, StyleRole::Title)]];
     let Some(first) = periods.first() else {
         all.push(vec![span("nothing so far", StyleRole::Dim)]);

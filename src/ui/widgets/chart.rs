@@ -70,7 +70,8 @@ fn hint(state: &UiState, data: &ChainSnapshot, words: &str, plot: Rect, buffer: 
     let fetch = format!("{} fetch {}", key(Action::Transfer(TransferAction::Fetch)), data.file);
     let faults = format!("{} set a rate limit or another fault at a hop", key(Action::Node(NodeAction::Faults)));
     let lines = [words.to_owned(), fetch, faults];
-    let shown = if plot.height >= 5 && !data.exiting { &lines[..] } else { &lines[..1] };
+    let idle = data.transfers.iter().all(|t| t.phase.is_over());
+    let shown = if plot.height >= 5 && idle && !data.exiting { &lines[..] } else { &lines[..1] };
     let first = usize::from(plot.height).saturating_sub(shown.len()) / 2;
     for (line, text) in shown.iter().enumerate() {
         Row::new(buffer, row_of(plot, first + line)).skip(1).put(text, theme.style(StyleRole::Dim));

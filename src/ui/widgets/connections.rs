@@ -112,11 +112,11 @@ fn remark(state: &UiState, aged: Option<Duration>, area: Rect) -> String {
 }
 
 /// Returns why there is nothing to list.
-pub(crate) fn no_data_reason(link: &HopLink) -> &'static str {
+pub(crate) fn no_data_reason(link: &HopLink) -> &str {
     match link {
         HopLink::Legacy => "legacy node: it relays, but reports no metrics",
         HopLink::Foreign => "HTTP server without metrics",
-        HopLink::Down { .. } => "down",
+        HopLink::Down { reason } => reason.as_str(),
         HopLink::Detached => "not watched any more",
         HopLink::Unknown | HopLink::Starting => "no report yet",
         HopLink::Spawned { .. } | HopLink::Attached => "waiting for its first report",

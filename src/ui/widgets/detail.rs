@@ -199,10 +199,7 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<DetailField> {
     let share = |us: u64| (t.flow.active_us > 0).then(|| us as f64 / t.flow.active_us as f64);
     let pace = match t.phase {
         Phase::Queued => dash(),
-        phase if phase.is_over() => {
-            let rate = t.average_rate().map_or_else(dash, |rate| Rate(rate).to_string());
-            format!("{rate}, in {}", HumanDuration(t.elapsed))
-        }
+        phase if phase.is_over() => format!("{}, in {}", Rate(t.rate), HumanDuration(t.elapsed)),
         Phase::Paused => format!("-, for {}", HumanDuration(t.elapsed)),
         _ => format!("{}, for {}, ETA {}", Rate(t.rate), HumanDuration(t.elapsed), Eta(t.eta)),
     };
@@ -323,7 +320,7 @@ fn figures(state: &UiState, rates: (u64, u64), sent: u64, tail: &str, row: &mut 
 }
 
 /// Returns why a hop has no data on a transfer.
-fn no_data_reason(hop: &HopSnapshot, ours: Option<&TransferSnapshot>) -> &'static str {
+fn no_data_reason<'a>(hop: &'a HopSnapshot, ours: Option<&TransferSnapshot>) -> &'a str {
     match &hop.link {
         link @ (HopLink::Legacy | HopLink::Foreign | HopLink::Down { .. }) => connections::no_data_reason(link),
         _ if ours.is_some_and(|transfer| transfer.phase == Phase::Cancelled) => "no record: the transfer was cancelled",

@@ -28,8 +28,12 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
             let [plain, key, dim] = [StyleRole::Plain, StyleRole::Key, StyleRole::Dim].map(|role| theme.style(role));
             (" ", plain, key, dim)
         }
-        Severity::Warn => ("!", theme.bar(StyleRole::Warn), theme.bar(StyleRole::Warn), theme.bar(StyleRole::Warn)),
-        Severity::Bad => ("!", theme.bar(StyleRole::Bad), theme.bar(StyleRole::Bad), theme.bar(StyleRole::Bad)),
+        Severity::Warn => {
+            (theme.glyphs.cause, theme.bar(StyleRole::Warn), theme.bar(StyleRole::Warn), theme.bar(StyleRole::Warn))
+        }
+        Severity::Bad => {
+            (theme.glyphs.cause, theme.bar(StyleRole::Bad), theme.bar(StyleRole::Bad), theme.bar(StyleRole::Bad))
+        }
     };
     let (sentence, hints) = fitting(&headline, area.width.saturating_sub(MARGIN + 1));
     Row::new(buffer, area).fill(" ", text);

@@ -130,7 +130,7 @@ fn client_row(
         _ if is_cause => cause_word(finding, data),
         None => dash(),
         Some(shares) => match shares.main() {
-            MainWait::Starved => "for input".to_owned(),
+            MainWait::Starved => waits_for(1),
             MainWait::Blocked => "disk".to_owned(),
             MainWait::Limited => "own rate limit".to_owned(),
             MainWait::Disk | MainWait::Nothing => "busy".to_owned(),
@@ -194,7 +194,7 @@ fn hop_row(
 /// Draws the mark of the row that is the cause of the headline, beside the sign of the selection.
 fn mark(theme: &Theme, is_cause: bool, row: Rect, buffer: &mut Buffer) {
     if is_cause {
-        Row::new(buffer, row).skip(1).put("!", theme.style(StyleRole::Cause));
+        Row::new(buffer, row).skip(1).put(theme.glyphs.cause, theme.style(StyleRole::Cause));
     }
 }
 
@@ -212,16 +212,23 @@ fn main_word(hop: &HopSnapshot, shares: Option<TimeShares>) -> String {
     let rate_limit = hop.node.as_ref().and_then(|node| node.faults.limit);
     let wait = shares.map(TimeShares::main);
     match (wait, rate_limit) {
-        (Some(MainWait::Limited | MainWait::Nothing) | None, Some(rate)) => format!("limit {}", short_rate(rate)),
+        (Some(MainWait::Limited | MainWait::Nothing), Some(rate)) => format!("limit {}", short_rate(rate)),
+        // No traffic: it limits nothing now.
+        (None, Some(rate)) => format!("(limit {})", short_rate(rate)),
         (Some(MainWait::Limited), None) => "own rate limit".to_owned(),
         (Some(MainWait::Starved), _) if hop.origin => "disk".to_owned(),
-        (Some(MainWait::Starved), _) => "for input".to_owned(),
-        (Some(MainWait::Blocked), _) if hop.number == 1 => "client is slow".to_owned(),
-        (Some(MainWait::Blocked), _) => "next hop is slow".to_owned(),
+        (Some(MainWait::Starved), _) => waits_for(hop.number + 1),
+        (Some(MainWait::Blocked), _) if hop.number == 1 => "blocked by client".to_owned(),
+        (Some(MainWait::Blocked), _) => format!("blocked by hop {}", hop.number - 1),
         (Some(MainWait::Disk), _) => "disk".to_owned(),
         (Some(MainWait::Nothing), None) => "busy".to_owned(),
         (None, None) => dash(),
     }
+}
+
+/// Returns that a stage waits for the input from a hop.
+fn waits_for(hop: usize) -> String {
+    format!("waits for hop {hop}")
 }
 
 /// Draws how a stage spent its time, as a bar and in words; dashes where that is unknown.
@@ -247,7 +254,7 @@ fn time(
     }
     let role = if is_cause { StyleRole::Cause } else { StyleRole::Dim };
     let room = places[MOSTLY].map_or(0, |(_, room)| room);
-    let short = [word.replace(" is slow", " slow"), word.replace("limit ", "")];
+    let short = [word.replace(" hop ", " "), word.replace("blocked by ", "by "), word.replace("limit ", "")];
     let word =
         short.iter().map(String::as_str).find(|short| width(word) > room && width(short) <= room).unwrap_or(word);
     cell(buffer, inner(row), fixed("", room, false, 0), places[MOSTLY], word, theme.style(role));

@@ -131,6 +131,12 @@ fn remark(state: &UiState, data: &ChainSnapshot, part: &TransferPanel) -> String
     ];
     let totals = Totals::of(&data.transfers);
     let rate = state.history().client_rate(data);
+    let mut open = data.transfers.iter().filter(|t| !t.phase.is_over());
+    let eta = match (open.next(), open.next()) {
+        // The estimates of one transfer and of the total would differ by their averages alone.
+        (Some(only), None) => only.eta,
+        _ => totals.eta(rate),
+    };
     let mut parts = vec![heading::filter_text(state.lists.filter(Panel::Transfers)), counted(&counts)];
     if part.rows.len() > state.lists.open {
         parts.push(counted(&ended_counts(data)));
@@ -139,7 +145,7 @@ fn remark(state: &UiState, data: &ChainSnapshot, part: &TransferPanel) -> String
         parts.extend([
             totals.percent().map_or_else(String::new, |percent| format!("{percent}%")),
             if rate > 0 { Rate(rate).to_string() } else { String::new() },
-            totals.eta(rate).map_or_else(String::new, |eta| format!("ETA {}", Eta(Some(eta)))),
+            eta.map_or_else(String::new, |eta| format!("ETA {}", Eta(Some(eta)))),
             if totals.unsized_count > 0 { format!("{} of unknown size", totals.unsized_count) } else { String::new() },
             if totals.count > 1 { format!("{} of {} done", totals.done, totals.count) } else { String::new() },
         ]);
@@ -224,7 +230,10 @@ fn status(transfer: &TransferSnapshot) -> (String, StyleRole) {
     match (transfer.phase, transfer.stall) {
         (Phase::Streaming, Some(stall)) => (format!("stalled {}", Eta(Some(stall.lasting))), StyleRole::Warn),
         (Phase::Streaming, None) if transfer.eta.is_some() => (format!("ETA {}", Eta(transfer.eta)), StyleRole::Plain),
-        (Phase::Retrying, _) => (format!("retrying, {}", transfer.attempt.max(1)), StyleRole::Warn),
+        (Phase::Retrying, _) => match transfer.retry {
+            Some(retry) => (format!("retry {} of {}", retry.number, retry.of), StyleRole::Warn),
+            None => ("retrying".to_owned(), StyleRole::Warn),
+        },
         (Phase::Paused, _) => ("paused".to_owned(), StyleRole::Warn),
         (phase, _) if transfer.attempt > 1 => (format!("{}, {}", phase.label(), transfer.attempt), StyleRole::Plain),
         (phase, _) => (phase.label().to_owned(), StyleRole::Plain),

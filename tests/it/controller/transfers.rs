@@ -7,8 +7,7 @@ use chainview::faults::FaultChange;
 use chainview::snapshot::Phase;
 use chainview::snapshot::verdict::{FaultKind, Limit};
 
-use super::free::Chain;
-use super::{Run, plan};
+use super::Run;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_transfer_holds_no_connection_and_resumes() {
@@ -131,16 +130,4 @@ async fn quitting_keeps_partial_files() {
     assert!(controlling.await.unwrap().nodes.is_empty() && part.exists());
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     assert_eq!(snapshots.borrow_and_update().transfers[0].phase, Phase::Cancelled);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_missing_folder_for_the_files_is_made() {
-    let chain = Chain::new(1, 1000);
-    let mut plan = plan(&chain, "");
-    plan.fetch.output = chain.fetched("new/deep/");
-    let run = Run::control(chain, plan);
-    run.command(Command::Fetch).await;
-    run.phase(1, Phase::Done).await;
-    assert!(run.chain.fetched("new/deep/data.bin").is_file());
-    run.ends().await;
 }

@@ -103,13 +103,13 @@ fn the_row_of_the_cause_is_always_in_the_table() {
         let mut script = Script::new(columns, rows, long(32, 20));
         for keys in ["", "g", "G", "<esc>"] {
             let screen = script.keys(keys).screen();
-            assert!(screen.contains("! 20") || screen.contains("!20"), "{keys}: {screen}");
+            assert!(screen.contains("✖ 20") || screen.contains("✖20"), "{keys}: {screen}");
         }
         // A click on it selects it.
         let screen = script.keys("g").screen();
-        let y = screen.lines().position(|line| line.starts_with(" !20")).expect("the pinned row");
+        let y = screen.lines().position(|line| line.starts_with(" ✖20")).expect("the pinned row");
         script.mouse(chainview::ui::input::Gesture::Click, 8, y as u16);
-        assert!(script.screen().contains("▌!20"), "{}", script.screen());
+        assert!(script.screen().contains("▌✖20"), "{}", script.screen());
     }
 }
 

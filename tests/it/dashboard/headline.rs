@@ -52,14 +52,14 @@ fn says(chain: &ChainSnapshot, keys: &str, words: &[&str], not: &[&str]) {
 
 #[test]
 fn the_bottleneck_is_named_with_its_cause_and_the_key_that_changes_it() {
-    says(&with_names(), "", &["! hop 2", "rate limit 50.0 MB/s", "! change it"], &["slowest"]);
+    says(&with_names(), "", &["✖ hop 2", "rate limit 50.0 MB/s", "! change it"], &["slowest"]);
     let line = headline(&mut Script::new(120, 40, with_names()));
     assert!(
-        line.starts_with(" ! hop 2 (proxy-2) is the bottleneck: rate limit 50.0 MB/s, for 12 s, confidence high"),
+        line.starts_with(" ✖ hop 2 (proxy-2) is the bottleneck: rate limit 50.0 MB/s, for 12 s, confidence high"),
         "{line}"
     );
     let line = headline(&mut Script::new(40, 20, with_names()));
-    assert!(line.starts_with(" ! hop 2: rate limit 50.0 MB/s"), "{line}");
+    assert!(line.starts_with(" ✖ hop 2: rate limit 50.0 MB/s"), "{line}");
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn every_limit_fits_the_narrowest_screen_with_its_place_and_its_cause() {
         chain.verdict = Verdict { limit, share: 0.88, since_ms: 125_000, ..Verdict::default() };
         let line = headline(&mut Script::new(42, 20, chain));
         let (place, cause) = sentence.split_once(": ").unwrap();
-        assert!(line.starts_with(&format!(" ! {place}")) && line.contains(cause), "{line}");
+        assert!(line.starts_with(&format!(" ✖ {place}")) && line.contains(cause), "{line}");
     }
 }
 
@@ -285,4 +285,16 @@ fn details_stay_at_their_hop() {
     (link.generation, link.verdict.limit) = (4, Limit::Link { from: 3, to: 2, cause: LinkCause::Loss });
     script.see(link);
     assert!(script.screen().contains("Hop 2"), "{}", script.screen());
+}
+
+#[test]
+fn a_failure_is_at_the_typed_hop_whatever_its_text_names() {
+    let mut chain = idle();
+    chain.transfers = vec![transfer(1, Phase::Failed)];
+    chain.transfers[0].error = Some("hop 1: relayed an error".into());
+    chain.transfers[0].failed_hop = Some(3);
+    on_every_screen(&chain, |script| {
+        let screen = script.screen();
+        assert!(screen.lines().any(|line| line.starts_with("▌✖ 3") || line.starts_with("▌✖3")), "{screen}");
+    });
 }
