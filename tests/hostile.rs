@@ -272,7 +272,8 @@ async fn a_reset_at_any_step_is_an_error_or_harmless() {
             plans[position].push(if back { (Plan::none(), plan) } else { (plan, Plan::none()) });
             let (hops, _peers) = with_hostile_relays(&chain, plans).await;
             let output = folder.path().join(format!("{position}-{back}-{at}"));
-            let fetched = fetch_over(&hops, "http", &output, short(), VerifyMode::Origin).await;
+            // On the heap: all futures of the test are in one list.
+            let fetched = Box::pin(fetch_over(&hops, "http", &output, short(), VerifyMode::Origin)).await;
             match fetched {
                 // After the last byte, a request may be repeated on another connection.
                 Ok(_) => assert!(fs::read(&output).unwrap() == pattern(SIZE as usize), "{position} {back} {at}"),

@@ -41,7 +41,7 @@ impl Controller {
             TourStep::RestoreLink => {
                 if let Some(link) = &run.link {
                     link.set(None);
-                    self.log_tour(None, "the link is fast again".to_owned());
+                    self.log_tour(None, "the link is fast again");
                 }
             }
             TourStep::Fetch { over_slow_link, rate } => {
@@ -55,7 +55,7 @@ impl Controller {
                 match route.and_then(|route| self.publisher.queue.add(route, rate)) {
                     Ok(number) => {
                         run.tour.fetching(number);
-                        self.log_tour(None, format!("#{number} {}: requesting", file.shown()));
+                        self.log_tour(None, &format!("#{number} {}: requesting", file.shown()));
                     }
                     Err(why) => self.publisher.log.push(Level::Warn, None, format!("tour: {why}")),
                 }
@@ -71,10 +71,10 @@ impl Controller {
                 let of = (runs + stopped).as_millis();
                 self.log_tour(
                     Some(hop),
-                    format!("the process is stopped for {} of every {of} ms", stopped.as_millis()),
+                    &format!("the process is stopped for {} of every {of} ms", stopped.as_millis()),
                 );
             }
-            Ok(()) => self.log_tour(Some(hop), "the process runs all of the time again".to_owned()),
+            Ok(()) => self.log_tour(Some(hop), "the process runs all of the time again"),
             Err(why) => self.publisher.log.push(Level::Warn, Some(hop), format!("tour: {why}")),
         }
     }
@@ -92,11 +92,11 @@ impl Controller {
         last.address = HostPort { host: Host::Ip(Ipv4Addr::LOCALHOST.into()), port: link.port() };
         let (shown, delay) = (last.address.clone(), LINK_DELAY.as_millis());
         run.link = Some(link);
-        self.log_tour(None, format!("forwarder {shown} delays replies by {delay} ms and passes {}", Rate(LINK_RATE)));
+        self.log_tour(None, &format!("forwarder {shown} delays replies by {delay} ms and passes {}", Rate(LINK_RATE)));
         Route::new(route.file.clone(), hops).ok_or_else(|| "there are no hops".to_owned())
     }
 
-    fn log_tour(&mut self, hop: Option<usize>, text: String) {
+    fn log_tour(&mut self, hop: Option<usize>, text: &str) {
         self.publisher.log.push(Level::Info, hop, format!("tour: {text}"));
     }
 }

@@ -16,6 +16,7 @@ const NEARLY: f64 = 0.8;
 
 /// State of the running act.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each records one event, and they occur in any combination")]
 pub(super) struct Act {
     pub(super) index: usize,
     pub(super) since: Duration,

@@ -71,7 +71,7 @@ pub(super) const ACTS: [(Cause, &str); 4] = [
 pub enum TourStep {
     /// Execute this, as for the user.
     Command(Command),
-    /// Fetch the tour's file; the number of the transfer goes to [`Tour::fetching`].
+    /// Fetch the tour's file; the number of the transfer goes to `Tour::fetching`.
     Fetch {
         /// Over the slow link.
         over_slow_link: bool,

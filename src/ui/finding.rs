@@ -268,7 +268,7 @@ fn stalled(t: &TransferSnapshot) -> Option<Finding> {
 
 fn failed(chain: &ChainSnapshot) -> Option<Finding> {
     let last = chain.transfers.iter().rfind(|t| t.phase != Phase::Queued)?;
-    (last.phase == Phase::Failed).then(|| Finding::Failed { number: last.number, hop: last.failed_hop })
+    (last.phase == Phase::Failed).then_some(Finding::Failed { number: last.number, hop: last.failed_hop })
 }
 
 /// Returns the newest transfer that is neither over nor needs the hops.

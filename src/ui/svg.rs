@@ -161,14 +161,12 @@ fn paths(cells: &[(usize, usize, &str)], top: f64) -> Vec<(f64, String)> {
         };
         let is_wide = |part: &[f64; 4]| part[0] <= 0.0 && part[2] >= 1.0;
         let together = if parts.iter().all(is_wide) { same } else { 1 };
-        let path = match paths.iter_mut().find(|(other, _)| (other - opacity).abs() < f64::EPSILON) {
-            Some((_, path)) => path,
-            None => {
-                paths.push((opacity, String::new()));
-                let last = paths.len() - 1;
-                &mut paths[last].1
-            }
-        };
+        let known = paths.iter().position(|(other, _)| (other - opacity).abs() < f64::EPSILON);
+        let at_path = known.unwrap_or_else(|| {
+            paths.push((opacity, String::new()));
+            paths.len() - 1
+        });
+        let path = &mut paths[at_path].1;
         for [left, upper, width, height] in parts {
             let x = MARGIN + (column as f64 + left) * CELL.0;
             let wide = (width + (together - 1) as f64) * CELL.0;

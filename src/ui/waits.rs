@@ -23,12 +23,11 @@ pub struct Waits {
 impl Waits {
     /// Records a snapshot at a time; `client` is what the client's own stage did in the last second.
     pub fn observe(&mut self, chain: &ChainSnapshot, client: Option<Flow>, now: Duration) {
-        if now < self.next {
-            return;
-        }
-        let due = (now - self.next).as_millis() / INTERVAL.as_millis();
+        let Some(late) = now.checked_sub(self.next) else { return };
+        let due = late.as_millis() / INTERVAL.as_millis();
         let due = u32::try_from(due).unwrap_or(MAX_FILLED).min(MAX_FILLED - 1) + 1;
-        self.next = now - Duration::from_millis((now.as_millis() % INTERVAL.as_millis()) as u64) + INTERVAL;
+        let into = Duration::from_millis((now.as_millis() % INTERVAL.as_millis()) as u64);
+        self.next = now.saturating_sub(into) + INTERVAL;
         self.stages.resize_with(chain.hops.len() + 1, VecDeque::new);
         let client = client.filter(|flow| flow.active_us > 0).map(|flow| {
             let share = |us: u64| percent(us as f64 / flow.active_us as f64);
@@ -108,7 +107,9 @@ mod tests {
         assert!(newest.iter().all(|column| *column == Some([0.4, 0.1, 0.0])), "a gap has the values after it");
         assert!(waits.stages.iter().all(|samples| samples.len() == RATE_SAMPLES));
         let times: Vec<Duration> = (0..10).map(|n| Duration::from_hours(9) + INTERVAL * n).collect();
-        times.iter().for_each(|at| waits.observe(&chain(None), None, *at));
+        for at in times {
+            waits.observe(&chain(None), None, at);
+        }
         let newest = waits.columns(1, RATE_SAMPLES, RATE_SAMPLES);
         assert_eq!(newest.iter().rev().take_while(|column| column.is_none()).count(), 9);
     }

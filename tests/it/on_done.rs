@@ -149,7 +149,7 @@ async fn a_hanging_command_is_killed_with_its_children_and_its_output_kept() {
 #[tokio::test]
 async fn closing_kills_what_runs_and_starts_no_more() {
     let folder = hanging();
-    let on_done = limited(&folder, Duration::from_secs(60));
+    let on_done = limited(&folder, Duration::from_mins(1));
     let all: Vec<_> = (0..6)
         .map(|_| {
             let on_done = on_done.clone();

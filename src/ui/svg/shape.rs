@@ -117,8 +117,8 @@ mod tests {
         assert_eq!(parts("▂"), [[0.0, 0.75, 1.0, 0.25]]);
         assert_eq!(parts("▌"), [[0.0, 0.0, 0.5, 1.0]]);
         assert_eq!(parts("▏"), [[0.0, 0.0, 0.125, 1.0]]);
-        let shades = ["░", "▒", "▓"].map(|shade| Shape::of(shade, CELL).unwrap().opacity);
-        assert_eq!(shades, [0.25, 0.5, 0.75]);
+        let percent = ["░", "▒", "▓"].map(|shade| (Shape::of(shade, CELL).unwrap().opacity * 100.0).round() as u64);
+        assert_eq!(percent, [25, 50, 75]);
     }
 
     #[test]

@@ -184,7 +184,11 @@ impl Window {
         }
         // Four samples are a second.
         let tenths = self.samples * 10 / 4 / part;
-        if tenths % 10 == 0 { format!("{} s", tenths / 10) } else { format!("{}.{} s", tenths / 10, tenths % 10) }
+        if tenths.is_multiple_of(10) {
+            format!("{} s", tenths / 10)
+        } else {
+            format!("{}.{} s", tenths / 10, tenths % 10)
+        }
     }
 }
 

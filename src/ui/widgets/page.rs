@@ -31,12 +31,11 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, beside: bo
         let key = |by| state.keymap.key_of(Action::View(ViewAction::Page(by)));
         hidden = format!("{hidden} {} {}", key(1), key(-1));
     }
-    let (name, position) = match state.view_mode {
-        ViewMode::Why => ("Why".to_owned(), String::new()),
-        _ => {
-            let (name, at, of) = detail::title(state, data, area.width);
-            (name, format!("{} of {of}", (at + 1).min(of)))
-        }
+    let (name, position) = if state.view_mode == ViewMode::Why {
+        ("Why".to_owned(), String::new())
+    } else {
+        let (name, at, of) = detail::title(state, data, area.width);
+        (name, format!("{} of {of}", (at + 1).min(of)))
     };
     let remark = heading::joined(&[position], &hidden, "   ", area.width);
     let name = cut_middle(&name, area.width.saturating_sub(width(&remark) + FRAME));

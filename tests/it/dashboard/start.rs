@@ -29,7 +29,7 @@ fn chains_and_the_demo_are_offered_at_every_size() {
         for colors in [ColorScheme::Terminal, ColorScheme::Mono] {
             let mut state = state(2, colors);
             let text = screen(&mut state, columns, rows);
-            assert!(text.contains("chainview") && text.contains("1  /home/me") | (columns < 40), "{text}");
+            assert!(text.contains("chainview") && (text.contains("1  /home/me") || columns < 40), "{text}");
             if rows >= 15 {
                 for words in ["2  /home/me/chains/2/input.txt", "2 h ago", "d  the demo", "enter open", "q quit"] {
                     assert!(text.contains(words), "{words}: {text}");

@@ -70,7 +70,7 @@ pub(crate) fn busy() -> ChainSnapshot {
         transfer.rate = 10_300_000;
         transfer.received -= transfer.number * 100_000_000;
         transfer.eta = Some(Duration::from_secs(100 + 10 * transfer.number));
-        transfer.waterfall = setup.clone();
+        transfer.waterfall.clone_from(&setup);
     }
     for hop in &mut chain.hops {
         let (number, origin) = (hop.number, hop.origin);
