@@ -7,7 +7,7 @@ use super::table::TABLE;
 const SYNONYMS: &[(&str, &[&str])] = &[
     ("attach", &["add", "monitor", "node", "watch"]),
     ("back", &["close", "escape"]),
-    ("cancel", &["abort", "delete", "interrupt", "kill", "remove", "stop"]),
+    ("cancel", &["abort", "delete", "kill", "remove", "stop"]),
     ("close-connection", &["abort", "disconnect", "drop", "kill", "stop"]),
     ("columns", &["fields", "hide"]),
     ("copy", &["clipboard", "curl", "yank"]),
