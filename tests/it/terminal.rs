@@ -67,7 +67,11 @@ fn first_steps(columns: u16, rows: u16) {
     assert_eq!(terminal.children().len(), 3);
     terminal.shows(&["ready to fetch data.bin", "f fetch", "? help", "q quit"]);
     terminal.keys("f");
-    let screen = terminal.shows(&["1 done", "#1", "verified: digest", "0 active"]);
+    terminal.shows(&["1 done", "#1", "verified: digest", "0 active"]);
+    terminal.keys("3");
+    terminal.shows(&["Transfers", "1 done"]);
+    terminal.keys("\r");
+    let screen = terminal.shows(&["Transfer #1", "blake3:"]);
     let digest = blake3::hash(&chain.content).to_hex();
     assert!(screen.contains(&format!("blake3:{}", &digest[..16])), "{screen}");
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
@@ -90,7 +94,7 @@ fn help_opens_scrolls_and_closes() {
     let chain = Chain::new(2, 10);
     let mut terminal = up(&chain, "", 80, 24);
     terminal.keys("?");
-    terminal.shows(&["fetch the file of the route", "esc back"]);
+    terminal.shows(&["Keys: Hops", "restart the selected node", "esc back"]);
     // The q closes the popup, and only then quits.
     terminal.keys("q");
     terminal.shows(&["ready to fetch data.bin", "q quit"]);

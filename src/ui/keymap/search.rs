@@ -28,7 +28,7 @@ const SYNONYMS: &[(&str, &[&str])] = &[
     ("limit-lower", &["slower", "throttle"]),
     ("limit-none", &["unlimited", "unthrottle"]),
     ("limit-raise", &["faster"]),
-    ("pause", &["continue", "hold", "resume", "stop", "suspend"]),
+    ("pause", &["continue", "hold", "resume", "stop"]),
     ("queue-down", &["later", "reorder"]),
     ("queue-up", &["first", "priority", "reorder"]),
     ("quit", &["bye", "close", "end", "exit", "leave", "stop"]),

@@ -202,6 +202,17 @@ pub(crate) fn raw_on_a_terminal(sent: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = sent;
     while let Some((first, after)) = rest.split_first() {
+        // Title and progress of the terminal's window: whole, with text that is checked like all other.
+        let ours = [&b"\x1b]2;"[..], b"\x1b]9;4;"].into_iter().find_map(|start| rest.strip_prefix(start));
+        if let Some((text, end)) = ours.and_then(|text| Some((text, text.windows(2).position(|two| two == b"\x1b\\")?)))
+        {
+            if text.starts_with(b"owned") {
+                found.push("a title from outside".to_owned());
+            }
+            plain.extend(&text[..end]);
+            rest = &text[end + 2..];
+            continue;
+        }
         if sent[..sent.len() - rest.len()].ends_with(MARKER.as_bytes())
             && first.is_ascii_control()
             && !matches!(first, b'\r' | b'\n')

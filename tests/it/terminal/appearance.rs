@@ -86,11 +86,12 @@ fn themes_of_the_user_are_files_and_invalid_ones_are_named() {
 fn keys_change_the_time_span_of_charts() {
     let chain = Chain::new(1, 10);
     let mut terminal = up(&chain, "", 120, 40);
-    for (key, shown) in [("=", "10 s"), ("+", "1 s"), ("-", "10 s"), ("-", "60 s"), ("-", "10 min")] {
+    for (key, shown) in [("=", "10 s"), ("+", "1 s"), ("-", "10 s")] {
         terminal.keys(key);
         terminal.shows(&[&format!("Throughput out of hop 1, {shown} ─")]);
     }
-    terminal.keys(",");
+    // Of longer spans, a young chain has only a part to show.
+    terminal.keys("--,");
     terminal.shows(&["Settings", "charts      10 min"]);
     terminal.keys("q");
     quit(&mut terminal);

@@ -84,7 +84,7 @@ impl Typist<'_> {
         for key in ["j", "k"] {
             self.moves(key);
         }
-        self.press("?", |screen| screen.contents().contains("fetch the file of the route"));
+        self.press("?", |screen| screen.contents().contains("Keys: Hops"));
         self.tab("q", "Hops");
     }
 

@@ -21,7 +21,7 @@ fn run(test: &str) -> (tempfile::TempDir, Terminal) {
     let mut command = CommandBuilder::new(std::env::current_exe().unwrap());
     command.args(["--exact", &format!("terminal::panics::{test}"), "--ignored", "--nocapture"]);
     settle(&mut command, folder.path());
-    (folder, Terminal::start(command, 160, 30))
+    (folder, Terminal::start(command, 150, 30))
 }
 
 #[test]
