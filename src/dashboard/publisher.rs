@@ -19,7 +19,7 @@ use crate::snapshot::{
     TransferSnapshot,
 };
 use crate::text::SafeText;
-use crate::verdict::{Rolling, refine_wait};
+use crate::verdict::{Observed, Rolling, refine_wait};
 
 /// Result of a background task.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub(super) struct Publisher {
     input: Option<Arc<Path>>,
     clock: Clock,
     rolling: Rolling,
+    /// Verdicts during each transfer.
+    observed: Observed,
     verdict: Verdict,
     /// Evaluation of the transfers of other clients.
     watching: Rolling,
@@ -72,6 +74,7 @@ impl Publisher {
             folder: crate::error::shown(&plan.fetch.output),
             clock: Clock::start(),
             rolling: Rolling::default(),
+            observed: Observed::default(),
             verdict: Verdict::default(),
             watching: Rolling::default(),
             others: None,
@@ -128,7 +131,9 @@ impl Publisher {
     pub(super) fn evaluate(&mut self, watcher: &Watcher) {
         let (now_us, hops) = (self.clock.now_us(), watcher.hops());
         if self.queue.any_running() {
-            self.verdict = self.rolling.update(now_us, &hops, &self.queue.snapshots());
+            let transfers = self.queue.snapshots();
+            self.verdict = self.rolling.update(now_us, &hops, &transfers);
+            self.observed.feed(&transfers, self.verdict);
             (self.watching, self.others) = (Rolling::default(), None);
         } else {
             let found = self.watching.update_others(now_us, &hops);
@@ -136,10 +141,12 @@ impl Publisher {
         }
     }
 
-    /// Adds what only the reports of the hops show: a stall, and which hop is waited for.
+    /// Adds what only the reports of the hops show: a stall, which hop is waited for, and what limited an ended one.
     fn with_reports(&self, transfer: TransferSnapshot, hops: &[HopSnapshot]) -> TransferSnapshot {
         let wait = transfer.wait.map(|wait| refine_wait(wait, &transfer, hops));
-        TransferSnapshot { stall: self.rolling.stall(transfer.number), wait, ..transfer }
+        let observed = self.observed.of(transfer.number).filter(|_| transfer.phase.is_over());
+        let verdict = observed.or(transfer.verdict);
+        TransferSnapshot { stall: self.rolling.stall(transfer.number), wait, verdict, ..transfer }
     }
 
     /// Logs how the links to the hops have changed.
