@@ -13,6 +13,7 @@ mod start;
 mod tour;
 mod tour_steps;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -162,7 +163,16 @@ fn counts(transfers: &[TransferSnapshot], kept: bool) -> String {
     let rest = || transfers.iter().filter(|transfer| !matches!(transfer.phase, Phase::Done | Phase::Failed));
     let interrupted = rest().filter(|transfer| transfer.attempt > 0).count();
     let sum = |transfers: &mut dyn Iterator<Item = &TransferSnapshot>| transfers.map(|one| one.received).sum::<u64>();
-    let parts = match sum(&mut rest()) {
+    // Transfers of one name share a partial file, which is gone once one of them is done.
+    let mut partial: BTreeMap<&str, u64> = BTreeMap::new();
+    for transfer in rest() {
+        let bytes = partial.entry(transfer.path.as_str()).or_default();
+        *bytes = transfer.received.max(*bytes);
+    }
+    for done in transfers.iter().filter(|transfer| transfer.phase == Phase::Done) {
+        partial.remove(done.path.as_str());
+    }
+    let parts = match partial.values().sum::<u64>() {
         bytes if bytes > 0 && kept => format!(" ({} kept, run the same command to resume)", Bytes(bytes)),
         _ => String::new(),
     };
@@ -188,14 +198,22 @@ mod tests {
 
     #[test]
     fn the_summary_counts_every_transfer() {
-        let interrupted = transfer(Phase::Cancelled, 1, 2_075_000);
+        let named = |number: u64, transfer: TransferSnapshot| TransferSnapshot {
+            path: format!("out/{number}").as_str().into(),
+            ..transfer
+        };
+        let interrupted = (1..=4).map(|number| named(number, transfer(Phase::Cancelled, 1, 2_075_000)));
         let waiting = transfer(Phase::Cancelled, 0, 0);
-        let list = [vec![interrupted; 4], vec![waiting; 8]].concat();
+        let list = [interrupted.collect(), vec![waiting; 8]].concat();
         assert_eq!(
             counts(&list, true),
             "0 done, 0 failed, 4 interrupted (8.3 MB kept, run the same command to resume), 8 not started"
         );
         assert_eq!(counts(&list, false), "0 done, 0 failed, 4 interrupted, 8 not started");
+        let same = [named(1, transfer(Phase::Cancelled, 1, 6)), named(1, transfer(Phase::Cancelled, 1, 22))];
+        assert!(counts(&same, true).contains("2 interrupted (22 B kept"), "one partial file");
+        let again = [&same[..], &[named(1, transfer(Phase::Done, 1, 30))]].concat();
+        assert!(!counts(&again, true).contains("kept"), "it was completed");
         let mixed = [
             transfer(Phase::Done, 1, 1000),
             transfer(Phase::Failed, 2, 10),
