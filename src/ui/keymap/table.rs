@@ -309,5 +309,5 @@ pub(crate) static TABLE: &[Binding] = &[
     bind("close-copy", ANY, &["esc", "q", "?", "f1", "ctrl-c"], Action::View(ViewAction::Close)).during(COPY)
         .described(Popup, "close", Right("back")),
     bind("cancel-quit", ANY, &["esc", "n"], Action::View(ViewAction::Close))
-        .during(CONFIRM).described(Popup, "cancel quitting", Right("cancel")),
+        .during(CONFIRM).described(Popup, "do not quit", Right("stay")),
 ];

@@ -3,7 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::snapshot::ChainSnapshot;
+use crate::snapshot::{ChainSnapshot, Phase};
 use crate::ui::action::Action;
 use crate::ui::dispatch::active;
 use crate::ui::focus::{Panel, Set};
@@ -93,8 +93,16 @@ fn keys(state: &UiState, data: &ChainSnapshot, area: Rect) -> Vec<FooterKey> {
 }
 
 fn question(data: &ChainSnapshot) -> String {
-    let running = data.transfers.iter().filter(|t| !t.phase.is_over()).count();
-    if running == 1 { "1 transfer is running: ".to_owned() } else { format!("{running} transfers are running: ") }
+    let count = |wanted: fn(Phase) -> bool| data.transfers.iter().filter(|t| wanted(t.phase)).count();
+    let running = count(|phase| !phase.is_over() && !matches!(phase, Phase::Queued | Phase::Paused));
+    let waiting = [(count(|p| p == Phase::Queued), "queued"), (count(|p| p == Phase::Paused), "paused")];
+    let waiting: Vec<String> = waiting.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
+    let are = if running == 1 { "transfer is" } else { "transfers are" };
+    match (running, waiting.as_slice()) {
+        (0, waiting) => format!("{}: ", waiting.join(", ")),
+        (_, []) => format!("{running} {are} running: "),
+        (_, waiting) => format!("{running} {are} running, {}: ", waiting.join(", ")),
+    }
 }
 
 /// Returns whether a binding acts on what another panel lists: its key works here, but those of this panel come first.

@@ -34,7 +34,7 @@ fn keys_of_the_footer_are_buttons() {
         assert!(last.contains("quit"), "{last}");
         click(script, "quit");
         assert_eq!(script.state.mode, Mode::ConfirmQuit, "a transfer runs");
-        click(script, "cancel");
+        click(script, "stay");
         assert_eq!(script.state.mode, Mode::Browse);
     });
     let mut script = Script::new(120, 40, idle());

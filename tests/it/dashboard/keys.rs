@@ -12,8 +12,8 @@ use chainview::ui::focus::Panel;
 use chainview::ui::keymap::FooterSlot;
 use chainview::ui::state::Mode;
 
-use super::script::Script;
-use super::snapshots::{idle, mixed, streaming, transfer};
+use super::script::{Script, on_every_screen};
+use super::snapshots::{busy, idle, mixed, streaming, transfer};
 
 #[test]
 fn f_fetches_and_n_prompts_for_a_name() {
@@ -160,7 +160,7 @@ fn quitting_during_a_transfer_needs_confirmation() {
     let mut script = Script::new(80, 24, streaming());
     let screen = script.keys("q").screen();
     assert!(screen.contains("1 transfer is running: q quit  d quit, keep the nodes running"), "{screen}");
-    assert!(screen.contains("esc cancel") && !script.state.quitting(), "{screen}");
+    assert!(screen.contains("esc stay") && !script.state.quitting(), "{screen}");
     script.keys("<esc> q d");
     assert_eq!(script.sent, [Command::Quit { keep_nodes: true }]);
     let mut script = Script::new(80, 24, streaming());
@@ -261,4 +261,18 @@ fn footer_and_help_show_custom_keys() {
     assert!(screen.contains("f5 fetch") && !screen.contains(" f fetch"), "{screen}");
     assert!(script.keys("f").sent.is_empty());
     assert!(script.keys("3 ?").screen().contains("f5  fetch the file of the route"), "{}", script.screen());
+}
+
+#[test]
+fn the_question_before_quitting_counts_what_runs_and_what_waits() {
+    on_every_screen(&busy(), |script| {
+        let screen = script.keys("q").screen();
+        assert!(screen.contains("4 transfers are running, 8 queued: "), "{screen}");
+    });
+    let mut chain = idle();
+    chain.transfers = vec![transfer(1, Phase::Paused)];
+    on_every_screen(&chain, |script| {
+        let screen = script.keys("q").screen();
+        assert!(screen.contains("1 paused: "), "{screen}");
+    });
 }
