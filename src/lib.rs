@@ -18,9 +18,9 @@
 //!               node, listing, verdict, timing (bars);  body_error  how a body ended;  log_events  changes that are
 //!               logged;  bounded  lists of limited length;  protocol  its JSON form
 //! verdict.rs    from the wait times of each stage (evaluate) to the sentence (display) that states what limits a
-//!               transfer, while it runs (rolling, debounce) and afterwards (observed); evidence of one hop (stage), of a
-//!               node by itself (local), of the setup before a short body (setup); the hop that a request has reached
-//!               (awaited)
+//!               transfer, while it runs (rolling, debounce) and afterwards (observed); evidence of one hop (stage),
+//!               of a node by itself (local), of the setup before a short body (setup); the hop that a request has
+//!               reached (awaited)
 //! waterfall.rs  the setup of a transfer as bars: which stage spent what, and when
 //! limits.rs     all timeouts and size limits;  allow_list.rs  where a node may connect to beyond its default policy
 //! tour.rs       the demo's tour on given times: its acts and steps (script), one act (act)
