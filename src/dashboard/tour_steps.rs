@@ -48,7 +48,7 @@ impl Controller {
                 let [file, _] = run.files.clone();
                 // Two in turns, because the one before may not have ended.
                 run.files.rotate_left(1);
-                // A file that is there already would not count as fetched, and nobody needs it any more.
+                // A file that is there already would not count as fetched, and no later step reads it.
                 let _ = std::fs::remove_file(self.plan.fetch.output.join(file.shown().as_str()));
                 let route = self.publisher.route.with_file(file.clone());
                 let route = if over_slow_link { self.over_slow_link(&route, run) } else { Ok(route) };

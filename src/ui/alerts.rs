@@ -41,7 +41,7 @@ impl EndTracker {
         self.done += of(Phase::Done).count();
         self.failed += of(Phase::Failed).count();
         let failure = of(Phase::Failed).next_back();
-        // A transfer that the user cancelled is announced to nobody.
+        // A transfer that the user cancelled is not announced.
         let last = failure.or_else(|| of(Phase::Done).next_back().filter(|_| !active));
         let text = last.filter(|_| lasted >= MIN_ANNOUNCED).map(|last| self.sentence(last, active, lasted));
         if !new.is_empty() {
