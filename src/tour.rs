@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::command::{Command, TourCommand};
 use crate::snapshot::{ActCaption, ActOutcome, ChainSnapshot, TourSnapshot};
-use act::{Act, transfer};
+use act::Act;
 use script::ACTS;
 pub use script::{DUTY, FILE_SIZE, LINK_DELAY, LINK_RATE, Pace, RETRIES, TourStep};
 
@@ -80,7 +80,7 @@ impl Tour {
             return self.end_act(false, now, chain);
         }
         if act.fetched.is_none() {
-            let before = self.previous.and_then(|number| transfer(chain, number));
+            let before = self.previous.and_then(|number| chain.transfer(number));
             if before.is_some_and(|transfer| !transfer.phase.is_over()) {
                 if elapsed < self.pace.settle {
                     return Vec::new();

@@ -204,9 +204,24 @@ impl ChainSnapshot {
         self.others.as_ref().unwrap_or(&self.verdict)
     }
 
+    /// Returns the hop with this number, from 1.
+    pub fn hop(&self, number: usize) -> Option<&HopSnapshot> {
+        self.hops.iter().find(|hop| hop.number == number)
+    }
+
+    /// Returns the hops of the route, without watched nodes.
+    pub fn route_hops(&self) -> impl DoubleEndedIterator<Item = &HopSnapshot> {
+        self.hops.iter().filter(|hop| !hop.extra)
+    }
+
+    /// Returns the transfer with this number, from 1.
+    pub fn transfer(&self, number: u64) -> Option<&TransferSnapshot> {
+        self.transfers.iter().find(|transfer| transfer.number == number)
+    }
+
     /// Returns true if a hop of the route transfers a body, for any client.
     pub fn any_body(&self) -> bool {
-        let nodes = self.hops.iter().filter(|hop| !hop.extra).filter_map(|hop| hop.node.as_ref());
+        let nodes = self.route_hops().filter_map(|hop| hop.node.as_ref());
         nodes.flat_map(|node| &node.connections).any(|conn| conn.state == ConnState::Streaming)
     }
 }

@@ -133,7 +133,7 @@ impl Act {
             (Cause::Link, Limit::Link { from, to, .. }) => [from, to] == LINK,
             (Cause::Killed, _) => {
                 // Two facts of one screen: the hop is down, and the transfer waits for its retry for this reason.
-                let waits = self.current(chain).filter(|_| hop(chain, KILLED_HOP).is_some_and(is_down))?;
+                let waits = self.current(chain).filter(|_| chain.hop(KILLED_HOP).is_some_and(is_down))?;
                 let error = waits.error.clone().filter(|_| waits.phase == Phase::Retrying)?;
                 return Some(NamedCause::Interrupted { hop: KILLED_HOP, error, resumed_from: None });
             }
@@ -169,7 +169,7 @@ impl Act {
             }
             Cause::Killed => {
                 let lasts = |time: Option<Duration>, limit: Duration| since(time).is_some_and(|time| time >= limit);
-                let is_down = hop(chain, KILLED_HOP).is_some_and(is_down);
+                let is_down = chain.hop(KILLED_HOP).is_some_and(is_down);
                 if lasts(self.began, pace.down) && is_down && !std::mem::replace(&mut self.restarted, true) {
                     return command(Command::StartNode(KILLED_HOP));
                 }
@@ -192,7 +192,7 @@ impl Act {
             Cause::Processor if self.fetched.is_some() => vec![TourStep::SlowProcess { hop: SLOW_HOP, on: false }],
             Cause::Link if self.fetched.is_some() => vec![TourStep::RestoreLink],
             Cause::Killed => {
-                let down = hop(chain, KILLED_HOP).filter(|hop| self.began.is_some() && is_down(hop));
+                let down = chain.hop(KILLED_HOP).filter(|hop| self.began.is_some() && is_down(hop));
                 let start = down.map(|hop| Command::StartNode(hop.number));
                 let limited = self.current(chain).filter(|transfer| !transfer.phase.is_over());
                 let rest = limited.map(|transfer| Command::LimitTransfer { number: transfer.number, rate: None });
@@ -240,7 +240,7 @@ impl Act {
                 format!("{} ms, {} from hop {} to {}", LINK_DELAY.as_millis(), Rate(LINK_RATE), LINK[0], LINK[1]),
                 "{fetch} fetches without that link",
             ),
-            Cause::Killed => match (self.began, hop(chain, KILLED_HOP).is_some_and(is_down)) {
+            Cause::Killed => match (self.began, chain.hop(KILLED_HOP).is_some_and(is_down)) {
                 (None, _) => (format!("a transfer runs; next, hop {KILLED_HOP} is killed"), ""),
                 (Some(_), true) => (format!("hop {KILLED_HOP} was killed (SIGKILL)"), "{start-node} starts it now"),
                 (Some(_), false) if self.resumed.is_none() => (format!("hop {KILLED_HOP} was started again"), ""),
@@ -253,16 +253,8 @@ impl Act {
     }
 
     fn current<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
-        transfer(chain, self.transfer?)
+        chain.transfer(self.transfer?)
     }
-}
-
-pub(super) fn transfer(chain: &ChainSnapshot, number: u64) -> Option<&TransferSnapshot> {
-    chain.transfers.iter().find(|transfer| transfer.number == number)
-}
-
-fn hop(chain: &ChainSnapshot, number: usize) -> Option<&HopSnapshot> {
-    chain.hops.iter().find(|hop| hop.number == number)
 }
 
 fn is_down(hop: &HopSnapshot) -> bool {
@@ -271,7 +263,7 @@ fn is_down(hop: &HopSnapshot) -> bool {
 
 /// Returns the process of the hop that is slowed down.
 fn process(chain: &ChainSnapshot) -> Option<u32> {
-    match hop(chain, SLOW_HOP)?.link {
+    match chain.hop(SLOW_HOP)?.link {
         HopLink::Spawned { pid } => Some(pid),
         _ => None,
     }
@@ -279,7 +271,7 @@ fn process(chain: &ChainSnapshot) -> Option<u32> {
 
 /// Returns the reported rate limit of the hop that is limited.
 fn rate_limit(chain: &ChainSnapshot) -> Option<u64> {
-    hop(chain, LIMITED_HOP)?.node.as_ref()?.faults.limit
+    chain.hop(LIMITED_HOP)?.node.as_ref()?.faults.limit
 }
 
 pub(super) fn set_limit(rate: Option<u64>) -> TourStep {

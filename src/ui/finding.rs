@@ -149,7 +149,7 @@ impl Finding {
         let none_active = || active().next().is_none();
         let is_silent = |hop| {
             let link = HopLink::Down { reason: DownReason::Silent };
-            route_hops(chain).any(|h| Some(h.number) == hop && h.link == link)
+            chain.route_hops().any(|h| Some(h.number) == hop && h.link == link)
         };
         // How long its answer is waited for says more than that it is silent.
         let awaited = || active().find_map(|t| waiting(chain, t)).filter(|found| is_silent(found.hop()));
@@ -228,19 +228,9 @@ pub(crate) fn limit_place(limit: &Limit) -> Option<Place> {
     }
 }
 
-/// Returns the hops of the route, without watched nodes.
-pub(crate) fn route_hops(chain: &ChainSnapshot) -> impl DoubleEndedIterator<Item = &HopSnapshot> {
-    chain.hops.iter().filter(|hop| !hop.extra)
-}
-
-/// Returns the transfer with this number.
-pub(crate) fn numbered(chain: &ChainSnapshot, number: u64) -> Option<&TransferSnapshot> {
-    chain.transfers.iter().find(|t| t.number == number)
-}
-
 /// Returns the first hop that is down. A hop that shuts down and may finish its transfers is draining.
 fn down(chain: &ChainSnapshot) -> Option<Finding> {
-    route_hops(chain).find_map(|hop| match &hop.link {
+    chain.route_hops().find_map(|hop| match &hop.link {
         HopLink::Down { reason: DownReason::Stopping } => None,
         HopLink::Down { reason } => Some(Finding::Down { hop: hop.number, requested: reason.is_requested() }),
         _ => None,
@@ -249,7 +239,7 @@ fn down(chain: &ChainSnapshot) -> Option<Finding> {
 
 fn silent(chain: &ChainSnapshot) -> Option<Finding> {
     let is_silent = |hop: &&HopSnapshot| hop.link.is_up() && hop.node.is_some() && hop.age >= SILENT;
-    route_hops(chain).find(is_silent).map(|hop| Finding::Silent { hop: hop.number })
+    chain.route_hops().find(is_silent).map(|hop| Finding::Silent { hop: hop.number })
 }
 
 /// Returns that a transfer waits for a hop, unless the verdict states why already.
@@ -286,11 +276,11 @@ fn draining(chain: &ChainSnapshot) -> Option<Finding> {
         HopLink::Down { reason } => *reason == DownReason::Stopping,
         link => link.is_up() && hop.node.as_ref().is_some_and(|node| node.draining),
     };
-    route_hops(chain).find(drains).map(|hop| Finding::Draining { hop: hop.number })
+    chain.route_hops().find(drains).map(|hop| Finding::Draining { hop: hop.number })
 }
 
 fn starting(chain: &ChainSnapshot) -> Option<Finding> {
-    let hop = route_hops(chain).find(|hop| hop.link == HopLink::Starting)?;
+    let hop = chain.route_hops().find(|hop| hop.link == HopLink::Starting)?;
     Some(Finding::Starting { hop: hop.number })
 }
 

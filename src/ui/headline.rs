@@ -2,7 +2,7 @@
 
 use super::action::{Action, NodeAction, TransferAction, ViewAction};
 use super::dispatch::key_of;
-use super::finding::{Finding, Place, numbered, sentences};
+use super::finding::{Finding, Place, sentences};
 use super::focus::ViewMode;
 use super::state::UiState;
 use crate::snapshot::verdict::Limit;
@@ -70,8 +70,8 @@ fn helpful(finding: &Finding, state: &UiState, chain: &ChainSnapshot) -> Vec<(Ac
         let is_selected = state.transfer(chain).is_some_and(|t| t.number == number);
         (is_selected && acts).then_some(hint)
     };
-    let kept = |number| numbered(chain, number).is_some_and(|t| t.resumable.is_some());
-    let is_delayed = |number| numbered(chain, number).and_then(|t| t.wait).is_some_and(|w| w.awaited == Awaited::Delay);
+    let kept = |number| chain.transfer(number).is_some_and(|t| t.resumable.is_some());
+    let is_delayed = |number| chain.transfer(number).and_then(|t| t.wait).is_some_and(|w| w.awaited == Awaited::Delay);
     match *finding {
         Finding::Down { hop, .. } => vec![at(hop, node(NodeAction::StartNode, "start it")), WHY],
         Finding::Silent { hop } => vec![at(hop, node(NodeAction::RestartNode, "restart it")), CANCEL, WHY],

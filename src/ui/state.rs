@@ -33,7 +33,7 @@ use super::lists::{Lists, rank};
 use super::theme::Theme;
 use crate::faults::FaultChange;
 use crate::options::Alerts;
-use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, NodeSnapshot, TransferSnapshot};
+use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, TransferSnapshot};
 
 pub use faults::FAULTS;
 pub use follow::ViewStage;
@@ -332,13 +332,16 @@ impl UiState {
 
     /// Returns the value of a fault that the hop reports, as the user would type it.
     pub fn fault_value(&self, chain: &ChainSnapshot, hop: usize, at: usize) -> Option<String> {
-        Some(FAULTS.get(at)?.value(node(chain, hop)?))
+        Some(FAULTS.get(at)?.value(chain.hop(hop).and_then(|hop| hop.node.as_ref())?))
     }
 
     /// Returns whether the selected fault is set.
     pub fn any_fault_set(&self, chain: &ChainSnapshot) -> bool {
         let Mode::Faults { hop, at } = self.mode else { return false };
-        FAULTS.get(at).zip(node(chain, hop)).is_some_and(|(fault, node)| fault.is_set(node))
+        FAULTS
+            .get(at)
+            .zip(chain.hop(hop).and_then(|hop| hop.node.as_ref()))
+            .is_some_and(|(fault, node)| fault.is_set(node))
     }
 
     /// Returns the change that turns the selected fault off, with its hop.
@@ -373,11 +376,6 @@ impl Mode {
             _ => None,
         }
     }
-}
-
-/// Returns the report of a hop's node.
-fn node(chain: &ChainSnapshot, hop: usize) -> Option<&NodeSnapshot> {
-    chain.hops.iter().find(|h| h.number == hop)?.node.as_ref()
 }
 
 /// Returns the first transfer that runs; where none does, the first that waits.

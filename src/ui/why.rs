@@ -4,7 +4,7 @@ mod evidence_table;
 mod line;
 mod timeline;
 
-use super::finding::{Finding, Severity, confidence, numbered, remedy, rule, sentences};
+use super::finding::{Finding, Severity, confidence, remedy, rule, sentences};
 use super::history::History;
 use super::theme::{StyleRole, Theme};
 use crate::snapshot::ChainSnapshot;
@@ -62,7 +62,7 @@ pub(crate) fn lines(source: &Source<'_>, keys: &[(String, &str)], width: u16) ->
 fn verdict(finding: &Finding, chain: &ChainSnapshot) -> Option<Verdict> {
     match finding {
         Finding::Verdict { verdict, .. } => Some(*verdict),
-        Finding::Finished { number } => numbered(chain, *number)?.verdict,
+        Finding::Finished { number } => chain.transfer(*number)?.verdict,
         _ => None,
     }
 }

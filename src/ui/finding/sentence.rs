@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Finding, numbered};
+use super::Finding;
 use crate::snapshot::verdict::{Confidence, FaultKind, Limit, LinkCause, Resource, SetupStep, Verdict};
 use crate::snapshot::{Awaited, ChainSnapshot, ConnState, DownReason, HopLink, HopSnapshot, Phase, TransferSnapshot};
 use crate::text::SafeText;
@@ -46,7 +46,7 @@ pub(crate) fn sentences(finding: &Finding, chain: &ChainSnapshot) -> Vec<String>
 
 /// Returns the number of a hop with its name, if it has one.
 pub(crate) fn hop_name(chain: &ChainSnapshot, hop: usize) -> String {
-    let found = chain.hops.iter().find(|h| h.number == hop);
+    let found = chain.hop(hop);
     let label = found.filter(|h| h.label != h.address).map_or("", |h| h.label.as_str());
     if label.is_empty() { format!("hop {hop}") } else { format!("hop {hop} ({})", cut_middle(label, NAME)) }
 }
@@ -67,11 +67,11 @@ pub(crate) fn cause_word(finding: &Finding, chain: &ChainSnapshot) -> String {
             limit => limit_word(&limit),
         },
         Finding::Down { hop, .. } => {
-            let link = chain.hops.iter().find(|h| h.number == *hop).map(|h| h.link.label());
+            let link = chain.hop(*hop).map(|h| h.link.label());
             link.unwrap_or("down").to_owned()
         }
         Finding::Silent { hop } => {
-            let age = chain.hops.iter().find(|h| h.number == *hop).map_or(0, |h| h.age.as_secs());
+            let age = chain.hop(*hop).map_or(0, |h| h.age.as_secs());
             format!("silent {}", seconds(Duration::from_secs(age)))
         }
         Finding::Waiting { .. } => "no answer".to_owned(),
@@ -113,7 +113,7 @@ fn limit_word(limit: &Limit) -> String {
 }
 
 fn transfer(chain: &ChainSnapshot, number: u64, say: impl Fn(&TransferSnapshot) -> Vec<String>) -> Vec<String> {
-    numbered(chain, number).map_or_else(|| vec![format!("#{number}")], say)
+    chain.transfer(number).map_or_else(|| vec![format!("#{number}")], say)
 }
 
 /// Returns a statement about a hop, with its name and without.
@@ -122,7 +122,7 @@ fn named(chain: &ChainSnapshot, hop: usize, what: &str) -> Vec<String> {
 }
 
 fn down(chain: &ChainSnapshot, hop: usize) -> Vec<String> {
-    let Some(HopSnapshot { link: HopLink::Down { reason }, .. }) = chain.hops.iter().find(|h| h.number == hop) else {
+    let Some(HopSnapshot { link: HopLink::Down { reason }, .. }) = chain.hop(hop) else {
         return named(chain, hop, "is down");
     };
     let reasons = clauses(reason.as_str(), 1);
@@ -164,7 +164,7 @@ fn retrying(t: &TransferSnapshot) -> Vec<String> {
 }
 
 fn silent(chain: &ChainSnapshot, hop: usize) -> Vec<String> {
-    let seconds = chain.hops.iter().find(|h| h.number == hop).map_or(0, |h| h.age.as_secs());
+    let seconds = chain.hop(hop).map_or(0, |h| h.age.as_secs());
     let mut all = named(chain, hop, &format!("is silent: no report for {seconds} s, and nothing arrives"));
     all.extend(named(chain, hop, &format!("is silent: no report for {seconds} s")));
     all.push(format!("hop {hop} is silent for {seconds} s"));
@@ -240,7 +240,7 @@ fn failed(t: &TransferSnapshot) -> Vec<String> {
 }
 
 fn draining(chain: &ChainSnapshot, hop: usize) -> Vec<String> {
-    let found = chain.hops.iter().find(|h| h.number == hop);
+    let found = chain.hop(hop);
     let stops = found.is_some_and(|h| matches!(h.link, HopLink::Down { reason: DownReason::Stopping }));
     let what = if stops { "is shutting down" } else { "is draining" };
     let conns = found.and_then(|h| h.node.as_ref()).map_or(&[][..], |node| &node.connections);

@@ -180,7 +180,7 @@ impl UiState {
             }
             Mode::Faults { hop, at } => {
                 let (hop, at) = (*hop, *at);
-                let node = chain.hops.iter().find(|h| h.number == hop).and_then(|hop| hop.node.as_ref())?;
+                let node = chain.hop(hop).and_then(|hop| hop.node.as_ref())?;
                 if let Some(change) = FAULTS[at].toggle(node) {
                     return Some(Command::SetFault { hop, change });
                 }

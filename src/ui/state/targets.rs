@@ -123,7 +123,7 @@ impl UiState {
             Panel::Connections => self.selected_conn(chain).and_then(|(_, conn)| ours(chain, conn)),
             _ => None,
         };
-        let of_conn = of_conn.and_then(|number| chain.transfers.iter().find(|t| t.number == number));
+        let of_conn = of_conn.and_then(|number| chain.transfer(number));
         of_conn.or_else(|| self.visible_transfer(chain))
     }
 

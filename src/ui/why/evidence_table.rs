@@ -4,7 +4,7 @@ use super::line::{Span, WhyLine, paragraph, span};
 use crate::snapshot::{ChainSnapshot, Flow, HopSnapshot};
 use crate::ui::columns::{dash, ms};
 use crate::ui::evidence::Counters;
-use crate::ui::finding::{Finding, Place, numbered, route_hops};
+use crate::ui::finding::{Finding, Place};
 use crate::ui::grid::{Column, ColumnPlaces, fixed, growing, place};
 use crate::ui::history::History;
 use crate::ui::paint::{cut_middle, width};
@@ -66,7 +66,7 @@ pub(super) fn lines(
 ) -> Vec<WhyLine> {
     let places = place(&COLUMNS, 0, room);
     let finished = match finding {
-        Finding::Finished { number } | Finding::Failed { number, .. } => numbered(chain, *number),
+        Finding::Finished { number } | Finding::Failed { number, .. } => chain.transfer(*number),
         _ => None,
     };
     let what = match finished {
@@ -83,7 +83,7 @@ pub(super) fn lines(
     };
     let client = finished.map_or_else(|| history.client_flow(), |t| Some(t.flow));
     all.push(row(&places, &client_texts(client), role(cause(0)), bar(client.and_then(of_flow), theme, &places, room)));
-    for (at, hop) in route_hops(chain).enumerate() {
+    for (at, hop) in chain.route_hops().enumerate() {
         let record = finished.and_then(|t| *t.hop_records.get(at)?).map(|record| record.flow);
         let shares = match finished {
             Some(_) => record.and_then(of_flow),

@@ -9,7 +9,7 @@ use ratatui::layout::Rect;
 
 use self::line::{Detail, Line, Span};
 use crate::snapshot::ChainSnapshot;
-use crate::ui::finding::{Finding, cause_word, route_hops};
+use crate::ui::finding::{Finding, cause_word};
 use crate::ui::paint::{Row, width};
 use crate::ui::state::UiState;
 use crate::ui::theme::StyleRole;
@@ -46,7 +46,7 @@ pub(crate) fn hop_at(state: &UiState, data: &ChainSnapshot, area: Rect, column: 
 /// Returns the line in the most detailed form that fits this width, and whether it shows buffered bytes.
 fn spans(state: &UiState, data: &ChainSnapshot, columns: u16) -> (Vec<Span>, bool) {
     let finding = Finding::of(data);
-    let hops = route_hops(data).collect();
+    let hops = data.route_hops().collect();
     let line = Line { state, data, hops, place: finding.place(), cause: cause_word(&finding, data) };
     let details = [Detail::Full, Detail::Names, Detail::CauseName, Detail::Numbers];
     // One column is free at either end.

@@ -8,7 +8,7 @@ use super::plot::{self, Plot};
 use super::{heading, hop_table};
 use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot};
 use crate::ui::action::{Action, NodeAction, TransferAction};
-use crate::ui::finding::{Finding, route_hops};
+use crate::ui::finding::Finding;
 use crate::ui::focus::Panel;
 use crate::ui::history::ChartSpan;
 use crate::ui::paint::{Row, row_of};
@@ -123,7 +123,7 @@ pub(crate) fn draw_all(state: &UiState, data: &ChainSnapshot, area: Rect, buffer
 /// Returns the stages that a panel of all of them has room for, 0 being the client, and the number of the others. The
 /// selected hop and that of the headline are always among them, where there is room for two.
 pub(crate) fn stages(state: &UiState, data: &ChainSnapshot, room: usize) -> (Vec<usize>, usize) {
-    let all = route_hops(data).count() + 1;
+    let all = data.route_hops().count() + 1;
     let selected = state.hop(data).map_or(0, |hop| hop.number).min(all - 1);
     let start = (selected + 1).saturating_sub(room.max(1)).min(all.saturating_sub(room));
     let mut rows: Vec<usize> = (start..all.min(start + room)).collect();

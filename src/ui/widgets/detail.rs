@@ -13,7 +13,6 @@ use crate::snapshot::{
     ChainSnapshot, ConnSnapshot, HopLink, HopSnapshot, Integrity, Phase, TcpSnapshot, TransferSnapshot,
 };
 use crate::ui::columns::{self, dash, ms, percent};
-use crate::ui::finding::route_hops;
 use crate::ui::focus::Panel;
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::UiState;
@@ -272,7 +271,7 @@ fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mu
     let theme = &state.theme;
     heading::draw(theme, "Path", "", false, area, buffer);
     let ours = data.transfers.iter().find(|transfer| columns::same_id(transfer.id.as_str(), id));
-    for (i, hop) in route_hops(data).enumerate() {
+    for (i, hop) in data.route_hops().enumerate() {
         let mut row = Row::new(buffer, row_of(area, 1 + i));
         row.skip(2).cell_right(2, &hop.number.to_string(), theme.style(StyleRole::Plain)).skip(2);
         let conns = hop.node.as_ref().map_or(&[] as &[ConnSnapshot], |node| &node.connections);
@@ -304,7 +303,7 @@ fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mu
             row.put(no_data_reason(hop, ours), theme.style(StyleRole::Dim));
         }
     }
-    1 + u16::try_from(route_hops(data).count()).unwrap_or(u16::MAX)
+    1 + u16::try_from(data.route_hops().count()).unwrap_or(u16::MAX)
 }
 
 /// Formats a rate; a dash for none.

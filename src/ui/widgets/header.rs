@@ -77,7 +77,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
 
 /// Returns how many hops of the chain are up, and how many there are, without the nodes that are only watched.
 pub(crate) fn up(data: &ChainSnapshot) -> (usize, usize) {
-    let hops = || data.hops.iter().filter(|hop| !hop.extra);
+    let hops = || data.route_hops();
     (hops().filter(|hop| hop.link.is_up()).count(), hops().count())
 }
 
