@@ -277,6 +277,10 @@ impl ScreenLoop {
     /// Updates the title of the window and the progress of its icon, from the newest snapshot even while the display is
     /// frozen.
     fn show_title(&mut self) -> io::Result<()> {
+        if self.newest.generation == 0 {
+            // Before the first snapshot there is nothing to name.
+            return Ok(());
+        }
         if self.state.alerts.title {
             let title = alerts::title(&self.newest);
             self.screen.set_title(Some((title, alerts::progress(&self.newest))))
