@@ -99,6 +99,8 @@ fn question(data: &ChainSnapshot) -> String {
     let waiting: Vec<String> = waiting.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
     let are = if running == 1 { "transfer is" } else { "transfers are" };
     match (running, waiting.as_slice()) {
+        // The last one has ended since the question was asked.
+        (0, []) => "no transfer is running any more: ".to_owned(),
         (0, waiting) => format!("{}: ", waiting.join(", ")),
         (_, []) => format!("{running} {are} running: "),
         (_, waiting) => format!("{running} {are} running, {}: ", waiting.join(", ")),

@@ -274,5 +274,7 @@ fn the_question_before_quitting_counts_what_runs_and_what_waits() {
     on_every_screen(&chain, |script| {
         let screen = script.keys("q").screen();
         assert!(screen.contains("1 paused: "), "{screen}");
+        script.see(idle());
+        assert!(script.screen().contains("no transfer is running any more: q quit"), "{}", script.screen());
     });
 }
