@@ -8,15 +8,16 @@
 //! # Core: no socket, terminal or clock; files and the environment only in cli/config and cli/environment
 //!
 //! ```text
-//! route.rs      file names (name), addresses (address), hops (hop), the grammar of input.txt, relay or origin
+//! route.rs      file names (name), addresses (address), hops (hop), the grammar of input.txt, relay or origin; the
+//!               order of the files in a folder (walk)
 //! wire/         message (Request, Reply), condition (If-Match and the like), media (types by extension), digest,
 //!               progress (of a digest), transfer (ids), problem and reason (errors that travel between nodes);
 //!               http and legacy: the two protocols, parsed and encoded on slices
 //! meter.rs      counters and wait times of a body, rates;  bucket  the token bucket of a rate limit;  fair  shares of
 //!               one
-//! snapshot.rs   the data that screen, JSON and metrics show, without the logic that computes it: chain, transfer,
-//!               node, listing, verdict, timing (bars);  body_error  how a body ended;  log_events  changes that are
-//!               logged;  bounded  lists of limited length;  protocol  its JSON form
+//! snapshot.rs   the data that screen, JSON and metrics show, without the logic that computes it: chain, transfer and
+//!               its files (folder), node, listing, verdict, timing (bars);  body_error  how a body ended;  log_events
+//!               changes that are logged;  bounded  lists of limited length;  protocol  its JSON form
 //! verdict.rs    from the wait times of each stage (evaluate) to the sentence (display) that states what limits a
 //!               transfer, while it runs (rolling, debounce) and afterwards (observed); evidence of one hop (stage),
 //!               of a node by itself (local), of the setup before a short body (setup); the hop that a request has

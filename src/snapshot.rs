@@ -3,6 +3,7 @@
 mod body_error;
 mod bounded;
 mod chain;
+mod folder;
 mod listing;
 mod log_events;
 mod node;
@@ -14,6 +15,7 @@ pub mod verdict;
 
 pub use body_error::BodyError;
 pub use chain::{ChainSnapshot, DownReason, HopLink, HopSnapshot, Level, LogLine, RATE_SAMPLES};
+pub use folder::{FileOutcome, FileResult, FolderProgress, MAX_RECENT};
 pub use listing::{Listing, ListingEntry, MAX_ENTRIES};
 pub use node::{
     ConnRole, ConnSnapshot, ConnState, Flow, HopRecord, Load, MAX_CONNECTIONS, NodeSnapshot, TcpSnapshot, Timestamps,

@@ -76,6 +76,11 @@ impl FileName {
         Self::new(&kept.join(&b'/')).ok()
     }
 
+    /// Returns true if the name means a folder: it ends in a slash.
+    pub fn names_folder(&self) -> bool {
+        self.0.ends_with(b"/")
+    }
+
     /// Returns the last component, which is the local name; `None` if it is empty, hidden or contains control
     /// characters.
     ///

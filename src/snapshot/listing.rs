@@ -45,6 +45,15 @@ pub struct ListingEntry {
     pub size: u64,
     /// It is a folder.
     pub is_folder: bool,
+    /// Last change of a file's content, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub modified: Option<i64>,
+    /// A file's validator, quotes included.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub etag: Option<String>,
+    /// A file's digest, as `ALGO:HEX`, where the origin knows it already.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub digest: Option<String>,
 }
 
 impl Listing {
@@ -65,6 +74,11 @@ impl Listing {
 }
 
 impl ListingEntry {
+    /// Creates an entry of which nothing else is known.
+    pub fn new(name: SafeText, path: FileName, size: u64, is_folder: bool) -> Self {
+        Self { name, path, size, is_folder, modified: None, etag: None, digest: None }
+    }
+
     /// Returns true if it is a visible file or folder directly in this one.
     fn is_in(&self, folder: &[u8]) -> bool {
         let path = self.path.as_bytes();
@@ -103,7 +117,7 @@ mod tests {
     use super::*;
 
     fn entry(name: &str, path: &[u8]) -> ListingEntry {
-        ListingEntry { name: name.into(), path: FileName::new(path).unwrap(), size: 1, is_folder: false }
+        ListingEntry::new(name.into(), FileName::new(path).unwrap(), 1, false)
     }
 
     #[test]
@@ -171,7 +185,7 @@ mod tests {
     #[test]
     fn names_of_any_bytes_round_trip() {
         let path = FileName::new(b"dir/100% \xff?\x1b").unwrap();
-        let entry = ListingEntry { name: SafeText::from_bytes(b"100% \xff?\x1b"), path, size: 7, is_folder: false };
+        let entry = ListingEntry::new(SafeText::from_bytes(b"100% \xff?\x1b"), path, 7, false);
         let json = serde_json::to_string(&entry).unwrap();
         assert!(json.contains(r#""path":"dir/100%25%20%FF%3F%1B""#), "{json}");
         assert_eq!(serde_json::from_str::<ListingEntry>(&json).unwrap(), entry);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::folder::FolderProgress;
 use super::node::{Flow, HopRecord};
 use super::timing::WaterfallRow;
 use super::verdict::Verdict;
@@ -126,6 +127,8 @@ pub struct TransferSnapshot {
     pub origin_digest: Option<String>,
     /// The same file existed already.
     pub already_present: bool,
+    /// The files, if it is the transfer of a folder.
+    pub folder: Option<FolderProgress>,
     /// Why it failed or is retried: a whole sentence that names the hop.
     pub error: Option<SafeText>,
     /// The hop, from 1, at which its last attempt failed.

@@ -40,7 +40,9 @@ pub struct Request {
     /// The name as it was written in the URL, if this program would write it differently: servers may distinguish `+`
     /// from `%2B`.
     pub written: Option<Box<str>>,
-    /// The query of the URL; our origin ignores it, and it is never logged.
+    /// A folder's content is requested as a tar stream; its name ends in a slash.
+    pub tar: bool,
+    /// The query of the URL; our origin reads it for folders only, and it is never logged.
     pub query: Option<Box<str>>,
     /// The address under which the client addresses this node.
     pub host: Option<HostPort>,
@@ -141,6 +143,7 @@ impl Request {
             method,
             name,
             written: None,
+            tar: false,
             query: None,
             host: None,
             route: Vec::new(),

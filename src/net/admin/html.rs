@@ -107,7 +107,7 @@ mod tests {
 
     fn entry(folder: &str, name: &[u8], is_folder: bool) -> ListingEntry {
         let path = FileName::new(&[folder.as_bytes(), name].concat()).unwrap();
-        ListingEntry { name: SafeText::from_bytes(name), path, size: 7, is_folder }
+        ListingEntry::new(SafeText::from_bytes(name), path, 7, is_folder)
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::wire::{Method, Reason, Request, TransferId, add_to_list};
 /// Kind of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestKind {
-    /// A file below the base path.
+    /// A file below the base path, or a folder there as a tar stream.
     File(Box<Request>),
     /// One of the node's own endpoints: the HTTP library parses the head again and replies.
     Endpoint,
@@ -33,6 +33,7 @@ struct Fields<'a> {
     if_modified_since: Option<&'a str>,
     if_unmodified_since: Option<&'a str>,
     want_digest: Option<Cow<'a, str>>,
+    accept: Option<Cow<'a, str>>,
     via: Option<String>,
     length: Option<&'a str>,
     connection: Option<Cow<'a, str>>,
@@ -57,6 +58,9 @@ const OTHER_METHODS: [&str; 16] = [
     "REPORT",
     "SEARCH",
 ];
+
+/// The media type of a folder's content in one stream.
+pub(super) const TAR: &str = "application/x-tar";
 
 /// Returns true if a first line is HTTP, of any version; anything else is the legacy protocol.
 pub fn is_http(first_line: &[u8]) -> bool {
@@ -95,9 +99,12 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(RequestKind, usize)>, HeadE
     // A proxy's client sends the host twice; the one in the target takes precedence (RFC 9112, 3.2.2).
     fields.host = authority.or(fields.host);
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-    let Some(escaped) = path.strip_prefix(DEFAULT_BASE).filter(|escaped| !names_folder(escaped)) else {
+    let tar = path.strip_prefix(DEFAULT_BASE).is_some_and(names_folder) && fields.accepts_tar();
+    let Some(escaped) = path.strip_prefix(DEFAULT_BASE).filter(|escaped| tar || !names_folder(escaped)) else {
         return Ok(Some((RequestKind::Endpoint, end)));
     };
+    // The served folder itself has no name of its own.
+    let escaped = if escaped.is_empty() { "/" } else { escaped };
     let method = if method == "HEAD" { Method::Head } else { Method::Get };
     if escaped.contains('#') || query.is_some_and(|query| query.contains('#')) {
         return Err(HeadError::malformed("a request target has no fragment: write # as %23"));
@@ -105,7 +112,7 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(RequestKind, usize)>, HeadE
     let (name, written) = fields::read_name(escaped)?;
     let query = query.map(fields::as_written);
     let request = fields.request(method, name, http11)?;
-    Ok(Some((RequestKind::File(Box::new(Request { written, query, ..request })), end)))
+    Ok(Some((RequestKind::File(Box::new(Request { written, tar, query, ..request })), end)))
 }
 
 /// Splits a request target: the host, if a client uses this node as a proxy, and the path with its query.
@@ -138,7 +145,7 @@ fn check_method(method: &str, path: &str) -> Result<(), HeadError> {
     Ok(())
 }
 
-/// Returns true if the path below the base is a folder to be listed: an endpoint, not a file.
+/// Returns true if the path below the base is a folder: to be listed, which is an endpoint, or sent as a tar stream.
 fn names_folder(escaped: &str) -> bool {
     escaped.is_empty() || escaped.ends_with('/')
 }
@@ -195,6 +202,13 @@ impl<'a> Fields<'a> {
                     join(&mut fields.want_digest, value()?);
                     continue;
                 }
+                b"accept" => {
+                    // Only its names matter here, and other programs may put anything beside them.
+                    if let Ok(value) = value() {
+                        join(&mut fields.accept, value);
+                    }
+                    continue;
+                }
                 b"via" => {
                     // An empty line names no relay.
                     match value()? {
@@ -217,6 +231,17 @@ impl<'a> Fields<'a> {
             }
         }
         Ok(fields)
+    }
+
+    /// Returns true if the client names the type of a tar stream; a range such as `*/*` means a listing.
+    fn accepts_tar(&self) -> bool {
+        self.accept.as_deref().is_some_and(|list| {
+            list.split(',').any(|range| {
+                let mut parts = range.split(';').map(str::trim);
+                let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(TAR));
+                named && !parts.any(|weight| weight.replace(' ', "").trim_end_matches(['0', '.']) == "q=")
+            })
+        })
     }
 
     fn request(self, method: Method, name: FileName, http11: bool) -> Result<Request, HeadError> {
@@ -287,10 +312,11 @@ pub fn target(request: &Request, base: Option<&str>) -> String {
 fn put_path(request: &Request, base: Option<&str>, out: &mut Vec<u8>) {
     put_all(out, &[base.unwrap_or(DEFAULT_BASE)]);
     match &request.written {
+        None if request.tar && request.name.as_bytes() == b"/" => {}
         Some(written) => put_all(out, &[written]),
         None => fields::encode_name(&request.name).for_each(|part| put_all(out, &[part])),
     }
-    if base.is_none_or(|base| base == DEFAULT_BASE) && out.ends_with(b"/") {
+    if !request.tar && base.is_none_or(|base| base == DEFAULT_BASE) && out.ends_with(b"/") {
         // A file name may end in a slash; unescaped, the path would mean a folder, and so an endpoint.
         out.pop();
         out.extend_from_slice(b"%2F");
@@ -321,6 +347,7 @@ pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) 
     line(out, "If-Modified-Since: ", request.if_modified_since.as_deref());
     line(out, "If-Unmodified-Since: ", request.if_unmodified_since.as_deref());
     line(out, "Want-Repr-Digest: ", request.want_digest.map(|algorithm| format!("{}=10", algorithm.as_str())));
+    line(out, "Accept: ", request.tar.then_some(TAR));
     line(out, "Via: ", request.via.as_deref());
     // Sizes and digests are those of the file itself, not of a compressed form.
     line(out, "Accept-Encoding: ", Some("identity"));
@@ -385,6 +412,31 @@ mod tests {
         let mut head = Vec::new();
         encode_request(&request, Some("/pub/"), &mut head);
         assert!(head.starts_with(b"GET /pub/dir/a%20b%25.txt?v=1&w=%2F? HTTP/1.1\r\n"));
+    }
+
+    #[test]
+    fn a_folder_is_a_tar_stream_only_where_its_type_is_named() {
+        let requested = |path: &str, accept: &str| {
+            parse(&format!("GET {path} HTTP/1.1\r\nHost: h:1\r\nAccept: {accept}\r\n\r\n")).unwrap()
+        };
+        for (path, name) in [("/files/", "/"), ("/files/a/b%20c/?after=x", "a/b c/")] {
+            for accept in ["", "*/*", "application/*", "application/json", "application/x-tar;q=0.0"] {
+                assert_eq!(requested(path, accept), RequestKind::Endpoint, "{path} {accept}");
+            }
+            for accept in ["application/x-tar", "text/html, Application/X-Tar; q=0.5, */*"] {
+                let RequestKind::File(request) = requested(path, accept) else { panic!("{path} {accept}") };
+                assert!(request.tar && request.name.as_bytes() == name.as_bytes(), "{request:?}");
+                let mut head = Vec::new();
+                encode_request(&request, None, &mut head);
+                let path = format!("GET {path} HTTP/1.1\r\n");
+                assert!(head.starts_with(path.as_bytes()), "{}", String::from_utf8_lossy(&head));
+                let read = parse_request(&head).unwrap().map(|(kind, _)| kind);
+                let again = Request { interim: true, ..*request };
+                assert_eq!(read, Some(RequestKind::File(Box::new(again))));
+            }
+        }
+        let RequestKind::File(file) = requested("/files/a", TAR) else { panic!("a file") };
+        assert!(!file.tar);
     }
 
     #[test]

@@ -178,7 +178,7 @@ fn listed_files_can_be_selected() {
     let named = |name: &[u8]| FileName::new(name).unwrap();
     let entry = |name: &str, is_folder| {
         let path = named(name.as_bytes());
-        ListingEntry { name: name.into(), path, size: 2_730_000, is_folder }
+        ListingEntry::new(name.into(), path, 2_730_000, is_folder)
     };
     let listing = Listing { entries: vec![entry("docs", true), entry("a b.txt", false)], ..Listing::default() };
     script.keys("n");
@@ -209,7 +209,7 @@ fn listed_files_can_be_selected() {
 fn enter_accepts_the_match_and_tab_completes_it() {
     let named = |name: &str| FileName::new(name.as_bytes()).unwrap();
     let long = format!("very-{}-2.4.1.tar.gz", "long-".repeat(30));
-    let entry = |name: &str| ListingEntry { name: name.into(), path: named(name), size: 1, is_folder: false };
+    let entry = |name: &str| ListingEntry::new(name.into(), named(name), 1, false);
     let entries = ["a.bin", "other-very.txt", &long, "very"].map(entry).to_vec();
     let mut script = Script::new(80, 24, idle());
     script.chain.listing = Some(Listing { entries, ..Listing::default() });

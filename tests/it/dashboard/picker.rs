@@ -15,7 +15,7 @@ fn named(name: &str) -> FileName {
 }
 
 fn entry(folder: &str, name: &str, is_folder: bool) -> ListingEntry {
-    ListingEntry { name: name.into(), path: named(&format!("{folder}{name}")), size: 2_730_000, is_folder }
+    ListingEntry::new(name.into(), named(&format!("{folder}{name}")), 2_730_000, is_folder)
 }
 
 /// An idle chain whose origin offers a folder and four files.

@@ -100,7 +100,7 @@ fn entry(
         _ => return None,
     };
     let size = if is_folder { 0 } else { u64::try_from(stat.st_size).unwrap_or_default() };
-    Some(ListingEntry { name: SafeText::from_bytes(name.to_bytes()), path, size, is_folder })
+    Some(ListingEntry::new(SafeText::from_bytes(name.to_bytes()), path, size, is_folder))
 }
 
 /// A name in a folder, and its type according to the folder; ordered by the name.
