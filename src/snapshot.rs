@@ -9,6 +9,7 @@ mod log_events;
 mod node;
 mod protocol;
 pub mod timing;
+mod totals;
 mod tour;
 mod transfer;
 pub mod verdict;
@@ -18,8 +19,9 @@ pub use chain::{ChainSnapshot, DownReason, HopLink, HopSnapshot, Level, LogLine,
 pub use folder::{FileOutcome, FileResult, FolderProgress, MAX_RECENT};
 pub use listing::{Listing, ListingEntry, MAX_ENTRIES};
 pub use node::{
-    ConnRole, ConnSnapshot, ConnState, Flow, HopRecord, Load, MAX_CONNECTIONS, NodeSnapshot, TcpSnapshot, Timestamps,
-    Totals, TransferRecord,
+    ConnRole, ConnSnapshot, ConnState, HopRecord, Load, MAX_CONNECTIONS, NodeSnapshot, TcpSnapshot, Timestamps,
+    TransferRecord,
 };
+pub use totals::{Flow, Totals, UpstreamTotals};
 pub use tour::{ActCaption, ActOutcome, NamedCause, TourSnapshot};
 pub use transfer::{Awaited, Integrity, Phase, Retry, Stall, TransferSnapshot, Wait};

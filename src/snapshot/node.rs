@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body_error::BodyError;
 use super::bounded::bounded;
+use super::totals::{Flow, Totals, UpstreamTotals};
 use crate::faults::Faults;
 use crate::route::Protocol;
 use crate::text::SafeText;
@@ -42,54 +43,13 @@ pub struct NodeSnapshot {
     pub load: Option<Load>,
     /// Counters since the start.
     pub totals: Totals,
+    /// Its connections to next hops.
+    pub upstream: UpstreamTotals,
     /// The connections open now, oldest first.
     #[serde(deserialize_with = "bounded::<MAX_CONNECTIONS, _, _>")]
     pub connections: Vec<ConnSnapshot>,
     /// Number of connections not listed.
     pub omitted: u64,
-}
-
-/// Counters of a node since it started; they only increase, except `open`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Totals {
-    /// Connections open now.
-    pub open: u64,
-    /// Connections accepted.
-    pub accepted: u64,
-    /// Connections rejected with `503` or dropped, because the node was full.
-    pub refused: u64,
-    /// File requests replied to with a file.
-    pub served: u64,
-    /// File requests that failed.
-    pub failed: u64,
-    /// Sums over all bodies.
-    pub flow: Flow,
-}
-
-/// Bytes moved and time spent waiting, of one connection or of a whole node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Flow {
-    /// Body bytes read from upstream (a relay), the disk (an origin) or the first hop (a client).
-    pub bytes_in: u64,
-    /// Body bytes written downstream (a client: to the disk).
-    pub bytes_out: u64,
-    /// Time blocked reading from upstream or the disk, in µs.
-    pub starved_us: u64,
-    /// Time blocked writing downstream or to the disk, in µs.
-    pub blocked_us: u64,
-    /// Time blocked by the node's own rate limit, in µs.
-    pub limited_us: u64,
-    /// Time with a body in progress, in µs; includes the three above.
-    pub active_us: u64,
-    /// Time spent on the digest of the input, in µs; of a client only, as a node uses other threads for it.
-    pub hash_us: u64,
-    /// Scheduling delay of this stage's timers, in µs, which overlaps other waits; of a client only.
-    pub sched_delay_us: u64,
-    /// Time before the body, in µs, not part of the active time: a node's injected delay, or a client's wait for the
-    /// reply.
-    pub reply_us: u64,
 }
 
 /// CPU time and delays of a node since it started; they only increase.
@@ -346,37 +306,6 @@ impl Load {
             run_delay_us: self.run_delay_us.saturating_sub(earlier.run_delay_us),
             process_us: self.process_us.saturating_sub(earlier.process_us),
             sched_delay_us: self.sched_delay_us.saturating_sub(earlier.sched_delay_us),
-        }
-    }
-}
-
-impl Flow {
-    /// Adds the counters of another stage or time.
-    pub fn add(&mut self, other: &Self) {
-        self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
-        self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
-        self.starved_us = self.starved_us.saturating_add(other.starved_us);
-        self.blocked_us = self.blocked_us.saturating_add(other.blocked_us);
-        self.limited_us = self.limited_us.saturating_add(other.limited_us);
-        self.active_us = self.active_us.saturating_add(other.active_us);
-        self.hash_us = self.hash_us.saturating_add(other.hash_us);
-        self.sched_delay_us = self.sched_delay_us.saturating_add(other.sched_delay_us);
-        self.reply_us = self.reply_us.saturating_add(other.reply_us);
-    }
-
-    /// Returns the difference from an earlier sample.
-    #[must_use]
-    pub fn since(&self, earlier: &Self) -> Self {
-        Self {
-            bytes_in: self.bytes_in.saturating_sub(earlier.bytes_in),
-            bytes_out: self.bytes_out.saturating_sub(earlier.bytes_out),
-            starved_us: self.starved_us.saturating_sub(earlier.starved_us),
-            blocked_us: self.blocked_us.saturating_sub(earlier.blocked_us),
-            limited_us: self.limited_us.saturating_sub(earlier.limited_us),
-            active_us: self.active_us.saturating_sub(earlier.active_us),
-            hash_us: self.hash_us.saturating_sub(earlier.hash_us),
-            sched_delay_us: self.sched_delay_us.saturating_sub(earlier.sched_delay_us),
-            reply_us: self.reply_us.saturating_sub(earlier.reply_us),
         }
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::folder::FolderProgress;
-use super::node::{Flow, HopRecord};
+use super::node::HopRecord;
 use super::timing::WaterfallRow;
+use super::totals::Flow;
 use super::verdict::Verdict;
 use crate::route::{FileName, Protocol};
 use crate::text::SafeText;
