@@ -131,16 +131,25 @@ class Peer:
 
 
 class Chainview(Peer):
-    name, routed = "chainview", True
+    name, routed, program = "chainview", True, None
 
     def installed(self):
         return True
 
     def relay(self, place, port, _next):
-        return [place.chainview, "--node", f"127.0.0.1:{port}", "--root", place.files, "--idle-timeout", f"{SILENCE}s",
+        return [self.program or place.chainview, "--node", f"127.0.0.1:{port}", "--root", place.files, "--idle-timeout", f"{SILENCE}s",
                 "--max-connections", str(place.connections), "--quiet"]
 
     origin = relay
+
+
+class Base(Chainview):
+    """Another build of chainview, before a change."""
+
+    name = "chainview before"
+
+    def __init__(self, program):
+        self.program = program
 
 
 class Haproxy(Peer):
@@ -169,6 +178,28 @@ class HaproxySplice(Haproxy):
     name, option, tune = "HAProxy, splice, 1 MiB pipes", "option splice-response", "tune.pipesize 1048576"
 
 
+class HaproxyReuse(Peer):
+    # It shares its connections to the next hop between its clients.
+    name, tool = "HAProxy, http-reuse", "haproxy"
+
+    def relay(self, place, port, following):
+        conf = place.conf(f"haproxy-{port}", f"""global
+  maxconn {place.connections}
+  nbthread 1
+defaults
+  mode http
+  timeout connect 10s
+  timeout client {SILENCE}s
+  timeout server {SILENCE}s
+  timeout http-keep-alive {SILENCE}s
+  http-reuse always
+listen l
+  bind 127.0.0.1:{port} backlog 4096
+  server n 127.0.0.1:{following[0]}
+""")
+        return ["haproxy", "-db", "-q", "-f", conf]
+
+
 class Nginx(Peer):
     name, tool = "nginx stream", "nginx"
 
@@ -179,8 +210,8 @@ class Nginx(Peer):
 
 
 class NginxHttp(Peer):
-    # It reuses its own connections to the next hop whatever the client does: no request makes a new chain.
-    name, tool, not_in = "nginx proxy_pass", "nginx", ("new",)
+    # It shares its connections to the next hop between its clients.
+    name, tool = "nginx proxy_pass", "nginx"
 
     def relay(self, place, port, following):
         return nginx(place, port, f"""http {{
@@ -208,7 +239,9 @@ class Socat(Peer):
         return ["socat", "-b", "262144", listen, f"TCP:127.0.0.1:{following[0]}"]
 
 
-PEERS = [Chainview(), HaproxySplice(), Haproxy(), Nginx(), NginxHttp(), Socat()]
+PEERS = [Chainview(), HaproxyReuse(), NginxHttp(), HaproxySplice(), Haproxy(), Nginx(), Socat()]
+# The peers that, like chainview, share connections between clients.
+SHARING = [HaproxyReuse.name, NginxHttp.name]
 
 
 def nginx(place, port, body):

@@ -163,11 +163,18 @@ class Program:
 
     def memory(self):
         """Bytes of anonymous memory now."""
+        return self._status("RssAnon:")
+
+    def peak(self):
+        """Bytes of the largest memory so far, pages of the program's file included."""
+        return self._status("VmHWM:")
+
+    def _status(self, line_of):
         kib = 0
         for pid in self.pids():
             try:
                 kib += sum(int(line.split()[1]) for line in read(f"/proc/{pid}/status").splitlines()
-                           if line.startswith("RssAnon:"))
+                           if line.startswith(line_of))
             except OSError:
                 pass
         return kib * 1024

@@ -7,22 +7,24 @@ import statistics
 import subprocess
 import time
 
+from chains import SHARING
 from machine import congestion, read
+from trees import WAYS as TREE_WAYS
 
 BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
 HEADLINE_BEGIN, HEADLINE_END = "<!-- headline: begin -->", "<!-- headline: end -->"
 # First words of the rows that the README shows too.
-HEADLINE = ("large file, 3 relays: CPU", "4 KiB, 3 relays, new chain each, one at a time: p50", "large file beside ")
+HEADLINE = ("large file, 3 relays: CPU", "4 KiB, 3 relays, new connection each, one at a time: p50", "large file beside ")
 # (test, [(figure, what to write before the cells, how to write a value, factor)])
 ROWS = [
     ("large", [
         ("relay", "large file, {relays}: CPU seconds per GiB and relay", "{:.3f}", 1),
         ("rate", "the same: GiB/s", "{:.2f}", 1)]),
     ("new_one", [
-        ("p50", "4 KiB, {relays}, new chain each, one at a time: p50, µs", "{:.0f}", 1),
+        ("p50", "4 KiB, {relays}, new connection each, one at a time: p50, µs", "{:.0f}", 1),
         ("p99", "the same: p99, µs", "{:.0f}", 1)]),
     ("new_64", [
-        ("per_s", "4 KiB, {relays}, new chain each, 64 at a time: fetches/s", "{:.0f}", 1),
+        ("per_s", "4 KiB, {relays}, new connection each, 64 at a time: fetches/s", "{:.0f}", 1),
         ("cpu", "the same: CPU µs per fetch, all programs", "{:.0f}", 1)]),
     ("kept_64", [
         ("per_s", "4 KiB, {relays}, 64 kept-alive chains: fetches/s", "{:.0f}", 1),
@@ -34,7 +36,7 @@ ROWS = [
         ("memory", "the same: KiB of a relay's memory per stalled reader", "{:.1f}", 1 / 1024)]),
 ]
 # The command for the version of each tool.
-TOOLS = {"nginx": "-v", "haproxy": "-v", "socat": "-V", "curl": "-V", "wrk": "-v", "b3sum": "--version"}
+TOOLS = {"nginx": "-v", "haproxy": "-v", "socat": "-V", "curl": "-V", "wrk": "-v", "aria2c": "-v", "b3sum": "--version"}
 WAYS = {
     "verified": "`chainview --fetch`, digest compared",
     "cold": "`chainview --fetch`, digest compared, first fetch of the file (the origin computes it)",
@@ -79,7 +81,8 @@ def table(head, rows):
 
 def render(results, peers, options):
     """The complete text between the markers."""
-    parts = [intro(options), compared(results, peers, options), disk(results, options), costs(results, options)]
+    parts = [intro(options), compared(results, peers, options), ratios(results, peers, options),
+             disk(results, options), tree(results, options), many(results, options), costs(results, options)]
     failed = [f"- {peer}: {len(what)} runs failed, the first: {what[0]}" for peer, what in results.failed.items()]
     well = "No fetch failed. What came through a chain was compared with the file before anything was measured."
     parts.append("\n".join(["Failures:", "", *failed]) if failed else well)
@@ -133,6 +136,64 @@ def disk(results, options):
             rows.append([words, cell(cpu, "{:.2f}"), cell(wall, "{:.2f}")])
     head = [f"large file to the disk through {relays(hops, 'chainview ')}", "client CPU s/GiB", "wall s/GiB"]
     return table(head, rows) if rows else ""
+
+
+def ratios(results, peers, options):
+    """Chainview's figures divided by those of others of the same round: the median of these ratios."""
+    own, names = "chainview", [peer.name for peer in peers]
+    others = [(name, [name]) for name in ("chainview before", "nginx stream") if name in names]
+    sharing = [name for name in SHARING if name in names]
+    if own in names and sharing:
+        others.insert(0, ("the better of " + " and ".join(sharing), sharing))
+    rows = []
+    for test, figures in ROWS[1:4]:
+        for hops in options.hops:
+            for figure, words, _, _ in figures:
+                cells = []
+                for _, whose in others:
+                    best = max if figure == "per_s" else min
+                    rounds = zip(*(results.of(test, hops, figure, name) for name in [own, *whose]))
+                    cells.append(cell([mine / best(theirs) for mine, *theirs in rounds], "{:.2f}"))
+                if any(text != "-" for text in cells):
+                    rows.append([words.format(relays=relays(hops)), *cells])
+    return table(["chainview's figure as a multiple of", *(words for words, _ in others)], rows) if rows else ""
+
+
+def tree(results, options):
+    """Clients that fetch a folder through chainview's relays."""
+    hops, rows = options.hops[0], []
+    for way, words in TREE_WAYS.items():
+        cpu, wall, tar = (results.of("tree", hops, f"{name}_{what}", "chainview")
+                          for name, what in ((way, "cpu"), (way, "wall"), ("tar", "wall")))
+        if wall:
+            times = cell([mine / theirs for mine, theirs in zip(wall, tar)], "{:.2f}")
+            rows.append([words, cell(cpu, "{:.2f}"), cell(wall, "{:.2f}"), times])
+        elif tar:
+            rows.append([words, "not available", "-", "-"])
+    head = [f"2,000 files of 4 KiB to the disk through {relays(hops, 'chainview ')}", "client CPU s", "wall s", "× the tar"]
+    return table(head, rows) if rows else ""
+
+
+def many(results, options):
+    """A large folder: beside tar, and killed."""
+    hops, rows = options.hops[0], []
+
+    def own(test, figure):
+        return results.of(test, hops, figure, "chainview")
+
+    for what, words in (("wall", "wall s"), ("cpu", "client CPU s")):
+        fetch, local = own("many", f"fetch_{what}"), own("many", f"local_{what}")
+        if fetch:
+            rows.append([f"`chainview --fetch`: {words}", cell(fetch, "{:.2f}")])
+            rows.append([f"`tar x` from a local pipe, then `sync -f`: {words}", cell(local, "{:.2f}")])
+            share = [mine / theirs for mine, theirs in zip(fetch, local)]
+            rows.append(["the first as a multiple of the second", cell(share, "{:.2f}")])
+    if own("many", "peak"):
+        rows.append(["largest memory of a node, MiB", cell(own("many", "peak"), "{:.1f}", 1 / (1 << 20))])
+    if own("killed", "again"):
+        rows.append([f"killed {options.kills} times: most of the published files that arrived again, %",
+                     cell(own("killed", "again"), "{:.2f}", 100)])
+    return table([f"{options.many:,} files of 1 KiB through {relays(hops, 'chainview ')}", ""], rows) if rows else ""
 
 
 def costs(results, options):
