@@ -10,6 +10,7 @@ mod values;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
@@ -20,6 +21,7 @@ use crate::faults::{FaultChange, whole_ms};
 use crate::limits::Limits;
 use crate::options::{Alerts, ColorMode, ColorScheme, DoneCommand, ThemeFile, VerifyMode};
 use crate::secret::CHAIN_TOKEN;
+use crate::selection::Selection;
 use crate::text::SafeText;
 
 use args::Args;
@@ -106,6 +108,10 @@ fn mode(args: Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) 
             inputs.len() - 1
         )));
     }
+    let from_stdin = inputs.iter().chain(&fetch.list_from).filter(|path| *path == Path::new("-")).count();
+    if from_stdin > 1 {
+        return Err(Error::Usage("only one of INPUT and --list-from can be read from standard input".to_owned()));
+    }
     let first = if inputs.is_empty() { None } else { Some(inputs.remove(0)) };
     let or_default = |input: Option<PathBuf>| input.unwrap_or_else(|| PathBuf::from(DEFAULT_INPUT));
     Ok(match kind {
@@ -178,6 +184,9 @@ fn fetch_plan(args: &Args) -> FetchPlan {
         resume: !args.no_resume,
         retries: args.retries,
         verify,
+        list_from: args.list_from.clone(),
+        selection: Arc::new(Selection::matching(args.include.clone(), args.exclude.clone())),
+        dry_run: args.dry_run,
         on_done: None,
         protocol: args.protocol.0,
         limits: limits(args),
@@ -275,6 +284,23 @@ mod tests {
     }
 
     #[test]
+    fn patterns_may_contain_commas_and_variables_have_one_a_line() {
+        let environment = [("CHAINVIEW_EXCLUDE".into(), "*.{o,a}\n/build/".into())];
+        let line = ["chainview", "--fetch", "--include", "*.{c,h}", "--include", "docs/"];
+        let Invocation { mode: RunMode::Fetch { fetch, .. }, .. } = read_with(line, None, &environment).unwrap() else {
+            panic!("not a fetch")
+        };
+        for (path, selected) in
+            [("a.h", true), ("docs/a", true), ("docs/a.o", false), ("build/a.c", false), ("b", false)]
+        {
+            assert_eq!(fetch.selection.contains(path.as_bytes()), selected, "{path}");
+        }
+        let environment = [("CHAINVIEW_INCLUDE".into(), "*.c\n[".into())];
+        let EarlyExit::Error(error) = read_with(["chainview"], None, &environment).unwrap_err() else { panic!("clap") };
+        assert!(error.to_string().starts_with("CHAINVIEW_INCLUDE: "), "{error}");
+    }
+
+    #[test]
     fn invalid_combinations_are_rejected_with_a_reason() {
         for (line, expected) in [
             ("--demo x.txt", "cannot be used with"),
@@ -295,6 +321,11 @@ mod tests {
             ("--fetch --retries 101", "101"),
             ("--fetch --max-size much", "much"),
             ("--check --max-size 1M", "--max-size has no meaning for --check"),
+            ("--check --exclude x", "--exclude has no meaning for --check"),
+            ("--dry-run", "--dry-run has no meaning for the dashboard"),
+            ("--fetch --include [", "is not a pattern"),
+            ("--fetch --exclude=", "matches no name"),
+            ("--fetch - --list-from -", "only one of INPUT and --list-from"),
             ("--check --no-resume", "--no-resume has no meaning for --check"),
             ("--fetch --expect md5:00", "not a known digest"),
             ("--node --sockbuf 4095", "write a size from 4KiB to 64MiB"),

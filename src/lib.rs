@@ -27,6 +27,7 @@
 //! limits.rs     all timeouts and size limits;  allow_list.rs  where a node may connect to beyond its default policy
 //! tour.rs       the demo's tour on given times: its acts and steps (script), one act (act)
 //! options.rs    what to verify a file with, who is served on loopback, colors;  secret.rs  a token
+//! selection.rs  which files of a folder are fetched: patterns, and the names of a list
 //! command.rs    commands of the user;  faults.rs  rate limit, delay and faults of a hop
 //! report.rs     the JSON document of a run without a screen
 //! error.rs      one variant per failed action, each with its exit code;  body_failure  how a hop failed a body
@@ -135,6 +136,7 @@ pub mod plan;
 pub(crate) mod report;
 pub mod route;
 pub mod secret;
+pub mod selection;
 pub mod snapshot;
 pub mod text;
 pub mod tour;

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::{DEFAULT_INPUT, FetchPlan, NodePlan, PerHop, config};
@@ -103,7 +104,7 @@ impl ChainPlan {
                 "-o {path}: only --fetch without --spawn writes to standard output, a pipe or a device"
             )));
         }
-        let route = fetch.read_route(input)?;
+        let (route, fetch) = (fetch.read_route(input)?, fetch.with_list()?);
         let folder = input.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let root = nodes.root.clone().unwrap_or_else(|| folder.to_owned());
         check_hops(nodes, route.hops().len())?;
@@ -119,7 +120,7 @@ impl ChainPlan {
             source,
             input: std::path::absolute(input).ok().filter(|_| is_file),
             route,
-            fetch: fetch.clone(),
+            fetch,
             spawning,
             control: nodes.control_token.clone(),
             tokens,
@@ -240,6 +241,7 @@ pub fn fetch_job(plan: &FetchPlan, number: u64, route: Route) -> FetchJob {
         times: plan.times,
         // Repeated transfers of one file are requested to be observed.
         reuse: plan.reuse && plan.number == 1,
+        selection: Arc::clone(&plan.selection),
         max_size: plan.max_size,
         resume: plan.resume,
         retries: plan.retries,

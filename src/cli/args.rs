@@ -10,6 +10,7 @@ use super::values::{self, Listen, PerHop, ProtocolChoice, Words};
 use crate::faults::FaultChange;
 use crate::options::{Alert, ColorMode, LocalUsers};
 use crate::route::FileName;
+use crate::selection::Pattern;
 use crate::wire::Digest;
 
 /// Fetch a file through a chain of relays that you name, and see every hop.
@@ -79,6 +80,20 @@ pub(super) struct Args {
     /// Accept only a file with this digest: blake3:HEX or sha-256:HEX
     #[arg(long, help_heading = FETCHING, value_name = "ALGO:HEX", env = "CHAINVIEW_EXPECT")]
     pub(super) expect: Option<Digest>,
+    /// Of the input's folder, fetch the files named in FILE, or - for standard input: one per line, # begins a comment;
+    /// if the input names a file, the names are whole names instead of it
+    #[arg(long, help_heading = FETCHING, value_name = "FILE", env = "CHAINVIEW_LIST_FROM")]
+    pub(super) list_from: Option<PathBuf>,
+    /// Of a folder or a list, fetch only files that match GLOB (or are in a folder that does); may be repeated. Without
+    /// a slash it matches names at any depth; ** matches several folders
+    #[arg(long, help_heading = FETCHING, value_name = "GLOB", env = "CHAINVIEW_INCLUDE", value_delimiter = '\n')]
+    pub(super) include: Vec<Pattern>,
+    /// Of a folder or a list, leave out files that match GLOB, even if --include matches them; may be repeated
+    #[arg(long, help_heading = FETCHING, value_name = "GLOB", env = "CHAINVIEW_EXCLUDE", value_delimiter = '\n')]
+    pub(super) exclude: Vec<Pattern>,
+    /// Of a folder or a list, show which files would be fetched, and write nothing
+    #[arg(long, help_heading = FETCHING, env = "CHAINVIEW_DRY_RUN")]
+    pub(super) dry_run: bool,
     /// Run this command when a transfer ends: a program and its arguments, without a shell; variables describe the end,
     /// see docs/guide.md
     #[arg(long, help_heading = FETCHING, value_name = "COMMAND", env = "CHAINVIEW_ON_DONE",

@@ -16,12 +16,17 @@ use super::defaults::{self, is_setting};
 use super::environment;
 use crate::error::{Error, plain, shown};
 use crate::options::ThemeFile;
-use crate::route::{Hop, MAX_INPUT, Route};
+use crate::route::{FileName, Hop, MAX_INPUT, Route};
 use crate::secret::{MAX_SECRET, Secret, UnfitSecret};
+use crate::selection;
 use crate::text::SafeText;
+use crate::units::Bytes;
 
 /// Largest configuration file read, in bytes; all keys together need less than 4 KiB.
 const MAX_CONFIG: u64 = 64 * 1024;
+
+/// Largest list of files read, in bytes: a million names of 128 bytes.
+const MAX_LIST: u64 = 128_000_000;
 
 /// Most theme files read.
 const MAX_THEMES: usize = 100;
@@ -110,12 +115,7 @@ pub(crate) fn input_name(file: &Path) -> SafeText {
 pub(crate) fn read_route(file: &Path) -> Result<Route, Error> {
     let input = |reason: String| Error::Input { path: input_name(file), reason };
     let most = MAX_INPUT as u64 + 1;
-    let read = if file == Path::new("-") {
-        let mut bytes = Vec::new();
-        io::stdin().lock().take(most).read_to_end(&mut bytes).map(|_| bytes)
-    } else {
-        read_limited(file, most)
-    };
+    let read = if file == Path::new("-") { read_stdin(most) } else { read_limited(file, most) };
     let bytes = read.map_err(|error| {
         let advice = match error.kind() {
             ErrorKind::NotFound => ": give an input file, or try --demo",
@@ -124,6 +124,17 @@ pub(crate) fn read_route(file: &Path) -> Result<Route, Error> {
         input(format!(": {}{advice}", plain(&error)))
     })?;
     Route::parse(&bytes).map_err(|error| input(format!(":{error}")))
+}
+
+/// Reads a list of files; `-` is standard input.
+pub(crate) fn read_list(file: &Path) -> Result<Vec<FileName>, Error> {
+    let input = |reason: String| Error::Input { path: input_name(file), reason };
+    let read = if file == Path::new("-") { read_stdin(MAX_LIST + 1) } else { read_limited(file, MAX_LIST + 1) };
+    let bytes = read.map_err(|error| input(format!(": {}", plain(&error))))?;
+    if bytes.len() as u64 > MAX_LIST {
+        return Err(input(format!(": the list has more than {}: split it", Bytes(MAX_LIST))));
+    }
+    selection::parse_names(&bytes).map_err(|error| input(format!(":{error}")))
 }
 
 /// Reads the token that a hop's line names, from the configuration folder.
@@ -259,6 +270,12 @@ fn read_config(file: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("it is a pipe, not a file"));
     }
     file.take(MAX_CONFIG).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn read_stdin(limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::stdin().lock().take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

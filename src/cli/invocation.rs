@@ -1,6 +1,7 @@
 //! Options of a run, as the rest of the program takes them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::values::{Listen, PerHop};
 use super::{config, values};
@@ -11,6 +12,7 @@ use crate::limits::Limits;
 use crate::options::{Alerts, ColorMode, DoneCommand, LocalUsers, ThemeFile, VerifyMode};
 use crate::route::{FileName, Protocol, Route};
 use crate::secret::Secret;
+use crate::selection::Selection;
 use crate::text::SafeText;
 
 /// Options of a run, validated without network access.
@@ -105,6 +107,12 @@ pub struct FetchPlan {
     pub retries: u32,
     /// How to verify the file.
     pub verify: VerifyMode,
+    /// File that lists the names to fetch; `-` is standard input.
+    pub list_from: Option<PathBuf>,
+    /// The files of a folder that are fetched; the names of a list only after [`Self::with_list`].
+    pub selection: Arc<Selection>,
+    /// Only show which files of a folder would be fetched.
+    pub dry_run: bool,
     /// Command that runs when a transfer ends.
     pub on_done: Option<DoneCommand>,
     /// Protocol of the first hop, unless the input file sets it.
@@ -114,21 +122,36 @@ pub struct FetchPlan {
 }
 
 impl FetchPlan {
-    /// Reads an input file as a route, with the file name of `--file` if given.
+    /// Reads the list of `--list-from`, if given.
+    ///
+    /// # Errors
+    /// `Error::Input` if the list cannot be read, or a line of it names no file.
+    pub fn with_list(&self) -> Result<Self, Error> {
+        let Some(list) = &self.list_from else { return Ok(self.clone()) };
+        let names = config::read_list(list)?;
+        Ok(Self { selection: Arc::new(Selection::clone(&self.selection).named(names)), ..self.clone() })
+    }
+
+    /// Reads an input file as a route, with the file name of `--file` if given. With a list, a name that is no folder
+    /// is replaced by the origin's root, which the names of the list are then relative to.
     ///
     /// # Errors
     /// `Error::Input` if the file cannot be read or parsed, or if it names a file above the origin's root and `--file`
     /// gives no other one.
     pub fn read_route(&self, input: &Path) -> Result<Route, Error> {
         let route = config::read_route(input)?;
-        match &self.file {
-            Some(file) => Ok(route.with_file(file.clone())),
+        let route = match &self.file {
+            Some(file) => route.with_file(file.clone()),
             // No relay forwards it, and no chainview node serves such a file.
             None if route.file.has_parent_segment() => {
                 let reason = format!(":1: {}", values::PARENT_SEGMENT);
-                Err(Error::Input { path: config::input_name(input), reason })
+                return Err(Error::Input { path: config::input_name(input), reason });
             }
-            None => Ok(route),
+            None => route,
+        };
+        match FileName::new(b"/") {
+            Ok(root) if self.list_from.is_some() && !route.file.names_folder() => Ok(route.with_file(root)),
+            _ => Ok(route),
         }
     }
 }

@@ -42,6 +42,8 @@ impl fmt::Display for ModeKind {
 /// Flags that are valid only in some modes. From the environment or a file they are defaults, and valid in all.
 const FLAG_MODES: &[(&[&str], &[ModeKind])] = &[
     (&["file"], &[Dashboard, Fetch, Spawn, Check]),
+    (&["list_from", "include", "exclude"], &[Dashboard, Fetch, Spawn]),
+    (&["dry_run"], &[Fetch]),
     (
         &["output", "number", "jobs", "force", "max_size", "no_times", "no_resume", "retries", "no_verify", "expect"],
         &[Dashboard, Fetch, Spawn],

@@ -57,6 +57,7 @@ pub fn fetch(inputs: &[PathBuf], plan: &FetchPlan, options: &OutputOptions) -> R
             let path = shown(&plan.output);
             return Err(Error::Usage(format!("-o {path}: accepts one transfer at a time: remove -j")));
         }
+        let plan = &plan.with_list()?;
         let routes: Vec<Route> = inputs.iter().map(|input| plan.read_route(input)).collect::<Result<_, _>>()?;
         on_one_thread_and_disk(plan.jobs.unwrap_or(1), all(&routes, plan, &display))
     });

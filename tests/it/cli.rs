@@ -1,5 +1,6 @@
 //! The command line as a script sees it: help, exit codes, output streams, and precedence of settings.
 
+mod lists;
 mod spawn;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -50,8 +51,7 @@ impl Node {
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
     }
 }
 

@@ -53,6 +53,9 @@ async fn stage(jobs: u32) -> Stage {
     let folder = tempfile::tempdir().unwrap();
     let queue = Queue::new(FetchPlan {
         on_done: None,
+        list_from: None,
+        selection: Arc::default(),
+        dry_run: false,
         max_size: None,
         file: None,
         output: folder.path().to_owned(),

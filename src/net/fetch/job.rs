@@ -1,6 +1,7 @@
 //! One file to fetch, its result, and the threads for disk work.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::rate_limit::RateLimit;
@@ -9,6 +10,7 @@ use crate::limits::Limits;
 use crate::net::os::machine::Machine;
 use crate::options::VerifyMode;
 use crate::route::{Protocol, Route};
+use crate::selection::Selection;
 use crate::snapshot::{Flow, Integrity};
 use crate::wire::{Digest, Leg, TransferId};
 
@@ -34,6 +36,8 @@ pub struct FetchJob {
     pub reuse: bool,
     /// Resume an earlier download, if the file is still the same.
     pub resume: bool,
+    /// The files that are fetched, if it is a folder.
+    pub selection: Arc<Selection>,
     /// The largest size that is accepted.
     pub max_size: Option<u64>,
     /// Retries in a row that may make no progress, once the file has begun to arrive.
@@ -84,6 +88,7 @@ impl FetchJob {
             times: true,
             reuse: true,
             resume: true,
+            selection: Arc::default(),
             max_size: None,
             retries: 0,
             verify: VerifyMode::default(),

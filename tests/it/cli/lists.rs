@@ -1,0 +1,15 @@
+//! Lists of files and patterns on the command line.
+
+use super::{code, err, run};
+
+#[test]
+fn a_wrong_list_is_an_input_error_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("input.txt"), "f\n127.0.0.1 1\n").unwrap();
+    std::fs::write(folder.path().join("list"), "a\n\n../b\n").unwrap();
+    let list = run(folder.path(), "--fetch --list-from list");
+    assert_eq!(code(&list), 3);
+    assert!(err(&list).starts_with("chainview: list:3: the file name contains a `..` segment"), "{}", err(&list));
+    let none = run(folder.path(), "--fetch --list-from none");
+    assert!(code(&none) == 3 && err(&none).starts_with("chainview: none: no such file"), "{}", err(&none));
+}
