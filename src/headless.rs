@@ -2,6 +2,7 @@
 
 mod check;
 mod fetch;
+mod folder;
 mod node;
 mod observe;
 mod plain;
@@ -15,4 +16,4 @@ pub use node::nodes;
 use observe::{Observation, VerdictSource};
 pub use plain::plain;
 use progress::ProgressDisplay;
-use runtime::{on_one_thread, on_one_thread_and_disk, reported};
+use runtime::{on_one_thread, on_threads, reported};

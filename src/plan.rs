@@ -236,12 +236,15 @@ fn check_hops(nodes: &NodePlan, hops: usize) -> Result<(), Error> {
 /// Creates the job of fetching a route's file with the user's options and a new id.
 pub fn fetch_job(plan: &FetchPlan, number: u64, route: Route) -> FetchJob {
     let job = FetchJob::new(number, route, plan.output.clone(), plan.limits);
+    let parts = plan.jobs.and_then(|jobs| usize::try_from(jobs).ok()).unwrap_or(job.parts);
     FetchJob {
         force: plan.force,
         times: plan.times,
         // Repeated transfers of one file are requested to be observed.
         reuse: plan.reuse && plan.number == 1,
         selection: Arc::clone(&plan.selection),
+        dry_run: plan.dry_run,
+        parts,
         max_size: plan.max_size,
         resume: plan.resume,
         retries: plan.retries,

@@ -11,7 +11,9 @@
 //!   `digest` at both ends, null if unknown), `flow` (this program's part: bytes, and µs spent waiting for
 //!   hop 1 and for the disk), `hops`, `waterfall` (the set-up, and each stage's first and last byte, as bars: `stage`,
 //!   `step`, `offset_ms`, `length_ms`, `own_ms`), `verdict` (the sentence and its parts), `stall` if it was stalled
-//!   at its end, `error`.
+//!   at its end, `error`; of a folder also `folder`: `total`, `fetched` and `bytes`, `present` (here already),
+//!   `planned` and `planned_bytes` (`--dry-run`), `failed`, `left_out` (links and special files at the origin), `files`
+//!   (`path` in the folder, `size`, `outcome`: `verified`, `size-checked`, `present`, `planned` or `failed`, `error`).
 //! - `hops`, in chain order: `hop` (from 1), `address`, `label`, `leg` (set-up of the leg that leads to this hop:
 //!   resolve, connect and wait in ms; absent if not reported), `record` (the hop's own record of this transfer; absent
 //!   if not reported).
@@ -27,7 +29,7 @@ use crate::error::{BodyFailure, Error};
 use crate::route::{Protocol, Route};
 use crate::snapshot::timing::WaterfallRow;
 use crate::snapshot::verdict::Verdict;
-use crate::snapshot::{Flow, Integrity, Phase, Stall, TransferRecord, TransferSnapshot};
+use crate::snapshot::{FileResult, Flow, Integrity, Phase, Stall, TransferRecord, TransferSnapshot};
 use crate::text::SafeText;
 use crate::waterfall;
 use crate::wire::{Leg, Reason, TransferId};
@@ -76,6 +78,8 @@ pub(crate) struct TransferReport {
     resumed_from: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     started_over: Option<SafeText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    folder: Option<FolderReport>,
     #[serde(flatten)]
     integrity: Integrity,
     here: FileEnd,
@@ -89,6 +93,20 @@ pub(crate) struct TransferReport {
     verdict: Option<VerdictReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorReport>,
+}
+
+/// The files of a folder.
+#[derive(Debug, Serialize)]
+struct FolderReport {
+    total: Option<u64>,
+    fetched: u64,
+    bytes: u64,
+    present: u64,
+    planned: u64,
+    planned_bytes: u64,
+    failed: u64,
+    left_out: u64,
+    files: Vec<FileResult>,
 }
 
 /// The file at one end of the chain.
@@ -218,6 +236,7 @@ impl TransferReport {
             attempts: snapshot.attempt,
             resumed_from: snapshot.resumed_from,
             started_over: snapshot.started_over.clone(),
+            folder: None,
             integrity: snapshot.integrity.clone(),
             here: FileEnd { size: here, digest: digest.filter(|digest| !digest.is_empty()) },
             origin: FileEnd { size: snapshot.size, digest: snapshot.origin_digest.clone() },
@@ -228,6 +247,24 @@ impl TransferReport {
             verdict,
             error: error.map(ErrorReport::new),
         }
+    }
+}
+
+impl TransferReport {
+    /// Adds the results of the files of a folder.
+    pub(crate) fn with_files(self, snapshot: &TransferSnapshot, files: Vec<FileResult>) -> Self {
+        let folder = snapshot.folder.as_ref().map(|folder| FolderReport {
+            total: folder.total,
+            fetched: folder.done,
+            bytes: folder.bytes,
+            present: folder.present,
+            planned: folder.planned,
+            planned_bytes: folder.planned_bytes,
+            failed: folder.failed,
+            left_out: folder.omitted,
+            files,
+        });
+        Self { folder, ..self }
     }
 }
 
@@ -302,6 +339,7 @@ impl RunOutcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::{FileOutcome, FolderProgress};
     use crate::wire::{FailedAction, Problem};
 
     #[test]
@@ -321,6 +359,31 @@ mod tests {
         assert_eq!(json(size_checked("blake3:0"), None), (end("5", "\"blake3:0\""), end("5", "null")));
         assert_eq!(json(size_checked(""), None), (end("5", "null"), end("5", "null")));
         assert_eq!(json(Integrity::Pending, None), (end("null", "null"), end("5", "null")));
+    }
+
+    #[test]
+    fn the_files_of_a_folder_are_reported() {
+        let route = Route::parse(b"d/\nh1 1\n").unwrap();
+        let (mut folder, mut files) = (FolderProgress { omitted: 2, ..Default::default() }, Vec::new());
+        for (path, outcome, error) in
+            [("a", FileOutcome::Verified, None), ("b/c", FileOutcome::Failed, Some("why".into()))]
+        {
+            let result = FileResult { path: path.into(), size: 7, outcome, error };
+            folder.record(result.clone());
+            files.push(result);
+        }
+        let snapshot = TransferSnapshot { folder: Some(folder), ..Default::default() };
+        let transfer = TransferReport::new(&route, TransferId(5), &snapshot, None, Vec::new());
+        let json = serde_json::to_value(transfer.with_files(&snapshot, files)).unwrap();
+        let folder = &json["folder"];
+        let count = |name: &str| folder[name].as_u64();
+        assert_eq!(
+            [count("fetched"), count("bytes"), count("failed"), count("left_out")],
+            [Some(1), Some(7), Some(1), Some(2)]
+        );
+        assert_eq!(folder["files"][1].to_string(), r#"{"error":"why","outcome":"failed","path":"b/c","size":7}"#);
+        let single = TransferReport::new(&route, TransferId(5), &TransferSnapshot::default(), None, Vec::new());
+        assert!(serde_json::to_value(single).unwrap().get("folder").is_none());
     }
 
     #[test]

@@ -10,13 +10,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::{Observation, ProgressDisplay, VerdictSource, on_one_thread_and_disk, reported};
+use super::{Observation, ProgressDisplay, VerdictSource, folder, on_threads, reported};
 use crate::cli::{FetchPlan, OutputOptions};
 use crate::console::signals::stop_on_signals;
 use crate::console::start_log;
 use crate::error::{Error, KeptBytes, shown};
 use crate::net::diagnose::{reach, transfer_records};
-use crate::net::fetch::{self, FetchJob, Fetched, Output};
+use crate::net::fetch::{self, FetchJob, Fetched, FileLog, Output};
 use crate::net::upstream::Upstream;
 use crate::net::upstream::protocols::UpstreamShared;
 use crate::on_done::{self, DoneReport, OnDone};
@@ -24,7 +24,7 @@ use crate::plan::fetch_job;
 use crate::report::{Report, TransferReport};
 use crate::route::Route;
 use crate::snapshot::verdict::Limit;
-use crate::snapshot::{TransferRecord, TransferSnapshot};
+use crate::snapshot::{FileResult, TransferRecord, TransferSnapshot};
 use crate::verdict::{Stage, evaluate, evaluate_setup};
 
 /// Shortest evaluated transfer: a shorter one has too little evidence to request a record from every hop.
@@ -41,6 +41,8 @@ pub(super) struct FinishedFetch {
     pub(super) result: Result<Fetched, Error>,
     /// The hops' records of it, in chain order; empty if not requested.
     pub(super) records: Vec<Option<TransferRecord>>,
+    /// Results of the files of a folder: all of them if they are reported, else the failed ones.
+    pub(super) files: Vec<FileResult>,
 }
 
 /// Fetches without a screen; the error is the first that a transfer ended with.
@@ -59,7 +61,9 @@ pub fn fetch(inputs: &[PathBuf], plan: &FetchPlan, options: &OutputOptions) -> R
         }
         let plan = &plan.with_list()?;
         let routes: Vec<Route> = inputs.iter().map(|input| plan.read_route(input)).collect::<Result<_, _>>()?;
-        on_one_thread_and_disk(plan.jobs.unwrap_or(1), all(&routes, plan, &display))
+        routes.iter().try_for_each(|route| folder::check_options(route, plan))?;
+        let threads = routes.iter().map(|route| folder::disk_threads(route, plan)).max().unwrap_or(1);
+        on_threads(threads, all(&routes, plan, &display))
     });
     report("fetch", ran, &display)
 }
@@ -103,9 +107,11 @@ async fn one_transfer(
         };
     let snapshot =
         TransferSnapshot { verdict: observation.verdict, stall: observation.stall, ..progress.borrow().clone() };
-    let mut ended = FinishedFetch { job, snapshot, result, records: Vec::new() };
-    if ended.result.is_ok() {
-        // Printed first: a hop that does not respond would delay it by a second.
+    let files = job.files.take();
+    let mut ended = FinishedFetch { job, snapshot, result, records: Vec::new(), files };
+    // Printed first: a hop that does not respond would delay it by a second.
+    display.files(&ended.snapshot, &ended.files);
+    if ended.result.is_ok() || ended.snapshot.folder.is_some() {
         display.done(&ended.snapshot);
     }
     let took_us = ended.snapshot.flow.active_us + ended.snapshot.flow.reply_us;
@@ -162,6 +168,7 @@ impl FinishedFetch {
             self.result.as_ref().err(),
             self.records.clone(),
         )
+        .with_files(&self.snapshot, self.files.clone())
     }
 }
 
@@ -213,7 +220,9 @@ pub(super) async fn chains(
     let number = u64::from(plan.number);
     let mut running = JoinSet::new();
     let on_done = plan.on_done.clone().map(|command| OnDone::new(command, on_done::LIMIT));
-    for chain in 0..u64::from(plan.jobs.unwrap_or(1)) {
+    // Of a folder, several parts are received at a time in one transfer.
+    let jobs = if route.file.names_folder() { 1 } else { plan.jobs.unwrap_or(1) };
+    for chain in 0..u64::from(jobs) {
         let first = begun as u64 + chain * number + 1;
         let mut upstream = fetch::client(Arc::clone(links), plan.limits, plan.protocol);
         let (route, plan, stop) = (route.clone(), plan.clone(), stop.clone());
@@ -221,9 +230,11 @@ pub(super) async fn chains(
         running.spawn(async move {
             let mut ended = Vec::new();
             for number in first..first + number {
-                let transfer =
-                    one_transfer(&mut upstream, fetch_job(&plan, number, route.clone()), &source, &display, &stop)
-                        .await;
+                let mut job = fetch_job(&plan, number, route.clone());
+                if display.is_json() || job.dry_run {
+                    job.files = FileLog::of_all();
+                }
+                let transfer = one_transfer(&mut upstream, job, &source, &display, &stop).await;
                 if let Some(on_done) = &on_done {
                     transfer.run_on_done(on_done, &display, &stop).await;
                 }
@@ -263,7 +274,7 @@ mod tests {
             let job = FetchJob::new(number, Route::parse(b"f\nh 1\n").unwrap(), PathBuf::new(), Limits::default());
             let snapshot = TransferSnapshot { number, ..TransferSnapshot::default() };
             let result = Err(Error::Other(format!("number {number}")));
-            FinishedFetch { job, snapshot, result, records: Vec::new() }
+            FinishedFetch { job, snapshot, result, records: Vec::new(), files: Vec::new() }
         };
         let mut running = JoinSet::new();
         running.spawn(async move { vec![transfer(3)] });

@@ -8,10 +8,11 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::folder;
 use crate::cli::OutputOptions;
 use crate::console::{self, err_now};
 use crate::error::Error;
-use crate::snapshot::{Integrity, Phase, TransferSnapshot};
+use crate::snapshot::{FileOutcome, FileResult, Integrity, Phase, TransferSnapshot};
 use crate::units::{Bytes, Eta, HumanDuration, Rate};
 
 /// Time between two plain lines of one transfer.
@@ -108,11 +109,9 @@ impl ProgressDisplay {
                 due = Instant::now() + LINE_PERIOD;
             }
             self.log_events(&snapshot, &before);
-            if let (Phase::Streaming, Some(size), true) = (snapshot.phase, snapshot.size, Instant::now() >= due) {
-                let percent = snapshot.percent();
-                let (received, size, rate) = (Bytes(snapshot.received), Bytes(size), Rate(snapshot.rate));
-                let left = snapshot.eta.map(|eta| format!(", {} left", Eta(Some(eta)))).unwrap_or_default();
-                console::err(&format!("{name}: {percent}% {received} of {size}, {rate}{left}"));
+            let has_figures = snapshot.size.is_some() || snapshot.folder.is_some();
+            if snapshot.phase == Phase::Streaming && has_figures && Instant::now() >= due {
+                console::err(&format!("{name}: {}", plain_figures(&snapshot)));
                 due = Instant::now() + LINE_PERIOD;
             }
             before = snapshot;
@@ -125,11 +124,28 @@ impl ProgressDisplay {
 
     /// Prints the result of a successful transfer, on stdout unless that carries the JSON document.
     pub(super) fn done(&self, snapshot: &TransferSnapshot) {
-        let line = final_line(snapshot);
+        let line = match &snapshot.folder {
+            Some(files) => folder::summary(snapshot, files),
+            None => final_line(snapshot),
+        };
         match &self.mode {
             DisplayMode::Nothing => {}
             _ if self.json => self.err(&line),
             DisplayMode::Bars(_) | DisplayMode::Lines => self.out(&line),
+        }
+    }
+
+    /// Prints results of the files of a folder: those that would be fetched on stdout, the first that failed on stderr.
+    pub(super) fn files(&self, snapshot: &TransferSnapshot, files: &[FileResult]) {
+        files
+            .iter()
+            .filter(|file| file.outcome == FileOutcome::Planned)
+            .for_each(|file| self.note(&folder::line(file)));
+        let failed = files.iter().filter(|file| file.outcome == FileOutcome::Failed);
+        failed.take(folder::MAX_NAMED).for_each(|file| self.err(&format!("{}{}", snapshot.name, folder::line(file))));
+        let count = snapshot.folder.as_ref().map_or(0, |folder| folder.failed);
+        if let Some(more @ 1..) = count.checked_sub(folder::MAX_NAMED as u64) {
+            self.err(&format!("{}: {more} more failed", snapshot.name));
         }
     }
 
@@ -202,7 +218,7 @@ fn style(ascii: bool) -> ProgressStyle {
 }
 
 fn draw(bar: &ProgressBar, snapshot: &TransferSnapshot) {
-    bar.set_prefix(snapshot.name.to_string());
+    bar.set_prefix(folder::current_name(snapshot));
     bar.set_position(position(snapshot));
     bar.set_message(message(snapshot));
 }
@@ -217,9 +233,13 @@ fn position(snapshot: &TransferSnapshot) -> u64 {
 
 fn message(snapshot: &TransferSnapshot) -> String {
     let percent = snapshot.size.map_or_else(|| "   -".to_owned(), |_| format!("{:>3}%", snapshot.percent()));
-    match snapshot.phase {
+    let text = match snapshot.phase {
         Phase::Streaming => format!("{percent} {}", figures(snapshot)),
         phase => format!("{percent} {:<35}", phase.label()),
+    };
+    match &snapshot.folder {
+        Some(files) => format!("{text} {}", folder::counts(files)),
+        None => text,
     }
 }
 
@@ -227,6 +247,18 @@ fn message(snapshot: &TransferSnapshot) -> String {
 fn figures(snapshot: &TransferSnapshot) -> String {
     let size = snapshot.size.map_or_else(|| "?".to_owned(), |size| Bytes(size).to_string());
     format!("{:>8}/{size:<8} {:>10} {:>6}", Bytes(snapshot.received), Rate(snapshot.rate), Eta(snapshot.eta))
+}
+
+/// Formats the figures of a plain line: `41% 12.3 MB of 41.2 MB, 41.2 MB/s, 0:35 left`.
+fn plain_figures(snapshot: &TransferSnapshot) -> String {
+    let received = Bytes(snapshot.received);
+    let moved = match snapshot.size {
+        Some(size) => format!("{}% {received} of {}", snapshot.percent(), Bytes(size)),
+        None => received.to_string(),
+    };
+    let files = snapshot.folder.as_ref().map(|files| format!(", {}", folder::counts(files))).unwrap_or_default();
+    let left = snapshot.eta.map(|eta| format!(", {} left", Eta(Some(eta)))).unwrap_or_default();
+    format!("{moved}{files}, {}{left}", Rate(snapshot.rate))
 }
 
 /// Formats the result in one line: size, time, rate, integrity, path.

@@ -20,10 +20,10 @@ pub(super) fn on_one_thread<T>(work: impl Future<Output = Result<T, Error>>) -> 
     run_on(&mut Builder::new_current_thread(), work)
 }
 
-/// The same for fetches, `jobs` of them at a time, each with at most one disk task at a time. Without the limit tokio
-/// starts another thread for a task that comes while the thread of the previous one is not yet idle again.
-pub(super) fn on_one_thread_and_disk<T>(jobs: u32, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    run_on(Builder::new_current_thread().max_blocking_threads(jobs.max(1) as usize), work)
+/// The same for fetches, with at most this many disk tasks at a time. Without the limit tokio starts another thread for
+/// a task that comes while the thread of the previous one is not yet idle again.
+pub(super) fn on_threads<T>(threads: usize, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    run_on(Builder::new_current_thread().max_blocking_threads(threads.max(1)), work)
 }
 
 fn run_on<T>(runtime: &mut Builder, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {

@@ -53,6 +53,7 @@ mod body;
 mod check;
 mod claim;
 mod disk;
+mod file_log;
 mod job;
 mod names;
 mod output;
@@ -91,7 +92,8 @@ use target::TargetPath;
 use tracker::{Tracker, wait_to_retry};
 
 pub use check::{Checked, check};
-pub use job::{FetchJob, Fetched};
+pub use file_log::FileLog;
+pub use job::{DEFAULT_PARTS, FetchJob, Fetched};
 pub use output::Output;
 pub use rate_limit::RateLimit;
 

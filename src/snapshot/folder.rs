@@ -46,8 +46,14 @@ pub struct FolderProgress {
     pub total: Option<u64>,
     /// Files received, verified and on the disk.
     pub done: u64,
+    /// The sum of their sizes.
+    pub bytes: u64,
     /// Files that were here already.
     pub present: u64,
+    /// Files that would be received (`--dry-run`).
+    pub planned: u64,
+    /// The sum of their sizes.
+    pub planned_bytes: u64,
     /// Files that were not received.
     pub failed: u64,
     /// Links and special files that the origin left out.
@@ -63,10 +69,16 @@ impl FolderProgress {
     /// Counts a file's result, and keeps it among the last ones.
     pub fn record(&mut self, result: FileResult) {
         match result.outcome {
-            FileOutcome::Verified | FileOutcome::SizeChecked => self.done += 1,
+            FileOutcome::Verified | FileOutcome::SizeChecked => {
+                self.done += 1;
+                self.bytes = self.bytes.saturating_add(result.size);
+            }
             FileOutcome::Present => self.present += 1,
             FileOutcome::Failed => self.failed += 1,
-            FileOutcome::Planned => {}
+            FileOutcome::Planned => {
+                self.planned += 1;
+                self.planned_bytes = self.planned_bytes.saturating_add(result.size);
+            }
         }
         if self.recent.len() == MAX_RECENT {
             self.recent.remove(0);
@@ -88,6 +100,7 @@ mod tests {
         }
         let count = MAX_RECENT as u64;
         assert_eq!((progress.done, progress.failed, progress.present), (count, count, 0));
+        assert_eq!((progress.bytes, progress.planned, progress.planned_bytes), (count, 0, 0));
         assert_eq!((progress.recent.len(), progress.recent[0].path.as_str()), (MAX_RECENT, "64"));
     }
 }

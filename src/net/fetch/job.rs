@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::file_log::FileLog;
 use super::rate_limit::RateLimit;
 use crate::error::Error;
 use crate::limits::Limits;
@@ -13,6 +14,10 @@ use crate::route::{Protocol, Route};
 use crate::selection::Selection;
 use crate::snapshot::{Flow, Integrity};
 use crate::wire::{Digest, Leg, TransferId};
+
+/// Parts of a folder that are received at a time by default: enough to cover the time between a reply and the next
+/// request, while few compete for a bottleneck.
+pub const DEFAULT_PARTS: usize = 4;
 
 /// One file to fetch: what, from where, to where.
 #[derive(Clone, Debug)]
@@ -38,6 +43,12 @@ pub struct FetchJob {
     pub resume: bool,
     /// The files that are fetched, if it is a folder.
     pub selection: Arc<Selection>,
+    /// Only find out which files of a folder would be received.
+    pub dry_run: bool,
+    /// Parts of a folder that are received at a time, each over its own chain.
+    pub parts: usize,
+    /// Receives the result of each file of a folder.
+    pub files: FileLog,
     /// The largest size that is accepted.
     pub max_size: Option<u64>,
     /// Retries in a row that may make no progress, once the file has begun to arrive.
@@ -89,6 +100,9 @@ impl FetchJob {
             reuse: true,
             resume: true,
             selection: Arc::default(),
+            dry_run: false,
+            parts: DEFAULT_PARTS,
+            files: FileLog::default(),
             max_size: None,
             retries: 0,
             verify: VerifyMode::default(),

@@ -126,7 +126,7 @@ pub(super) fn wrong_range(job: &FetchJob) -> Error {
     Error::at_hop(Problem { hop: away, ..problem }, &job.route)
 }
 
-/// Returns a request for the job's file.
+/// Returns a request for the job's file, or for all of a folder.
 pub(super) fn request(job: &FetchJob, method: Method, want_digest: Option<Algorithm>) -> Request {
     let (_, rest) = job.route.split_first();
     Request {
@@ -135,6 +135,7 @@ pub(super) fn request(job: &FetchJob, method: Method, want_digest: Option<Algori
         want_digest,
         interim: true,
         keep_alive: true,
+        tar: job.route.file.names_folder(),
         ..Request::new(method, job.route.file.clone())
     }
 }

@@ -13,3 +13,20 @@ fn a_wrong_list_is_an_input_error_with_its_line() {
     let none = run(folder.path(), "--fetch --list-from none");
     assert!(code(&none) == 3 && err(&none).starts_with("chainview: none: no such file"), "{}", err(&none));
 }
+
+#[test]
+fn options_that_a_folder_does_not_have_are_usage_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let digest = format!("blake3:{}", "0".repeat(64));
+    for (name, options, expected) in [
+        ("d/", "-n 2", "-n is for a single file"),
+        ("d/", &*format!("--expect {digest}"), "--expect is for a single file"),
+        ("d/", "-o - --exclude x", "one tar stream"),
+        ("d/", "-o - --dry-run", "one tar stream"),
+        ("f", "--dry-run", "--dry-run is for folders and lists"),
+    ] {
+        std::fs::write(folder.path().join("input.txt"), format!("{name}\n127.0.0.1 1\n")).unwrap();
+        let output = run(folder.path(), &format!("--fetch {options}"));
+        assert!(code(&output) == 2 && err(&output).contains(expected), "{options}: {}", err(&output));
+    }
+}
