@@ -17,6 +17,10 @@ pub struct Rate(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Count(pub u64);
 
+/// A count of things in full, with separators between thousands: `1,204`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Grouped(pub u64);
+
 /// Time left, at most six characters wide: `0:35`, `12:03`, `3h05`, `9d`; `-` if unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Eta(pub Option<Duration>);
@@ -56,6 +60,20 @@ impl fmt::Display for Count {
             Some((number, prefix)) if self.0 >= 10_000 => f.pad(&format!("{number}{prefix}")),
             _ => f.pad(&self.0.to_string()),
         }
+    }
+}
+
+impl fmt::Display for Grouped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
+        let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+        for (at, digit) in digits.chars().enumerate() {
+            if at > 0 && (digits.len() - at).is_multiple_of(3) {
+                text.push(',');
+            }
+            text.push(digit);
+        }
+        f.pad(&text)
     }
 }
 
@@ -189,6 +207,10 @@ mod tests {
         assert_eq!(shown, ["0 B", "999 B", "1.0 KB", "9.8 KB", "41.2 MB", "999.9 KB", "1.0 MB", "1.31 GB", "12.3 GB"]);
         assert_eq!(format!("{:>10}", Rate(41_200_000)), " 41.2 MB/s");
         assert_eq!([6_000_000, 2_500_000, 400_000].map(short_rate), ["6 MB/s", "2.5 MB/s", "400 KB/s"]);
+        assert_eq!(
+            [0, 999, 1_000, 12_345, 1_234_567].map(|n| Grouped(n).to_string()),
+            ["0", "999", "1,000", "12,345", "1,234,567"]
+        );
         assert_eq!([0, 9_999, 10_000, 123_456].map(|n| Count(n).to_string()), ["0", "9999", "10.0K", "123.5K"]);
     }
 

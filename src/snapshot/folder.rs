@@ -4,9 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use super::bounded::bounded;
 use crate::text::SafeText;
+use crate::units::{Count, Grouped};
 
-/// Most results kept in a snapshot; a detail page shows fewer.
+/// Most results kept in a snapshot: more than a page of a screen, and little to copy.
 pub const MAX_RECENT: usize = 64;
+/// Failures among them that later results do not replace: the user acts on those.
+const MAX_FAILURES: usize = MAX_RECENT / 2;
+/// Widest count of files, as `10,234/200,000`; a longer one is shortened.
+const MAX_COUNT: usize = 14;
 
 /// Result of one file of a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +51,9 @@ pub struct FolderProgress {
     pub total: Option<u64>,
     /// Files received, verified and on the disk.
     pub done: u64,
-    /// The sum of their sizes.
+    /// Those of them of which only the size could be compared.
+    pub size_checked: u64,
+    /// The sum of the sizes of those received.
     pub bytes: u64,
     /// Files that were here already.
     pub present: u64,
@@ -60,7 +67,7 @@ pub struct FolderProgress {
     pub omitted: u64,
     /// The file that is being received.
     pub current: Option<SafeText>,
-    /// The last results, the newest at the end.
+    /// The last results, the newest at the end; failures are kept longer than others.
     #[serde(deserialize_with = "bounded::<MAX_RECENT, _, _>")]
     pub recent: Vec<FileResult>,
 }
@@ -71,6 +78,7 @@ impl FolderProgress {
         match result.outcome {
             FileOutcome::Verified | FileOutcome::SizeChecked => {
                 self.done += 1;
+                self.size_checked += u64::from(result.outcome == FileOutcome::SizeChecked);
                 self.bytes = self.bytes.saturating_add(result.size);
             }
             FileOutcome::Present => self.present += 1,
@@ -81,9 +89,56 @@ impl FolderProgress {
             }
         }
         if self.recent.len() == MAX_RECENT {
-            self.recent.remove(0);
+            let is_failure = |kept: &FileResult| kept.outcome == FileOutcome::Failed;
+            let failures =
+                self.recent.iter().filter(|kept| is_failure(kept)).count() + usize::from(is_failure(&result));
+            let oldest = self.recent.iter().position(|kept| is_failure(kept) == (failures > MAX_FAILURES));
+            self.recent.remove(oldest.unwrap_or(0));
         }
         self.recent.push(result);
+    }
+
+    /// Returns how many files are here, of how many: `1,204/2,000`; in at most 14 columns.
+    pub fn count(&self) -> String {
+        let here = self.done + self.present;
+        let Some(total) = self.total else { return Grouped(here).to_string() };
+        let whole = format!("{}/{}", Grouped(here), Grouped(total));
+        if whole.len() > MAX_COUNT { format!("{}/{}", Count(here), Count(total)) } else { whole }
+    }
+
+    /// Returns the results in words: `1,997 files verified, 12 here already, 3 failed`.
+    pub fn results(&self) -> String {
+        let parts = [
+            (self.done - self.size_checked.min(self.done), "verified"),
+            (self.size_checked, "size-checked"),
+            (self.present, "here already"),
+            (self.failed, "failed"),
+            (self.omitted, "left out"),
+        ];
+        let mut text = String::new();
+        for (count, word) in parts.into_iter().filter(|(count, _)| *count > 0) {
+            let noun = match (text.is_empty(), count) {
+                (false, _) => "",
+                (true, 1) => " file",
+                (true, _) => " files",
+            };
+            let comma = if text.is_empty() { "" } else { ", " };
+            text += &format!("{comma}{}{noun} {word}", Grouped(count));
+        }
+        if text.is_empty() { "no files".to_owned() } else { text }
+    }
+}
+
+impl FileOutcome {
+    /// Returns its word.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::SizeChecked => "size-checked",
+            Self::Present => "here already",
+            Self::Planned => "planned",
+            Self::Failed => "failed",
+        }
     }
 }
 
@@ -102,5 +157,39 @@ mod tests {
         assert_eq!((progress.done, progress.failed, progress.present), (count, count, 0));
         assert_eq!((progress.bytes, progress.planned, progress.planned_bytes), (count, 0, 0));
         assert_eq!((progress.recent.len(), progress.recent[0].path.as_str()), (MAX_RECENT, "64"));
+    }
+
+    #[test]
+    fn early_failures_outlast_later_results() {
+        let mut progress = FolderProgress::default();
+        let mut record = |path: u64, outcome| {
+            progress.record(FileResult { path: path.to_string().as_str().into(), size: 1, outcome, error: None });
+        };
+        record(0, FileOutcome::Failed);
+        (1..1000).for_each(|path| record(path, FileOutcome::Present));
+        assert_eq!((progress.recent.len(), progress.recent[0].path.as_str()), (MAX_RECENT, "0"));
+        assert_eq!((progress.recent[1].path.as_str(), progress.recent[63].path.as_str()), ("937", "999"));
+    }
+
+    #[test]
+    fn results_are_counted_in_words() {
+        let progress = |total, done, size_checked, present, failed| FolderProgress {
+            total,
+            done,
+            size_checked,
+            present,
+            failed,
+            ..FolderProgress::default()
+        };
+        for (progress, count, results) in [
+            (progress(Some(2000), 1204, 0, 0, 0), "1,204/2,000", "1,204 files verified"),
+            (progress(Some(3), 1, 1, 1, 1), "2/3", "1 file size-checked, 1 here already, 1 failed"),
+            (progress(None, 5, 2, 0, 0), "5", "3 files verified, 2 size-checked"),
+            (progress(Some(1_000_000), 204_567, 0, 0, 0), "204.6K/1.0M", "204,567 files verified"),
+            (FolderProgress { omitted: 2, ..progress(Some(0), 0, 0, 0, 0) }, "0/0", "2 files left out"),
+            (progress(Some(0), 0, 0, 0, 0), "0/0", "no files"),
+        ] {
+            assert_eq!((progress.count().as_str(), progress.results().as_str()), (count, results));
+        }
     }
 }

@@ -117,6 +117,8 @@ pub enum CopyItem {
     Path,
     /// Its error.
     Error,
+    /// Failed files of its folder, with the reasons.
+    Failures,
     /// A sentence about it, as Markdown.
     Sentence,
     /// The curl command that fetches it.

@@ -12,6 +12,7 @@ pub(crate) fn filter_fields(panel: Panel) -> &'static [&'static str] {
         Panel::Connections => &["hop:", "xfer:", "file:", "state:", "in:", "out:", "protocol:"],
         Panel::Transfers => &["xfer:", "file:", "state:"],
         Panel::Log => &["hop:", "text:"],
+        Panel::Files => &["file:", "state:", "error:"],
         Panel::Hops | Panel::Chart | Panel::Setup | Panel::Nodes => &[],
     }
 }

@@ -37,6 +37,8 @@ pub enum Panel {
     Nodes,
     /// The log.
     Log,
+    /// The files of a folder, on the detail page of its transfer.
+    Files,
 }
 
 /// How much of the tab is shown.
@@ -107,8 +109,8 @@ impl Tab {
 
 impl Panel {
     /// All panels, in the order of the screen.
-    pub const ALL: [Self; 7] =
-        [Self::Hops, Self::Connections, Self::Chart, Self::Setup, Self::Transfers, Self::Nodes, Self::Log];
+    pub const ALL: [Self; 8] =
+        [Self::Hops, Self::Connections, Self::Chart, Self::Setup, Self::Transfers, Self::Nodes, Self::Log, Self::Files];
 
     /// Returns its name.
     pub fn name(self) -> &'static str {
@@ -120,6 +122,7 @@ impl Panel {
             Self::Transfers => "Transfers",
             Self::Nodes => "Nodes",
             Self::Log => "Log",
+            Self::Files => "Files",
         }
     }
 

@@ -129,6 +129,20 @@ static TRANSFERS: Chapter = Chapter {
         ("limit 5 MB/s", "your rate limit of this transfer: b, [ and ] change it, 0 removes it"),
         ("verified", "the digest of what was written equals that of the origin, or the one you gave"),
         ("size-checked", "the length is right; the origin offers no digest"),
+        ("1,204/2,000", "files of a folder that are here, of how many; those that failed are not among them"),
+        ("left out", "symbolic links and special files in a folder, which the origin does not send"),
+    ],
+};
+
+/// Results of the files of a folder.
+static FILES: Chapter = Chapter {
+    title: "Files of a folder",
+    panels: Panel::Files.bit(),
+    words: &[
+        ("✓ verified", "received, its digest equals that of the origin, and it is on the disk"),
+        ("~ size-checked", "received; the origin offers no digest, so only its length was compared"),
+        ("= here already", "the same file was in the output folder, and was not moved"),
+        ("✗ failed", "not received, for the reason behind its path; failed files come first"),
     ],
 };
 
@@ -184,6 +198,7 @@ static SETUP: Chapter = Chapter {
         ("first byte", "from the reply to the first byte of the file, in ms"),
         ("last byte", "from the first byte of the file to the last, in ms"),
         ("0.1 + 1.7", "ms that this stage spent connecting, and waiting for the reply"),
+        ("kept", "in place of the first: it used a connection that an earlier request had left open"),
     ],
 };
 
@@ -218,7 +233,7 @@ static HEADER: Chapter = Chapter {
 };
 
 /// All chapters, in the order of the help.
-pub(crate) static CHAPTERS: [&Chapter; 11] = [
+pub(crate) static CHAPTERS: [&Chapter; 12] = [
     &HOPS,
     &WAITS,
     &HOP_STATES,
@@ -226,6 +241,7 @@ pub(crate) static CHAPTERS: [&Chapter; 11] = [
     &CONN_STATES,
     &TRANSFERS,
     &TRANSFER_STATES,
+    &FILES,
     &NODES,
     &SETUP,
     &LOG,

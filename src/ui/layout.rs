@@ -78,6 +78,7 @@ impl Regions {
             Panel::Transfers => self.transfers,
             Panel::Nodes => self.nodes,
             Panel::Log => self.log,
+            Panel::Files => self.detail,
         }
     }
 
@@ -131,6 +132,7 @@ impl Regions {
             Panel::Transfers => &mut self.transfers,
             Panel::Nodes => &mut self.nodes,
             Panel::Log => &mut self.log,
+            Panel::Files => &mut self.detail,
         }
     }
 }

@@ -7,7 +7,8 @@ use super::columns::{self, Sort, conn};
 use super::filter::Filter;
 use super::focus::{ConnKey, Panel};
 use super::history::History;
-use crate::snapshot::{ChainSnapshot, ConnState, Level, Phase, TransferSnapshot};
+use crate::snapshot::{ChainSnapshot, ConnState, FileOutcome, FolderProgress, Level, Phase, TransferSnapshot};
+use crate::text::SafeText;
 
 /// Rows of all lists.
 #[derive(Clone, Debug, Default)]
@@ -25,12 +26,14 @@ pub struct Lists {
     pub transfers: Vec<usize>,
     /// Number of them that have not ended.
     pub open: usize,
+    /// Indices of results of files in the folder of the selected transfer: failures first, then the newest first.
+    pub files: Vec<usize>,
     /// Indices of log lines in the snapshot.
     pub log: Vec<usize>,
     /// Rows of the log that match its filter, while all other lines are shown as well.
     pub matches: Vec<usize>,
     show_all: bool,
-    filters: [String; 3],
+    filters: [String; 4],
     sort: Option<Sort>,
     /// Order of the last sorting. Rows keep their position in it while their figures change.
     order: Vec<ConnKey>,
@@ -103,6 +106,20 @@ impl Lists {
         self.open = self.transfers.partition_point(|at| !chain.transfers[*at].phase.is_over());
     }
 
+    /// Computes the rows of the files of a folder; without one there are none.
+    pub(crate) fn refresh_files(&mut self, folder: Option<&FolderProgress>) {
+        let filter = Filter::new(self.filter(Panel::Files));
+        let recent = folder.map_or(&[][..], |folder| &folder.recent);
+        let is_kept = |at: &usize| {
+            let result = &recent[*at];
+            let error = result.error.as_ref().map_or("", SafeText::as_str);
+            filter.keeps(&[("file", result.path.as_str()), ("state", result.outcome.label()), ("error", error)])
+        };
+        self.files.clear();
+        self.files.extend((0..recent.len()).rev().filter(is_kept));
+        self.files.sort_by_key(|at| recent[*at].outcome != FileOutcome::Failed);
+    }
+
     fn refresh_conns(&mut self, chain: &ChainSnapshot, history: &History, scope: Option<usize>) {
         let filter = Filter::new(self.filter(Panel::Connections));
         let hops = chain.hops.iter().enumerate().filter(|(_, hop)| scope.is_none_or(|number| hop.number == number));
@@ -163,6 +180,7 @@ fn slot(panel: Panel) -> Option<usize> {
         Panel::Connections => Some(0),
         Panel::Transfers => Some(1),
         Panel::Log => Some(2),
+        Panel::Files => Some(3),
         Panel::Hops | Panel::Chart | Panel::Setup | Panel::Nodes => None,
     }
 }

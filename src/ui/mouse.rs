@@ -126,7 +126,7 @@ fn click(state: &mut UiState, chain: &ChainSnapshot, panel: Panel, regions: &Reg
         Panel::Connections => (connection_rows(area), state.scrolled.conns),
         Panel::Transfers => (transfer_rows(area), 0),
         Panel::Log => (log_rows(state.tab, area), state.scrolled.log),
-        Panel::Chart | Panel::Setup => return false,
+        Panel::Chart | Panel::Setup | Panel::Files => return false,
     };
     if body.contains(at) {
         let line = usize::from(at.y - body.y);

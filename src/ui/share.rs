@@ -7,8 +7,8 @@ use crate::snapshot::{Phase, TransferSnapshot};
 use crate::units::{Bytes, HumanDuration, Rate};
 use crate::wire::http::encode_name;
 
-/// Returns the command with which curl fetches this file over the same hops; `None` for a first hop that speaks only
-/// the legacy protocol, and for a name that must not be pasted into a shell.
+/// Returns the command with which curl fetches this file, or unpacks this folder, over the same hops; `None` for a
+/// first hop that speaks only the legacy protocol, and for a name that must not be pasted into a shell.
 pub(crate) fn curl(route: &Route, file: &FileName) -> Option<String> {
     let (first, rest) = route.split_first();
     if first.protocol == Some(Protocol::Legacy) {
@@ -19,11 +19,20 @@ pub(crate) fn curl(route: &Route, file: &FileName) -> Option<String> {
         let elements: Vec<String> = rest.iter().map(crate::route::Hop::element).collect();
         words.extend(["-H".to_owned(), format!("Chain-Route: {}", elements.join(", "))]);
     }
-    let local = text(file)?.rsplit('/').next().filter(|local| !local.is_empty())?;
-    words.extend(["-o".to_owned(), local.to_owned()]);
+    let name = text(file)?;
+    let tail = if file.names_folder() {
+        words.extend(["-H".to_owned(), "Accept: application/x-tar".to_owned()]);
+        " | tar x"
+    } else {
+        let local = name.rsplit('/').next().unwrap_or(name);
+        words.extend(["-o".to_owned(), local.to_owned()]);
+        ""
+    };
     let base = first.base.as_deref().unwrap_or(DEFAULT_BASE);
-    words.push(format!("http://{}{base}{}", first.address, encode_name(file)));
-    quoted(&words)
+    // The root's name is `/`, with which the base ends already.
+    let name = encode_name(file).to_string();
+    words.push(format!("http://{}{base}{}", first.address, name.trim_start_matches('/')));
+    quoted(&words).map(|command| command + tail)
 }
 
 /// Returns the command with which chainview fetches this file over the same hops.
@@ -42,13 +51,14 @@ pub(crate) fn markdown(transfer: &TransferSnapshot, why: Option<&str>) -> String
         Phase::Done => format!("{} in {}", Bytes(transfer.received), HumanDuration(transfer.elapsed)),
         phase => format!("{}, {}{size}", phase.label(), Bytes(transfer.received)),
     };
+    let files = transfer.folder.as_ref().map_or_else(String::new, |folder| format!(", {}", folder.results()));
     let rate = if transfer.rate > 0 { format!(", {}", Rate(transfer.rate)) } else { String::new() };
     let why = match (&transfer.error, why) {
         (Some(error), _) => format!("; {}", code(error.as_str())),
         (None, Some(why)) => format!("; **{why}**"),
         (None, None) => String::new(),
     };
-    format!("{}: {progress}{rate}{why}", code(transfer.name.as_str()))
+    format!("{}: {progress}{files}{rate}{why}", code(transfer.name.as_str()))
 }
 
 /// Returns a name as text, unless it has characters that act on a terminal or a shell's line.
@@ -99,6 +109,16 @@ mod tests {
                 "http://127.0.0.1:9101/files/a/b%20c.bin"
             ]
         );
+    }
+
+    #[test]
+    fn a_folder_is_unpacked() {
+        let route = route("pictures/2024 06/\n127.0.0.1 9101\n127.0.0.1 9102\n");
+        let expected = "curl -H 'Chain-Route: 127.0.0.1:9102' -H 'Accept: application/x-tar' \
+                        'http://127.0.0.1:9101/files/pictures/2024%2006/' | tar x";
+        assert_eq!(curl(&route, &route.file).as_deref(), Some(expected));
+        let root = curl(&route, &FileName::new(b"/").unwrap());
+        assert!(root.is_some_and(|root| root.ends_with("http://127.0.0.1:9101/files/ | tar x")));
     }
 
     #[test]

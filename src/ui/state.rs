@@ -34,6 +34,7 @@ use super::theme::Theme;
 use crate::faults::FaultChange;
 use crate::options::Alerts;
 use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, TransferSnapshot};
+use crate::text::SafeText;
 
 pub use faults::FAULTS;
 pub use follow::ViewStage;
@@ -198,6 +199,14 @@ pub struct UiState {
     conn_was: usize,
     /// Transfer that the user selected; `None` selects the first that runs.
     transfer: Option<u64>,
+    /// The details of a folder are shown.
+    in_folder: bool,
+    /// Path of the selected file of that folder; `None` selects none.
+    file: Option<SafeText>,
+    /// Its last row: when it is listed no more, the file there is selected.
+    file_was: usize,
+    /// The page is to be scrolled to the selected file.
+    follows_file: bool,
     /// Selected log line; `None` follows the end of the log.
     line: Option<u64>,
     /// Action that waits for a second press of its key, with its target.
@@ -247,6 +256,11 @@ impl UiState {
 
     /// Returns the focused panel.
     pub fn focus(&self) -> Panel {
+        if self.in_folder { Panel::Files } else { self.panel_of_tab() }
+    }
+
+    /// Returns the focused panel of the tab, which a page may cover.
+    fn panel_of_tab(&self) -> Panel {
         match self.tab {
             Tab::Chain => self.panel,
             Tab::Connections => Panel::Connections,

@@ -49,6 +49,10 @@ pub struct Glyphs {
     pub busy: &'static str,
     /// What the headline is about. It differs from the key for faults.
     pub cause: &'static str,
+    /// A file that was received and verified.
+    pub verified: &'static str,
+    /// A file that was not received.
+    pub failed: &'static str,
     /// Rows above the first visible one.
     pub above: &'static str,
     /// Rows below the last visible one.
@@ -76,6 +80,8 @@ const LINES: Glyphs = Glyphs {
     limited: "█",
     busy: "▪",
     cause: "✖",
+    verified: "✓",
+    failed: "✗",
     above: "▲",
     below: "▼",
     braille: true,
@@ -100,6 +106,8 @@ const ASCII: Glyphs = Glyphs {
     limited: "#",
     busy: "=",
     cause: "*",
+    verified: "+",
+    failed: "x",
     above: "^",
     below: "v",
     braille: false,

@@ -17,6 +17,8 @@ pub(crate) struct Totals {
     pub received: u64,
     /// Size of those.
     pub size: u64,
+    /// Files of folders that are here, and files in all, of the folders that run or wait and whose number is known.
+    pub files: (u64, u64),
 }
 
 impl Totals {
@@ -27,6 +29,10 @@ impl Totals {
             let done = t.phase == Phase::Done;
             totals.count += 1;
             totals.done += usize::from(done);
+            if let Some((folder, total)) = t.folder.as_ref().filter(|_| !done).and_then(|f| Some((f, f.total?))) {
+                let here = folder.done.saturating_add(folder.present);
+                totals.files = (totals.files.0.saturating_add(here), totals.files.1.saturating_add(total));
+            }
             match t.size {
                 Some(size) => {
                     totals.size = totals.size.saturating_add(size);
@@ -58,6 +64,7 @@ impl Totals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::FolderProgress;
 
     fn transfer(phase: Phase, received: u64, size: Option<u64>) -> TransferSnapshot {
         TransferSnapshot { phase, size, received, ..TransferSnapshot::default() }
@@ -74,9 +81,25 @@ mod tests {
             transfer(Phase::Cancelled, 10, Some(1000)),
         ];
         let totals = Totals::of(&all);
-        assert_eq!(totals, Totals { count: 4, done: 1, unsized_count: 2, received: 150, size: 200 });
+        assert_eq!(totals, Totals { count: 4, done: 1, unsized_count: 2, received: 150, size: 200, files: (0, 0) });
         assert_eq!((totals.percent(), totals.eta(20)), (Some(75), Some(Duration::from_secs(3))));
         assert_eq!((totals.eta(0), Totals::of(&all[3..]).percent()), (None, None));
+    }
+
+    #[test]
+    fn files_of_open_folders_add_up() {
+        let folder = |phase, total| {
+            let folder = FolderProgress { total, done: 5, present: 2, failed: 1, ..FolderProgress::default() };
+            TransferSnapshot { folder: Some(folder), ..transfer(phase, 0, None) }
+        };
+        let all = [
+            folder(Phase::Streaming, Some(20)),
+            folder(Phase::Paused, Some(30)),
+            folder(Phase::Connecting, None),
+            folder(Phase::Done, Some(8)),
+            folder(Phase::Cancelled, Some(9)),
+        ];
+        assert_eq!(Totals::of(&all).files, (14, 50));
     }
 
     #[test]

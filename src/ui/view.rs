@@ -67,8 +67,12 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     popup(state, data, Rect { y: area.bottom() - 2, height: 1, ..area }, popup_area(area), buffer);
 }
 
-/// Scrolls a detail page back as far as it has become shorter, and not past its end.
+/// Scrolls a detail page to a file that was selected, back as far as it has become shorter, and not past its end.
 pub fn limit_scroll(state: &mut UiState, data: &ChainSnapshot) {
+    if state.take_file_to_follow() {
+        let area = state.layout(state.area, data.hops.len()).detail;
+        state.page_top = page::top_for_file(state, data, area).unwrap_or(state.page_top);
+    }
     if state.page_top > 0 {
         let area = state.layout(state.area, data.hops.len()).detail;
         state.page_top = state.page_top.min(page::max_top(state, data, area));

@@ -84,7 +84,7 @@ fn rows(keymap: &Keymap, panel: Panel, filter: &Filter, width: u16) -> Vec<HelpR
 fn is_of(binding: &Binding, panel: Panel) -> bool {
     let topic = match panel {
         Panel::Hops | Panel::Nodes => Topic::Nodes,
-        Panel::Setup | Panel::Transfers => Topic::Transfers,
+        Panel::Setup | Panel::Transfers | Panel::Files => Topic::Transfers,
         Panel::Connections | Panel::Chart | Panel::Log => Topic::View,
     };
     let few = binding.panels.count_ones() <= FEW;

@@ -20,6 +20,7 @@ const XFERS: Set = Panel::Transfers.bit();
 const SETUP: Set = Panel::Setup.bit();
 const NODES: Set = Panel::Nodes.bit();
 const LOG: Set = Panel::Log.bit();
+const FILES_OF: Set = Panel::Files.bit();
 const ANY: Set = Set::MAX;
 
 const fn bind(id: &'static str, panels: Set, keys: &'static [&'static str], action: Action) -> Binding {
@@ -75,7 +76,7 @@ pub(crate) static TABLE: &[Binding] = &[
     bind("back", ANY, &["esc"], Action::View(ViewAction::Back))
         .described(View, "close detail, zoom or filter; then select the hop of the headline", Left("back", "back"))
         .when(CanGoBack),
-    bind("filter", CONNS | XFERS | LOG, &["/"], Action::View(ViewAction::Filter))
+    bind("filter", CONNS | XFERS | LOG | FILES_OF, &["/"], Action::View(ViewAction::Filter))
         .described(View, "only rows with these words: hop:3 state:stream -admin", Left("filter", "filter")),
     bind("next-match", LOG, &["n"], Action::View(ViewAction::NextMatch(1)))
         .described(View, "next line that matches the filter, with the others shown", Left("next match", "next"))
@@ -113,10 +114,10 @@ pub(crate) static TABLE: &[Binding] = &[
         .described(Transfers, "raise its rate limit by a tenth", Nowhere).when(Limited),
     bind("limit-none", ANY, &["0"], Action::Transfer(TransferAction::RemoveLimit))
         .described(Transfers, "remove its rate limit", Nowhere).when(Limited),
-    bind("queue-down", XFERS, &["J"], Action::Transfer(TransferAction::Reorder(1)))
+    bind("queue-down", XFERS | FILES_OF, &["J"], Action::Transfer(TransferAction::Reorder(1)))
         .described(Transfers, "move a queued transfer toward the end of the queue", Left("move down", "down"))
         .when(Reorderable(1)),
-    bind("queue-up", XFERS, &["K"], Action::Transfer(TransferAction::Reorder(-1)))
+    bind("queue-up", XFERS | FILES_OF, &["K"], Action::Transfer(TransferAction::Reorder(-1)))
         .described(Transfers, "move a queued transfer toward the front of the queue", Left("move up", "up"))
         .when(Reorderable(-1)),
     bind("restart-node", ANY, &["R"], Action::Node(NodeAction::RestartNode))
@@ -263,6 +264,9 @@ pub(crate) static TABLE: &[Binding] = &[
         .described(Popup, "copy menu: path of the file", Nowhere).when(Copyable(CopyItem::Path)),
     bind("copy-error", ANY, &["x"], Action::View(ViewAction::CopyItem(CopyItem::Error))).during(COPY)
         .described(Popup, "copy menu: error", Nowhere).when(Copyable(CopyItem::Error)),
+    bind("copy-failures", ANY, &["d"], Action::View(ViewAction::CopyItem(CopyItem::Failures))).during(COPY)
+        .described(Popup, "copy menu: failed files of a folder, one a line", Nowhere)
+        .when(Copyable(CopyItem::Failures)),
     bind("copy-sentence", ANY, &["s"], Action::View(ViewAction::CopyItem(CopyItem::Sentence))).during(COPY)
         .described(Popup, "copy menu: sentence as Markdown", Nowhere).when(Copyable(CopyItem::Sentence)),
     bind("copy-curl", ANY, &["u"], Action::View(ViewAction::CopyItem(CopyItem::Curl))).during(COPY)

@@ -216,7 +216,9 @@ impl UiState {
     }
 
     fn back(&mut self) {
-        if self.view_mode != ViewMode::Overview {
+        if self.in_folder && !self.lists.filter(Panel::Files).is_empty() {
+            self.lists.set_filter(Panel::Files, String::new());
+        } else if self.view_mode != ViewMode::Overview {
             self.view_mode = ViewMode::Overview;
         } else if !self.lists.filter(self.focus()).is_empty() {
             self.lists.set_filter(self.focus(), String::new());

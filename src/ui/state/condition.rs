@@ -2,7 +2,6 @@
 
 use super::{Refusal, UiState};
 use crate::snapshot::{ChainSnapshot, TourSnapshot};
-use crate::ui::focus::ViewMode;
 use crate::ui::keymap::binding::{Binding, Condition};
 use crate::ui::keymap::search::matches;
 
@@ -52,7 +51,7 @@ impl UiState {
             Condition::OwnsNodes => or(chain.hops.iter().any(|hop| hop.ours), Refusal::NoOwnNodes),
             Condition::HasDetail => or(self.has_detail(chain), Refusal::NoDetail),
             Condition::CanGoBack => or(self.is_inside(), Refusal::NothingOpen),
-            Condition::HasRows => or(self.rows(chain) > 1 || self.view_mode == ViewMode::Why, Refusal::OneRow),
+            Condition::HasRows => or(self.rows(chain) > 1 || self.view_mode.is_page(), Refusal::OneRow),
             Condition::IsSorted if self.rows(chain) < 2 => Some(Refusal::OneRow),
             Condition::IsSorted => or(self.lists.sort().is_some(), Refusal::NotSorted),
             Condition::HasMatches => or(self.has_matches(), Refusal::NoMatch),

@@ -1,17 +1,18 @@
 //! Entries of the copy menu, and their texts: sanitized, as they are on the screen.
 
 use super::{Effect, Mode, UiState};
-use crate::snapshot::ChainSnapshot;
 use crate::snapshot::verdict::Limit;
+use crate::snapshot::{ChainSnapshot, FileOutcome};
 use crate::ui::action::CopyItem;
 use crate::ui::finding::{Finding, sentences};
 use crate::ui::focus::Panel;
 use crate::ui::share;
 
 /// All entries, in their order.
-const ITEMS: [CopyItem; 9] = [
+const ITEMS: [CopyItem; 10] = [
     CopyItem::Path,
     CopyItem::Error,
+    CopyItem::Failures,
     CopyItem::Sentence,
     CopyItem::Curl,
     CopyItem::Fetch,
@@ -27,6 +28,7 @@ impl CopyItem {
         match self {
             Self::Path => "path of the file",
             Self::Error => "error",
+            Self::Failures => "failed files",
             Self::Sentence => "sentence as Markdown",
             Self::Curl => "curl command",
             Self::Fetch => "chainview command",
@@ -46,6 +48,7 @@ impl UiState {
             Panel::Connections => &[CopyItem::Peer],
             Panel::Setup | Panel::Transfers => &[CopyItem::Error, CopyItem::Path],
             Panel::Log => &[CopyItem::Line],
+            Panel::Files => &[CopyItem::Path, CopyItem::Error, CopyItem::Failures],
         };
         let others = ITEMS.iter().filter(|item| !own.contains(item));
         let all = own.iter().chain(others).map(|item| (*item, self.copy_text(*item, chain)));
@@ -62,10 +65,29 @@ impl UiState {
         let file = || transfer.and_then(|t| t.file.as_deref()).or(chain.route.as_deref().map(|route| &route.file));
         match item {
             CopyItem::Path => {
-                let path = transfer.map(|t| t.path.as_str()).filter(|path| !path.is_empty());
-                path.map(str::to_owned)
+                let path = transfer.map(|t| t.path.as_str()).filter(|path| !path.is_empty())?;
+                Some(
+                    self.selected_file(chain).map_or_else(
+                        || path.to_owned(),
+                        |file| format!("{}/{}", path.trim_end_matches('/'), file.path),
+                    ),
+                )
             }
-            CopyItem::Error => transfer?.error.as_ref().map(ToString::to_string),
+            CopyItem::Error => match self.selected_file(chain) {
+                Some(file) => file.error.as_ref().map(ToString::to_string),
+                None => transfer?.error.as_ref().map(ToString::to_string),
+            },
+            CopyItem::Failures => {
+                let recent = &transfer?.folder.as_ref()?.recent;
+                let failed = recent.iter().filter(|file| file.outcome == FileOutcome::Failed);
+                let lines: Vec<String> = failed
+                    .map(|file| match &file.error {
+                        Some(error) => format!("{}: {error}", file.path),
+                        None => file.path.to_string(),
+                    })
+                    .collect();
+                (!lines.is_empty()).then(|| lines.join("\n"))
+            }
             CopyItem::Sentence => {
                 let transfer = transfer?;
                 let known = transfer.verdict.filter(|verdict| verdict.limit != Limit::Measuring);
@@ -101,7 +123,7 @@ impl UiState {
         if item == CopyItem::Picture {
             self.queue_effect(Effect::SaveScreen);
         } else if let Some(text) = text {
-            self.notice = Some(format!("copied: {text}"));
+            self.notice = Some(format!("copied: {}", text.replace('\n', "; ")));
             self.queue_effect(Effect::Copy(text));
         }
     }

@@ -12,7 +12,7 @@ impl UiState {
     /// user selected or the first that runs, but never one that merely waits.
     pub(crate) fn cancellable(&self, chain: &ChainSnapshot) -> Result<u64, Refusal> {
         let target = match self.focus() {
-            Panel::Transfers | Panel::Setup => Some(self.selected(chain)?),
+            Panel::Transfers | Panel::Setup | Panel::Files => Some(self.selected(chain)?),
             _ => self.chosen(chain).or_else(|| active(chain)),
         };
         match target {
@@ -94,7 +94,7 @@ impl UiState {
             Panel::Hops | Panel::Nodes | Panel::Chart => !chain.hops.is_empty(),
             Panel::Connections => self.selected_conn(chain).is_some(),
             Panel::Setup | Panel::Transfers => self.visible_transfer(chain).is_some(),
-            Panel::Log => false,
+            Panel::Log | Panel::Files => false,
         }
     }
 
@@ -104,7 +104,7 @@ impl UiState {
             Panel::Hops => Some((0, &HOPS)),
             Panel::Connections => Some((1, &CONNS)),
             Panel::Nodes => Some((2, &NODES)),
-            Panel::Chart | Panel::Setup | Panel::Transfers | Panel::Log => None,
+            Panel::Chart | Panel::Setup | Panel::Transfers | Panel::Log | Panel::Files => None,
         }
     }
 

@@ -179,7 +179,12 @@ pub(crate) fn outcome(transfer: &TransferSnapshot) -> (String, StyleRole) {
         }
         Phase::Failed => {
             let error = transfer.error.as_ref().map_or("unknown error", SafeText::as_str);
-            (error.to_owned(), StyleRole::Bad)
+            let files = received(transfer).map_or_else(String::new, |files| format!("; {files}"));
+            (format!("{error}{files}"), StyleRole::Bad)
+        }
+        Phase::Cancelled if transfer.folder.is_some() => {
+            let files = received(transfer).map_or_else(|| "nothing received".to_owned(), |files| files + ", kept");
+            (files, StyleRole::Warn)
         }
         Phase::Cancelled if transfer.received == 0 => ("nothing received".to_owned(), StyleRole::Warn),
         Phase::Cancelled => (format!("{} received and kept, resumable", Bytes(transfer.received)), StyleRole::Warn),
@@ -187,14 +192,21 @@ pub(crate) fn outcome(transfer: &TransferSnapshot) -> (String, StyleRole) {
     }
 }
 
+/// Returns what has been received of a folder; `None` for a file, and for a folder without a result.
+fn received(transfer: &TransferSnapshot) -> Option<String> {
+    let folder = transfer.folder.as_ref().filter(|folder| folder.done + folder.present + folder.failed > 0)?;
+    Some(folder.results())
+}
+
 /// Returns size, duration, rate, verification, verdict and path. The figures of several rows are below each other, and
 /// the least needed parts come last, as they are truncated first.
 fn done(transfer: &TransferSnapshot) -> String {
     let size = Bytes(transfer.received.max(transfer.size.unwrap_or(0))).to_string();
-    let integrity = match &transfer.integrity {
-        Integrity::Verified { .. } => "verified: digest equal".to_owned(),
-        Integrity::SizeChecked { reason, .. } => format!("size-checked: {reason}"),
-        Integrity::Pending => "not verified".to_owned(),
+    let integrity = match (&transfer.folder, &transfer.integrity) {
+        (Some(folder), _) => folder.results(),
+        (None, Integrity::Verified { .. }) => "verified: digest equal".to_owned(),
+        (None, Integrity::SizeChecked { reason, .. }) => format!("size-checked: {reason}"),
+        (None, Integrity::Pending) => "not verified".to_owned(),
     };
     if transfer.already_present {
         return format!("{size:>8} already up to date  {integrity}  {}", transfer.path);

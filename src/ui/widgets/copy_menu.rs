@@ -37,7 +37,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         match text {
             Some(text) => {
                 cells.cell(NAME, item.name(), theme.style(StyleRole::Plain)).skip(1);
-                cells.put(text, theme.style(StyleRole::Dim));
+                cells.put(&text.replace('\n', "; "), theme.style(StyleRole::Dim));
             }
             None => {
                 cells.put(item.name(), theme.style(StyleRole::Plain));

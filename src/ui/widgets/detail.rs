@@ -6,18 +6,18 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::fields::{DetailField, field};
-use super::{chart, connections, fields, header, heading, hop_table, nodes, setup};
+use super::{chart, connections, fields, files, header, heading, hop_table, nodes, setup};
 use crate::route::Protocol;
 use crate::snapshot::timing::{self, Step};
 use crate::snapshot::{
-    ChainSnapshot, ConnSnapshot, HopLink, HopSnapshot, Integrity, Phase, TcpSnapshot, TransferSnapshot,
+    ChainSnapshot, ConnSnapshot, FolderProgress, HopLink, HopSnapshot, Integrity, Phase, TcpSnapshot, TransferSnapshot,
 };
 use crate::ui::columns::{self, dash, ms, percent};
 use crate::ui::focus::Panel;
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::UiState;
 use crate::ui::theme::StyleRole;
-use crate::units::{Bytes, Count, Eta, HumanDuration, Rate};
+use crate::units::{Bytes, Count, Eta, Grouped, HumanDuration, Rate};
 
 /// From this width there is room for the shares of all waits of a hop.
 const WIDE: u16 = 104;
@@ -50,7 +50,7 @@ fn subject(state: &UiState) -> Panel {
     match state.focus() {
         Panel::Hops | Panel::Nodes | Panel::Chart => Panel::Hops,
         Panel::Connections => Panel::Connections,
-        Panel::Setup | Panel::Transfers | Panel::Log => Panel::Transfers,
+        Panel::Setup | Panel::Transfers | Panel::Log | Panel::Files => Panel::Transfers,
     }
 }
 
@@ -89,6 +89,9 @@ pub(super) fn content(
                 return 1;
             };
             let mut rows = 1 + fields::draw(&state.theme, &transfer_fields(transfer), area, buffer);
+            if let Some(folder) = &transfer.folder {
+                rows += 1 + files::draw(state, folder, state.file_row(data), below(area, rows), buffer);
+            }
             if !beside {
                 let height = setup::needed(transfer);
                 setup::draw(state, data, Rect { height, ..below(area, rows) }.intersection(area), buffer);
@@ -97,6 +100,14 @@ pub(super) fn content(
             rows + path(state, data, transfer.id.as_str(), below(area, rows), buffer)
         }
     }
+}
+
+/// Returns the row of the page with the selected file of a folder, and that of their heading.
+pub(super) fn selected_file(state: &UiState, data: &ChainSnapshot, area: Rect) -> Option<(u16, u16)> {
+    let selected = u16::try_from(state.file_row(data)?).ok()?;
+    let heading =
+        1 + fields::draw(&state.theme, &transfer_fields(state.transfer(data)?), area, &mut Buffer::empty(area));
+    Some((heading + 1 + selected, heading))
 }
 
 fn below(area: Rect, rows: u16) -> Rect {
@@ -187,6 +198,17 @@ fn name_or_dash(protocol: Option<Protocol>) -> &'static str {
     protocol.map_or("-", Protocol::as_str)
 }
 
+fn folder_fields(folder: &FolderProgress) -> Vec<DetailField> {
+    let total = folder.total.map_or_else(String::new, |total| format!(" of {}", Grouped(total)));
+    let mut all = vec![
+        field("files", format!("{}{total}", Grouped(folder.done + folder.present))),
+        field("results", folder.results()).with_role(if folder.failed > 0 { StyleRole::Bad } else { StyleRole::Plain }),
+    ];
+    all.extend((folder.omitted > 0).then(|| field("left out", format!("{} links or special files", folder.omitted))));
+    all.extend(folder.current.as_ref().map(|path| field("current file", path.to_string()).with_role(StyleRole::Flow)));
+    all
+}
+
 fn transfer_fields(t: &TransferSnapshot) -> Vec<DetailField> {
     let role = match t.phase {
         Phase::Done => StyleRole::Good,
@@ -207,6 +229,7 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<DetailField> {
         field("received", format!("{} of {size}", Bytes(t.received))),
         field("rate", pace),
     ];
+    all.extend(t.folder.iter().flat_map(folder_fields));
     // Usual values are omitted, to leave room for unusual ones.
     all.extend((t.attempt > 1).then(|| field("attempt", t.attempt.to_string())));
     all.extend((t.resumed_from > 0).then(|| field("resumed at", Bytes(t.resumed_from).to_string())));

@@ -123,7 +123,7 @@ fn fitting(state: &UiState, data: &ChainSnapshot, room: u16) -> Vec<(usize, Stri
     // While nodes or transfers have the focus, their bindings come before general ones.
     let own = match state.focus() {
         Panel::Nodes => Some(Topic::Nodes),
-        Panel::Transfers => Some(Topic::Transfers),
+        Panel::Transfers | Panel::Files => Some(Topic::Transfers),
         _ => None,
     };
     bindings.sort_by_key(|(_, binding)| {

@@ -8,6 +8,7 @@ pub(crate) mod copy_menu;
 pub(crate) mod detail;
 pub(crate) mod faults;
 pub(crate) mod fields;
+pub(crate) mod files;
 pub(crate) mod footer;
 pub(crate) mod header;
 pub(crate) mod heading;

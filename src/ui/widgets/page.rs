@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::{detail, heading, why};
-use crate::snapshot::ChainSnapshot;
+use crate::snapshot::{ChainSnapshot, MAX_RECENT};
 use crate::ui::action::{Action, ViewAction};
 use crate::ui::focus::ViewMode;
 use crate::ui::paint::{cut_middle, width};
@@ -53,9 +53,19 @@ pub(crate) fn max_top(state: &UiState, data: &ChainSnapshot, area: Rect) -> u16 
     page(state, data, Rect { height: room, ..area }, false).1.saturating_sub(room)
 }
 
+/// Returns how far the page is scrolled for the selected file of a folder to be visible; `None` if none is selected.
+pub(crate) fn top_for_file(state: &UiState, data: &ChainSnapshot, area: Rect) -> Option<u16> {
+    let room = area.height.saturating_sub(1);
+    let whole = Rect { x: 0, y: 0, width: area.width, height: height(data, area.height) };
+    let (row, heading) = detail::selected_file(state, data, whole)?;
+    let is_visible = (state.page_top..state.page_top.saturating_add(room)).contains(&row);
+    // Where the page has to scroll, the list gets as much of it as possible.
+    Some(if is_visible { state.page_top } else { heading.max((row + 1).saturating_sub(room)).min(row) })
+}
+
 /// Draws the whole content, and returns it with its number of rows.
 fn page(state: &UiState, data: &ChainSnapshot, area: Rect, beside: bool) -> (Buffer, u16) {
-    let most = u16::try_from(FIELDS + 2 * data.hops.len()).unwrap_or(u16::MAX).max(area.height);
+    let most = height(data, area.height);
     let whole = Rect { x: 0, y: 0, width: area.width, height: most };
     let mut page = Buffer::empty(whole);
     page.set_style(whole, state.theme.base());
@@ -65,4 +75,9 @@ fn page(state: &UiState, data: &ChainSnapshot, area: Rect, beside: bool) -> (Buf
         _ => detail::content(state, data, whole, area.height, beside, &mut page),
     };
     (page, rows.min(most))
+}
+
+/// Returns the number of rows that a page takes at most.
+fn height(data: &ChainSnapshot, visible: u16) -> u16 {
+    u16::try_from(FIELDS + MAX_RECENT + 2 * data.hops.len()).unwrap_or(u16::MAX).max(visible)
 }

@@ -17,6 +17,8 @@ use crate::waterfall::{self, to_first_byte};
 const STAGE: u16 = 7;
 /// Width of the figures.
 const FIGURES: usize = 17;
+/// Word in place of the time to connect, for a stage that used a connection of an earlier request.
+const KEPT: &str = "kept";
 
 /// Draws the waterfall with its heading.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
@@ -51,7 +53,10 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         let mut cells = Row::new(buffer, row);
         let name = if stage == 0 { "client".to_owned() } else { stage.to_string() };
         cells.skip(2).cell(STAGE, &name, theme.style(StyleRole::Plain));
-        let text = format!("{} + {} ", figure(spent(own(), false)), figure(spent(own(), true)));
+        // A kept connection has no step before the wait.
+        let connected =
+            if own().any(|bar| bar.step != Step::Wait) { figure(spent(own(), false)) } else { KEPT.to_owned() };
+        let text = format!("{connected} + {} ", figure(spent(own(), true)));
         cells.put_right(&format!("{text:>FIGURES$}"), theme.style(StyleRole::Dim));
         let (left, columns) = (row.x + 2 + STAGE, cells.room());
         for bar in own() {
@@ -130,6 +135,8 @@ fn figure(ms: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ratatui::buffer::Cell;
+
     use super::*;
     use crate::wire::Leg;
 
@@ -141,6 +148,20 @@ mod tests {
         let rows = waterfall::rows(&[leg(1.0, 8.0)], &[], (Some(30.0), None));
         assert_eq!(sentence(&rows), "30.0 ms to first byte; 70% is first byte 1>client");
         assert_eq!(sentence(&[]), "");
+    }
+
+    #[test]
+    fn a_kept_connection_is_named() {
+        let legs = [(1.0, 9.0), (0.0, 8.0)].map(|(connect_ms, wait_ms)| Leg { resolve_ms: 0.0, connect_ms, wait_ms });
+        let transfer = TransferSnapshot { number: 1, legs: legs.to_vec(), ..TransferSnapshot::default() };
+        let data = ChainSnapshot { transfers: vec![transfer], ..ChainSnapshot::default() };
+        let area = Rect::new(0, 0, 60, 4);
+        let mut buffer = Buffer::empty(area);
+        draw(&UiState::default(), &data, area, &mut buffer);
+        let rows = buffer.content().chunks(60).map(|row| row.iter().map(Cell::symbol).collect::<String>());
+        let rows: Vec<String> = rows.collect();
+        assert!(rows[1].ends_with("1.0 + 9.0 ") && rows[2].ends_with("kept + 8.0 "), "{rows:#?}");
+        assert!(!rows[2].contains(UiState::default().theme.glyphs.connect), "{rows:#?}");
     }
 
     #[test]

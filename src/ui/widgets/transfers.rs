@@ -5,21 +5,25 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::heading;
-use crate::snapshot::{ChainSnapshot, Phase, TransferSnapshot};
+use crate::snapshot::{ChainSnapshot, FolderProgress, Phase, TransferSnapshot};
 use crate::ui::action::{Action, TransferAction};
 use crate::ui::focus::Panel;
 use crate::ui::geometry::transfer_rows;
 use crate::ui::layout::Regions;
 use crate::ui::lists::rank;
-use crate::ui::paint::{Row, cut_middle, row_of};
+use crate::ui::paint::{Row, cut_middle, row_of, width};
 use crate::ui::state::UiState;
 use crate::ui::state::wrap::{TransferPanel, has_sentence, indent, name_width, outcome, sentence};
 use crate::ui::theme::{StyleRole, Theme};
 use crate::ui::totals::Totals;
-use crate::units::{Bytes, Eta, Rate};
+use crate::units::{Bytes, Count, Eta, Grouped, Rate};
 
 /// From this width there is room for the rate limit.
 const WIDE: u16 = 100;
+/// From this width a folder has room for its files beside its bytes.
+const BOTH: u16 = 140;
+/// Columns of the files of a folder, as many as received bytes and size take.
+const FILES: u16 = 21;
 /// Columns of a heading that are not for its remark: the title, and a piece of the rule.
 const HEADED: u16 = 16;
 
@@ -143,6 +147,7 @@ fn remark(state: &UiState, data: &ChainSnapshot, part: &TransferPanel) -> String
     }
     if state.lists.open > 0 {
         parts.extend([
+            files_done(&totals),
             totals.percent().map_or_else(String::new, |percent| format!("{percent}%")),
             if rate > 0 { Rate(rate).to_string() } else { String::new() },
             eta.map_or_else(String::new, |eta| format!("ETA {}", Eta(Some(eta)))),
@@ -152,6 +157,12 @@ fn remark(state: &UiState, data: &ChainSnapshot, part: &TransferPanel) -> String
     }
     let hidden = hidden(state, data, part);
     heading::joined(&parts, &hidden, between(&state.theme), part.area.width.saturating_sub(HEADED))
+}
+
+/// Returns how many files of the folders that run or wait are here; empty without such a folder.
+fn files_done(totals: &Totals) -> String {
+    let (here, total) = totals.files;
+    if total == 0 { String::new() } else { format!("{} of {} files", Grouped(here), Grouped(total)) }
 }
 
 fn ended_remark(state: &UiState, data: &ChainSnapshot, part: &TransferPanel) -> String {
@@ -210,11 +221,20 @@ fn progress(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut
     let columns = if terminal < 50 { 10 } else { 13 };
     row.put_right(&format!("{status:<columns$.columns$}"), theme.style(role));
     row.put_right(&format!("{rate:>10} "), flow);
-    if terminal >= 80 {
-        let size = transfer.size.map_or("?".to_owned(), |size| Bytes(size).to_string());
-        row.put_right(&format!(" {:>8} / {size:<8} ", Bytes(transfer.received)), plain);
+    let folder = transfer.folder.as_ref().filter(|_| terminal >= 80);
+    match folder {
+        Some(folder) if terminal < BOTH => files(theme, folder, row),
+        _ if terminal >= 80 => {
+            let size = transfer.size.map_or("?".to_owned(), |size| Bytes(size).to_string());
+            row.put_right(&format!(" {:>8} / {size:<8} ", Bytes(transfer.received)), plain);
+        }
+        _ => {}
     }
     row.put_right(&format!("{percent:>5} "), plain);
+    if let Some(folder) = folder.filter(|_| terminal >= BOTH) {
+        files(theme, folder, row);
+        row.put_right(" ", plain);
+    }
     let columns = row.room();
     // The last column is filled only once the file is complete.
     let full = ((transfer.share() * f64::from(columns)) as u16).min(columns.saturating_sub(1));
@@ -223,6 +243,18 @@ fn progress(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut
         row.put(theme.glyphs.head, flow);
     }
     row.fill(theme.glyphs.rest, theme.style(StyleRole::Dim));
+}
+
+/// Draws from the right how many files of a folder are here, and how many failed, in as many columns as bytes take.
+fn files(theme: &Theme, folder: &FolderProgress, row: &mut Row<'_>) {
+    let (word, role) = match folder.failed {
+        0 => ("files".to_owned(), StyleRole::Plain),
+        failed => (format!("{} failed", Count(failed)), StyleRole::Bad),
+    };
+    let (count, room) = (folder.count(), usize::from(FILES - 2 - width(&word)));
+    row.put_right(&format!("{word} "), theme.style(role));
+    let count = if count.len() > room { String::new() } else { count };
+    row.put_right(&format!("{count:>room$} "), theme.style(StyleRole::Plain));
 }
 
 /// Returns the status of a running transfer, in at most 13 columns.

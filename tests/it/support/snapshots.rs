@@ -5,8 +5,8 @@ use std::time::Duration;
 use chainview::route::Protocol;
 use chainview::snapshot::verdict::{Limit, Verdict};
 use chainview::snapshot::{
-    ChainSnapshot, ConnRole, ConnSnapshot, ConnState, Flow, HopLink, HopSnapshot, Integrity, Level, LogLine,
-    NodeSnapshot, Phase, RATE_SAMPLES, TcpSnapshot, Totals, TransferSnapshot,
+    ChainSnapshot, ConnRole, ConnSnapshot, ConnState, FileOutcome, FileResult, Flow, FolderProgress, HopLink,
+    HopSnapshot, Integrity, Level, LogLine, NodeSnapshot, Phase, RATE_SAMPLES, TcpSnapshot, Totals, TransferSnapshot,
 };
 use chainview::waterfall;
 use chainview::wire::Leg;
@@ -84,6 +84,41 @@ pub(crate) fn busy() -> ChainSnapshot {
         });
         node.connections = running.chain([page()]).collect();
     }
+    chain
+}
+
+/// The streaming chain with a folder that is being received, one that has been, and one of which files failed.
+pub(crate) fn folders() -> ChainSnapshot {
+    let mut chain = streaming();
+    let result = |number: u64, outcome| FileResult {
+        path: format!("2024-06/IMG_{number:04}.jpg").into(),
+        size: 4_096 + number,
+        outcome,
+        error: (outcome == FileOutcome::Failed)
+            .then(|| "cannot write 2024-06/IMG_0007.jpg: no space left on device".into()),
+    };
+    let folder = |number, phase, failed, done| {
+        let mut progress = FolderProgress { total: Some(2000), omitted: 2, ..FolderProgress::default() };
+        (0..failed).for_each(|at| progress.record(result(7 + at, FileOutcome::Failed)));
+        (0..done).for_each(|at| progress.record(result(100 + at, FileOutcome::Verified)));
+        (0..4).for_each(|at| progress.record(result(at, FileOutcome::Present)));
+        let name = "pictures/".into();
+        TransferSnapshot {
+            name,
+            path: "/tmp/demo/pictures/".into(),
+            size: Some(8_192_000),
+            received: 4096 * (failed + done + 4),
+            folder: Some(progress),
+            integrity: Integrity::Pending,
+            ..transfer(number, phase)
+        }
+    };
+    let mut running = folder(1, Phase::Streaming, 3, 1200);
+    running.waterfall = std::mem::take(&mut chain.transfers[0].waterfall);
+    running.folder.as_mut().expect("a folder").current = Some("2024-06/IMG_1304.jpg".into());
+    let mut failed = folder(3, Phase::Failed, 3, 1993);
+    failed.error = Some("3 files of pictures/ were not received".into());
+    chain.transfers = vec![running, folder(2, Phase::Done, 0, 1996), failed];
     chain
 }
 
