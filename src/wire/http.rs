@@ -34,7 +34,7 @@ pub struct HeadError {
 }
 
 impl HeadError {
-    fn malformed(detail: impl Into<String>) -> Self {
+    pub(in crate::wire) fn malformed(detail: impl Into<String>) -> Self {
         Self { reason: Reason::Malformed, detail: detail.into() }
     }
 }

@@ -137,11 +137,12 @@ fn take_id(hop: &mut Hop) -> Option<TransferId> {
 /// Encodes a request for `next`, which forwards it to the route's hops; one write, no final newline.
 ///
 /// # Errors
-/// `Reason::Unsupported` if the request has a query, which the legacy protocol cannot express; `Reason::HeadTooLarge`
-/// if it is longer than that protocol allows.
+/// `Reason::Unsupported` if the request is for a folder or has a query, which the legacy protocol cannot express;
+/// `Reason::HeadTooLarge` if it is longer than that protocol allows.
 pub fn encode_request(request: &Request, next: &Hop) -> Result<Vec<u8>, Problem> {
-    if request.query.is_some() {
-        let detail = "a query has no form in the legacy protocol, which this hop speaks";
+    let unsupported = [(request.tar, "a folder"), (request.query.is_some(), "a query")];
+    if let Some((_, what)) = unsupported.iter().find(|(requested, _)| *requested) {
+        let detail = format!("{what} has no form in the legacy protocol, which this hop speaks");
         return Err(Problem::next(Reason::Unsupported, FailedAction::Request, &next.address, detail, 0.0));
     }
     let mut text = request.name.as_bytes().to_vec();

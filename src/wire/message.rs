@@ -9,6 +9,7 @@ use super::digest::{Algorithm, Digest};
 use super::problem::Problem;
 use super::transfer::TransferId;
 use crate::route::{FileName, Hop, HostPort};
+use crate::secret::Secret;
 
 /// Request method: GET transfers the file, HEAD only its size and digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,10 @@ pub struct Request {
     pub tar: bool,
     /// The query of the URL; our origin reads it for folders only, and it is never logged.
     pub query: Option<Box<str>>,
+    /// The token that listing the origin's folders may need; read and sent for folders only.
+    pub authorization: Option<Secret>,
+    /// The request came through a proxy that is no chainview node; read for folders only.
+    pub proxied: bool,
     /// The address under which the client addresses this node.
     pub host: Option<HostPort>,
     /// The remaining hops; empty if this node is the origin.
@@ -126,6 +131,8 @@ pub struct Reply {
     pub digests: Vec<Digest>,
     /// The file has grown to this size since the version that this head describes.
     pub grown: Option<u64>,
+    /// Links, special files and unreadable files that a tar stream leaves out.
+    pub omitted: Option<u64>,
     /// Seconds after which to retry (503).
     pub retry_after: Option<u64>,
     /// The failure, if it cannot be sent in a body (a reply to HEAD).
@@ -145,6 +152,8 @@ impl Request {
             written: None,
             tar: false,
             query: None,
+            authorization: None,
+            proxied: false,
             host: None,
             route: Vec::new(),
             transfer: None,

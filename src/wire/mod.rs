@@ -30,6 +30,7 @@ mod message;
 pub mod problem;
 mod progress;
 mod reason;
+pub mod tar;
 mod transfer;
 
 pub use condition::{ConditionResult, FileValidators};

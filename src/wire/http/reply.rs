@@ -159,6 +159,7 @@ fn read_field(reply: &mut Reply, framing: &mut Framing, name: &[u8], value: &str
         b"server-timing" if !value.is_empty() => add_to_list(&mut reply.timing, value),
         b"repr-digest" => reply.digests = fields::digests(value),
         b"chain-problem" => reply.problem = Problem::from_json(value.as_bytes()),
+        b"chain-omitted" => reply.omitted = fields::number(value),
         b"chain-grown" => reply.grown = fields::number(value),
         b"retry-after" => reply.retry_after = fields::number(value),
         b"connection" => {
@@ -246,6 +247,7 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
     line(out, "Server-Timing: ", reply.timing.as_deref());
     line(out, "Repr-Digest: ", (!reply.digests.is_empty()).then_some(&reply.digests[..]));
     line(out, "Chain-Problem: ", reply.problem.as_ref().map(Problem::to_header));
+    line(out, "Chain-Omitted: ", reply.omitted);
     line(out, "Chain-Grown: ", reply.grown);
     line(out, "Retry-After: ", reply.retry_after);
     let connection = if reply.keep_alive { reply.echo_keep_alive.then_some("keep-alive") } else { Some("close") };
@@ -428,6 +430,7 @@ mod tests {
             via: Some("1.1 a".to_owned()),
             timing: Some("cdn-cache;desc=HIT".to_owned()),
             digests: vec![Digest { algorithm: Algorithm::Blake3, value: [3; 32] }],
+            omitted: Some(3),
             grown: Some(11),
             retry_after: Some(1),
             problem: Some(Problem::next(Reason::Refused, FailedAction::Connect, "é:1", "", 0.5)),

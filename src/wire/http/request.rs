@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::write::{line, put_all};
 use super::{HeadError, MAX_FIELDS, MAX_REQUEST_BODY, fields, head_end};
 use crate::route::{DEFAULT_BASE, FileName, Host, HostPort};
+use crate::secret::Secret;
+use crate::wire::tar::MEDIA_TYPE as TAR;
 use crate::wire::{Method, Reason, Request, TransferId, add_to_list};
 
 /// Kind of a request.
@@ -34,6 +36,9 @@ struct Fields<'a> {
     if_unmodified_since: Option<&'a str>,
     want_digest: Option<Cow<'a, str>>,
     accept: Option<Cow<'a, str>>,
+    authorization: Option<&'a str>,
+    authorizations: usize,
+    proxied: bool,
     via: Option<String>,
     length: Option<&'a str>,
     connection: Option<Cow<'a, str>>,
@@ -59,8 +64,8 @@ const OTHER_METHODS: [&str; 16] = [
     "SEARCH",
 ];
 
-/// The media type of a folder's content in one stream.
-pub(super) const TAR: &str = "application/x-tar";
+/// Begins the value of `Authorization` with a token.
+const BEARER: &str = "Bearer ";
 
 /// Returns true if a first line is HTTP, of any version; anything else is the legacy protocol.
 pub fn is_http(first_line: &[u8]) -> bool {
@@ -111,8 +116,10 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(RequestKind, usize)>, HeadE
     }
     let (name, written) = fields::read_name(escaped)?;
     let query = query.map(fields::as_written);
+    let (authorization, proxied) = if tar { (fields.token(), fields.proxied) } else { (None, false) };
     let request = fields.request(method, name, http11)?;
-    Ok(Some((RequestKind::File(Box::new(Request { written, tar, query, ..request })), end)))
+    let request = Request { written, tar, query, authorization, proxied, ..request };
+    Ok(Some((RequestKind::File(Box::new(request)), end)))
 }
 
 /// Splits a request target: the host, if a client uses this node as a proxy, and the path with its query.
@@ -209,6 +216,15 @@ impl<'a> Fields<'a> {
                     }
                     continue;
                 }
+                b"authorization" => {
+                    fields.authorization = values.text(header.value);
+                    fields.authorizations += 1;
+                    continue;
+                }
+                b"forwarded" | b"x-forwarded-for" => {
+                    fields.proxied = true;
+                    continue;
+                }
                 b"via" => {
                     // An empty line names no relay.
                     match value()? {
@@ -231,6 +247,13 @@ impl<'a> Fields<'a> {
             }
         }
         Ok(fields)
+    }
+
+    /// Returns the bearer token, if there is exactly one.
+    fn token(&self) -> Option<Secret> {
+        let (scheme, token) =
+            self.authorization.filter(|_| self.authorizations == 1)?.split_at_checked(BEARER.len())?;
+        scheme.eq_ignore_ascii_case(BEARER).then(|| Secret::new(token).ok())?
     }
 
     /// Returns true if the client names the type of a tar stream; a range such as `*/*` means a listing.
@@ -348,6 +371,9 @@ pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) 
     line(out, "If-Unmodified-Since: ", request.if_unmodified_since.as_deref());
     line(out, "Want-Repr-Digest: ", request.want_digest.map(|algorithm| format!("{}=10", algorithm.as_str())));
     line(out, "Accept: ", request.tar.then_some(TAR));
+    if let Some(token) = request.authorization.as_ref().filter(|_| request.tar) {
+        put_all(out, &["Authorization: ", BEARER, token.reveal(), "\r\n"]);
+    }
     line(out, "Via: ", request.via.as_deref());
     // Sizes and digests are those of the file itself, not of a compressed form.
     line(out, "Accept-Encoding: ", Some("identity"));
@@ -437,6 +463,32 @@ mod tests {
         }
         let RequestKind::File(file) = requested("/files/a", TAR) else { panic!("a file") };
         assert!(!file.tar);
+    }
+
+    #[test]
+    fn the_token_of_a_listing_is_read_and_sent_for_folders_only() {
+        let requested = |path: &str, lines: &str| {
+            let lines = format!("Host: h:1\r\nAccept: {TAR}\r\nX-Forwarded-For: 1.2.3.4\r\n{lines}");
+            match parse(&format!("GET {path} HTTP/1.1\r\n{lines}\r\n")).unwrap() {
+                RequestKind::File(request) => *request,
+                RequestKind::Endpoint => panic!("{path}"),
+            }
+        };
+        let (bearer, secret) = ("Authorization: bearer open-sesame\r\n", Secret::new("open-sesame").ok());
+        for (path, lines, token) in [
+            ("/files/a/", bearer, &secret),
+            ("/files/a/", "Authorization: Basic open-sesame\r\n", &None),
+            ("/files/a/", &bearer.repeat(2), &None),
+            ("/files/a", bearer, &None),
+        ] {
+            let request = requested(path, lines);
+            assert_eq!((&request.authorization, request.proxied), (token, request.tar), "{path} {lines}");
+            let mut head = Vec::new();
+            encode_request(&request, None, &mut head);
+            let head = String::from_utf8(head).unwrap();
+            assert_eq!(head.contains("Authorization: Bearer open-sesame\r\n"), token.is_some(), "{head}");
+            assert!(!head.contains("Forwarded"), "{head}");
+        }
     }
 
     #[test]
