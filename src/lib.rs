@@ -11,8 +11,8 @@
 //! route.rs      file names (name), addresses (address), hops (hop), the grammar of input.txt, relay or origin; the
 //!               order of the files in a folder (walk)
 //! wire/         message (Request, Reply), condition (If-Match and the like), media (types by extension), digest,
-//!               progress (of a digest), transfer (ids), problem and reason (errors that travel between nodes);
-//!               http and legacy: the two protocols, parsed and encoded on slices
+//!               progress (of a digest), tar (streams of folders), transfer (ids), problem and reason (errors that
+//!               travel between nodes); http and legacy: the two protocols, parsed and encoded on slices
 //! meter.rs      counters and wait times of a body, rates;  bucket  the token bucket of a rate limit;  fair  shares of
 //!               one
 //! snapshot.rs   the data that screen, JSON and metrics show, without the logic that computes it: chain, transfer and
@@ -43,10 +43,10 @@
 //!               a sole active connection;
 //!               session  one accepted connection: HTTP here, the legacy protocol in legacy;  downstream  its socket;
 //!               relay  requests from the next hop, replies downstream;  origin  finds, verifies and sends a file;
-//!               response  what both need to send one
+//!               tar_stream  a folder;  response  what all need to send one
 //! node          what the sessions of one listener share;  registry  connections and transfers;  root  the served
-//!               folder as a handle;  digests  computed once per file;  listings  how many are made at once;  drain
-//!               graceful shutdown;  latest_line  of the stream of events
+//!               folder as a handle;  digests  computed once per file;  folder_work  how many listings
+//!               and streams are made at once;  drain  graceful shutdown;  latest_line  of the stream of events
 //! access        who may read and control
 //! upstream      requests to the next hop over either protocol (request, exchange);  protocols  which one a hop uses;
 //!               preconnect  connections opened ahead;  connect  resolve, filter, connect;  resolve  names, on threads

@@ -62,34 +62,39 @@ impl Access {
     pub fn may_read(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
         let local = self.loopback && peer.ip().to_canonical().is_loopback();
         let allowed = self.read.is_none() && local && !is_proxied(headers);
-        allowed || presents(self.read.as_ref(), headers) || presents(self.chain.as_ref(), headers)
+        allowed || presents(self.read.as_ref(), bearer(headers)) || presents(self.chain.as_ref(), bearer(headers))
     }
 
-    /// Returns whether a request may list folders, of this node or through it.
+    /// Returns whether a request, which may have passed a foreign proxy, may list folders, of this node or through it.
     ///
     /// A chain on loopback alone needs no permission; a foreign proxy in front of it brings in other clients, and shows
     /// in the headers. Names of files are more sensitive than the files, so every node of a chain beyond loopback must
     /// allow listing explicitly.
     ///
     /// For its own folders a node with a configured read token requires that token too.
-    pub fn may_list(&self, headers: &HeaderMap) -> bool {
-        self.list || (self.loopback && !PROXY_HEADERS[1..].iter().any(|name| headers.contains_key(name)))
+    pub fn may_list(&self, proxied: bool) -> bool {
+        self.list || (self.loopback && !proxied)
     }
 
-    /// Returns whether a request has the token that listing this node's own folders requires.
-    pub fn may_list_own(&self, headers: &HeaderMap) -> bool {
-        self.read.is_none() || presents(self.read.as_ref(), headers) || presents(self.chain.as_ref(), headers)
+    /// Returns whether this is the token that listing this node's own folders requires.
+    pub fn may_list_own(&self, token: Option<&[u8]>) -> bool {
+        self.read.is_none() || presents(self.read.as_ref(), token) || presents(self.chain.as_ref(), token)
     }
 
     /// Returns whether a request may control the node: only with the token, from any address.
     pub fn may_control(&self, headers: &HeaderMap) -> bool {
-        presents(self.control.as_ref(), headers)
+        presents(self.control.as_ref(), bearer(headers))
     }
 }
 
 /// True if the request's header shows a proxy between the client and this node.
 pub fn is_proxied(headers: &HeaderMap) -> bool {
     PROXY_HEADERS.iter().any(|name| headers.contains_key(name))
+}
+
+/// True if the request's header shows a proxy that is no chainview node.
+pub fn is_foreign_proxied(headers: &HeaderMap) -> bool {
+    PROXY_HEADERS[1..].iter().any(|name| headers.contains_key(name))
 }
 
 impl Default for Access {
@@ -99,6 +104,10 @@ impl Default for Access {
     }
 }
 
+/// Error detail when listing folders is not allowed.
+pub const NO_LISTING: &str = "folders are not listed beyond loopback: start this node with --list";
+/// Error detail when listing this node's own folders needs a token.
+pub const NO_LISTING_TOKEN: &str = "listing needs the node's read token";
 /// Error detail for a request with an unknown host name.
 pub const UNKNOWN_NAME: &str = "this loopback node does not have that host name: start it with --host-name";
 
@@ -118,12 +127,17 @@ pub fn host_allowed(access: &Access, host: Option<&Host>) -> bool {
     }
 }
 
-/// True if there is a secret and the request presents it as a bearer token.
-fn presents(secret: Option<&Secret>, headers: &HeaderMap) -> bool {
+/// True if there is a secret and this token is it.
+fn presents(secret: Option<&Secret>, token: Option<&[u8]>) -> bool {
+    secret.zip(token).is_some_and(|(secret, token)| secret.matches(token))
+}
+
+/// Returns the bearer token of a request, if there is exactly one.
+pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let mut lines = headers.get_all(AUTHORIZATION).iter();
-    let (Some(secret), Some(line), None) = (secret, lines.next(), lines.next()) else { return false };
-    let Some((scheme, token)) = line.as_bytes().split_at_checked(7) else { return false };
-    scheme.eq_ignore_ascii_case(b"Bearer ") && secret.matches(token.trim_ascii())
+    let (line, None) = (lines.next()?, lines.next()) else { return None };
+    let (scheme, token) = line.as_bytes().split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
 }
 
 #[cfg(test)]

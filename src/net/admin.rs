@@ -28,7 +28,7 @@ use tokio::time::timeout;
 use super::access::{UNKNOWN_NAME, host_allowed};
 use super::http_client::{BUFFER, CHAIN_ROUTE, CHAIN_TRANSFER};
 use super::node::Node;
-use super::node::listings::ListingSlot;
+use super::node::folder_work::FolderSlot;
 use super::os::caught::{Panicked, caught};
 use super::os::socket::drain;
 use crate::route::{Hop, HostPort};
@@ -65,7 +65,7 @@ where
         async move {
             let result = caught(Box::pin(logged(&node, request, &reader))).await;
             let mut reply = result.unwrap_or_else(|Panicked| here(&node, Reason::Internal, ""));
-            *kept.lock().unwrap_or_else(PoisonError::into_inner) = reply.extensions_mut().remove::<Arc<ListingSlot>>();
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = reply.extensions_mut().remove::<Arc<FolderSlot>>();
             Ok::<_, Infallible>(reply)
         }
     });

@@ -2,8 +2,8 @@
 
 pub mod digests;
 pub mod drain;
+pub mod folder_work;
 pub(super) mod latest_line;
-pub mod listings;
 pub mod registry;
 pub mod root;
 
@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::digests::Digests;
 use self::drain::Drain;
+use self::folder_work::FolderWork;
 use self::latest_line::{EventLine, LatestLine};
-use self::listings::Listings;
 use self::registry::Registry;
 use self::root::Root;
 use crate::allow_list::Purpose;
@@ -98,7 +98,9 @@ pub struct Node {
     /// The newest line of events, shared by all its readers.
     latest: LatestLine,
     /// Limits of concurrent folder listings.
-    pub listings: Listings,
+    pub listings: FolderWork,
+    /// Limits of concurrent tar streams of folders.
+    pub tar_streams: FolderWork,
     /// Files that changed after their last byte was sent, possibly before their readers had it.
     pub late_changes: AtomicU64,
     /// Pipes for spliced bodies.
@@ -135,7 +137,8 @@ impl Node {
             registry: Registry::new(Clock::start()),
             digests: Arc::default(),
             latest: LatestLine::default(),
-            listings: Listings::default(),
+            listings: FolderWork::listings(),
+            tar_streams: FolderWork::tar_streams(),
             late_changes: AtomicU64::default(),
             pipes: Arc::default(),
             drain: OnceLock::new(),

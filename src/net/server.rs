@@ -10,6 +10,7 @@ pub(crate) mod relay;
 mod reserve;
 pub mod response;
 pub(crate) mod session;
+mod tar_stream;
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -13,9 +13,10 @@ use super::html;
 use super::metrics::{self, Format};
 use super::negotiate::preference;
 use super::reply::{EndpointBody, from_problem, here, page, reads, stream_page, wrong_method};
+use crate::net::access::{NO_LISTING, NO_LISTING_TOKEN, bearer, is_foreign_proxied};
 use crate::net::http_client::CHAIN_HOPS;
 use crate::net::node::Node;
-use crate::net::node::listings::ListingSlot;
+use crate::net::node::folder_work::FolderSlot;
 use crate::net::node::root::OpenError;
 use crate::net::upstream::connect::is_shortage;
 use crate::route::{DEFAULT_BASE, FileName};
@@ -33,8 +34,6 @@ const JSON: &str = "application/json";
 const PLAIN: &str = "text/plain; charset=utf-8";
 /// `Vary` of an endpoint with several forms.
 pub(super) const ANY_FORM: HeaderValue = HeaderValue::from_static("Chain-Route, Accept");
-/// Error detail when listing folders is not allowed.
-pub(super) const NO_LISTING: &str = "folders are not listed beyond loopback: start this node with --list";
 
 /// The endpoints.
 enum Endpoint {
@@ -66,11 +65,11 @@ pub(super) async fn serve(node: &Arc<Node>, request: &Request<Incoming>, peer: S
     if !reads(request.method()) {
         return wrong_method("GET, HEAD", "endpoints are read with GET or HEAD");
     }
-    if matches!(endpoint, Endpoint::Folder(_)) && !node.config.access.may_list(request.headers()) {
+    if matches!(endpoint, Endpoint::Folder(_)) && !node.config.access.may_list(is_foreign_proxied(request.headers())) {
         return here(node, Reason::Policy, NO_LISTING);
     }
-    if matches!(endpoint, Endpoint::Folder(_)) && !node.config.access.may_list_own(request.headers()) {
-        return here(node, Reason::Unauthorized, "listing needs the node's read token");
+    if matches!(endpoint, Endpoint::Folder(_)) && !node.config.access.may_list_own(bearer(request.headers())) {
+        return here(node, Reason::Unauthorized, NO_LISTING_TOKEN);
     }
     if !endpoint.is_public() && !node.config.access.may_read(peer, request.headers()) {
         return here(node, Reason::Unauthorized, "reading needs the node's read token");
@@ -197,7 +196,7 @@ async fn list(
     folder: Option<FileName>,
     after: Option<FileName>,
     source: IpAddr,
-) -> Result<(Listing, ListingSlot), Problem> {
+) -> Result<(Listing, FolderSlot), Problem> {
     let failed = |reason, detail: String| Err(Problem::here(reason, FailedAction::Open, node.address, detail));
     let Some(slot) = node.listings.acquire(source, node.config.limits.setup).await else {
         return failed(Reason::Busy, "too many folders are being listed".to_owned());
@@ -205,7 +204,7 @@ async fn list(
     let listing = Arc::clone(node);
     // The job owns the slot: it runs even if the client closes the connection meanwhile.
     let read = move || listing.config.root.list(folder.as_ref(), after.as_ref()).map(|listing| (listing, slot));
-    let read = match node.listings.read(read) {
+    let read = match node.listings.run(read) {
         Ok(reading) => reading.await,
         Err(error) => return failed(Reason::Busy, error.to_string()),
     };

@@ -16,11 +16,12 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::endpoints::{ANY_FORM, EVENTS, NO_LISTING, TOO_MANY_READERS};
+use super::endpoints::{ANY_FORM, EVENTS, TOO_MANY_READERS};
 use super::events::{DrainSignal, interval, shutdown};
 use super::reply::{EndpointBody, EndpointBodyError, from_problem, set_common_headers};
 use crate::allow_list::Purpose;
 use crate::limits::{HOP_GRACE, HOP_SHARE};
+use crate::net::access::{NO_LISTING, is_foreign_proxied};
 use crate::net::http_client::{
     CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, CHAIN_TRANSFER, PendingReply, is_problem, relay_count, send_request,
 };
@@ -51,7 +52,7 @@ pub(super) async fn relay(
     if !(folder || path.starts_with("/v1/") || matches!(path, "/metrics" | "/healthz")) {
         return Err(refuse(Reason::NotFound, &format!("there is no endpoint {path}")));
     }
-    if folder && !node.config.access.may_list(request.headers()) {
+    if folder && !node.config.access.may_list(is_foreign_proxied(request.headers())) {
         return Err(refuse(Reason::Policy, NO_LISTING));
     }
     if let Some(name) = path.strip_prefix(DEFAULT_BASE).filter(|name| !name.is_empty()) {

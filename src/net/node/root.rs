@@ -2,6 +2,8 @@
 
 mod folder;
 mod list;
+mod names;
+mod walk;
 
 use std::fs::File;
 use std::io;
@@ -17,6 +19,7 @@ use crate::route::FileName;
 use folder::CurrentFolder;
 
 pub use folder::{FolderMissing, OpenError};
+pub use walk::{Walk, WalkEntry, WalkError};
 
 /// A folder whose files are served; names resolve beneath it, whatever links or dots they contain.
 #[derive(Debug)]

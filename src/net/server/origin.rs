@@ -23,7 +23,7 @@ use crate::wire::{ConditionResult, Digest, FailedAction, FileValidators, Method,
 const SETTLED: Duration = Duration::from_secs(2);
 /// Header lines of every reply with a file, or about one. A cache revalidates each time, which costs a 304; a page of
 /// another site may not load files of a loopback node, and no browser guesses that one is a program.
-const FILE_LINES: &str = concat!(
+pub(super) const FILE_LINES: &str = concat!(
     "Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n",
     "Cross-Origin-Resource-Policy: same-origin\r\n"
 );

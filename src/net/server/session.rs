@@ -8,8 +8,8 @@ use tokio::time::sleep;
 
 use super::downstream::{AfterRequest, Downstream};
 use super::response::{admit, inject_rejection, record_faults};
-use super::{latency, legacy, origin, relay};
-use crate::net::access::{UNKNOWN_NAME, host_allowed};
+use super::{latency, legacy, origin, relay, tar_stream};
+use crate::net::access::{NO_LISTING, UNKNOWN_NAME, host_allowed};
 use crate::net::admin;
 use crate::net::node::Node;
 use crate::net::node::registry::{ConnGuard, HeadGuard, Slots};
@@ -235,6 +235,8 @@ async fn file(
         Some((Reason::Draining, String::new()))
     } else if !host_allowed(&node.config.access, request.host.as_ref().map(|host| &host.host)) {
         Some((Reason::Policy, UNKNOWN_NAME.to_owned()))
+    } else if request.tar && !node.config.access.may_list(request.proxied) {
+        Some((Reason::Policy, NO_LISTING.to_owned()))
     } else {
         admit(node, down, conn).err().map(|why| (Reason::Policy, why))
     };
@@ -260,6 +262,7 @@ async fn file(
     }
     match advance(std::mem::take(&mut request.route)) {
         // Boxed: a relay must not pay for the size of the origin's future.
+        Role::Origin if request.tar => Box::pin(tar_stream::serve(node, down, &job, &request)).await,
         Role::Origin => Box::pin(origin::serve(node, down, &job, &request)).await,
         Role::Relay { next, rest } => {
             request.route = rest;

@@ -318,9 +318,11 @@ impl ReplyWait<'_> {
         Problem::next(reason, FailedAction::Reply, &self.hop.address, detail, ms_since(self.sent_at))
     }
 
-    /// Extends the wait for a digest, whose time depends on the file; no other request is extended.
+    /// Extends the wait for a digest, whose time depends on the file, or for the length of a folder's stream, whose
+    /// time depends on the number of its files; no other request is extended.
     fn extend(&mut self) {
-        if self.request.method == Method::Head && self.request.want_digest.is_some() {
+        let digest = self.request.method == Method::Head && self.request.want_digest.is_some();
+        if digest || self.request.tar {
             self.until.prolong(INTERIM_GRACE.min(MAX_DIGEST_TIME.saturating_sub(self.sent_at.elapsed())));
         }
     }

@@ -1,5 +1,5 @@
-//! Limits of folder listings: a few at a time, so that transfers do not suffer; large ones count until their readers
-//! have received them.
+//! Limits of work on folders: a few listings and streams at a time, so that transfers of files do not suffer; streams
+//! and large listings count until their readers have received them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,38 +12,32 @@ use tokio::sync::oneshot;
 use crate::net::os::deadline::within;
 use crate::net::os::threads::{Threads, WorkHandle};
 
-/// Folders read in parallel: reading names is all processor and disk, and more in parallel would only be slower
-/// together.
-const READ_THREADS: usize = 2;
-/// Maximum listings that are being read, wait for a thread, or are large and being sent. One may have 2 MiB, so all
-/// have 48.
-const MAX_LISTINGS: usize = 24;
-/// The same for one source.
-const MAX_PER_SOURCE: usize = 8;
-/// Maximum requests of one source that wait for a slot, which costs little: usual clients and mirrors list 20 to 50
+/// Requests of one source that wait for a slot at most, which costs little: usual clients and mirrors list 20 to 50
 /// folders in parallel.
 const MAX_WAITING_PER_SOURCE: usize = 48;
 /// A listing of at most this many bytes frees its slot as soon as it is built: as many of them as there can be
 /// connections take little memory.
 const MAX_SMALL: u64 = 16 * 1024;
 
-/// The listings of one node.
+/// Work of one kind on the folders of one node.
 #[derive(Debug)]
-pub struct Listings {
+pub struct FolderWork {
     threads: Threads,
-    slots: Arc<Mutex<ListingSlots>>,
+    slots: Arc<Mutex<Slots>>,
 }
 
-/// The slot of one listing; freed when dropped.
+/// The slot of one listing or stream; freed when dropped.
 #[derive(Debug)]
-pub struct ListingSlot {
+pub struct FolderSlot {
     source: IpAddr,
-    slots: Arc<Mutex<ListingSlots>>,
+    slots: Arc<Mutex<Slots>>,
 }
 
 /// Owners of slots, and the queue of those waiting for one.
-#[derive(Debug, Default)]
-struct ListingSlots {
+#[derive(Debug)]
+struct Slots {
+    max: usize,
+    max_per_source: usize,
     taken: Vec<IpAddr>,
     waiting: VecDeque<Waiting>,
 }
@@ -51,18 +45,34 @@ struct ListingSlots {
 #[derive(Debug)]
 struct Waiting {
     source: IpAddr,
-    turn: oneshot::Sender<ListingSlot>,
+    turn: oneshot::Sender<FolderSlot>,
 }
 
-impl Default for Listings {
-    fn default() -> Self {
-        Self { threads: Threads::new("listing", READ_THREADS), slots: Arc::default() }
+impl FolderWork {
+    /// Returns the limits of listings: at most 24 are being read, wait for a thread, or are large and being sent, and 8
+    /// for one source. One may have 2 MiB, so all have 48.
+    ///
+    /// Two are read in parallel: reading names is all processor and disk, and more would only be slower together.
+    pub fn listings() -> Self {
+        Self::new("listing", 2, 24, 8)
     }
-}
 
-impl Listings {
+    /// Returns the limits of tar streams: at most 48, and 24 for one source, which may be a relay with many clients.
+    /// One takes 1 MiB, and up to 8 in a folder of hundreds of thousands of names.
+    ///
+    /// Chunks of four are produced in parallel, which hides the latency of a disk.
+    pub fn tar_streams() -> Self {
+        Self::new("tar", 4, 48, 24)
+    }
+
+    fn new(name: &'static str, threads: usize, max: usize, max_per_source: usize) -> Self {
+        let (taken, waiting) = Default::default();
+        let slots = Arc::new(Mutex::new(Slots { max, max_per_source, taken, waiting }));
+        Self { threads: Threads::new(name, threads), slots }
+    }
+
     /// Takes a slot as soon as one is free; `None` if too many wait already, or none becomes free in time.
-    pub async fn acquire(&self, source: IpAddr, limit: Duration) -> Option<ListingSlot> {
+    pub async fn acquire(&self, source: IpAddr, limit: Duration) -> Option<FolderSlot> {
         let turn = {
             let mut slots = lock(&self.slots);
             if slots.has_room(source) {
@@ -83,27 +93,27 @@ impl Listings {
         within(limit, turn).await.ok()?.ok()
     }
 
-    /// Reads a folder as soon as a thread is free.
+    /// Works on a folder as soon as a thread is free.
     ///
     /// # Errors
     /// The system's error if no thread can be started.
-    pub fn read<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<WorkHandle<T>> {
+    pub fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<WorkHandle<T>> {
         self.threads.run(work)
     }
 
-    fn slot(&self, source: IpAddr) -> ListingSlot {
-        ListingSlot { source, slots: Arc::clone(&self.slots) }
+    fn slot(&self, source: IpAddr) -> FolderSlot {
+        FolderSlot { source, slots: Arc::clone(&self.slots) }
     }
 }
 
-impl ListingSlot {
+impl FolderSlot {
     /// Keeps the slot for a large listing of this size; a small one frees it.
     pub fn keep_if_large(self, bytes: u64) -> Option<Self> {
         (bytes > MAX_SMALL).then_some(self)
     }
 }
 
-impl Drop for ListingSlot {
+impl Drop for FolderSlot {
     fn drop(&mut self) {
         let mut slots = lock(&self.slots);
         if let Some(at) = slots.taken.iter().position(|other| *other == self.source) {
@@ -119,10 +129,10 @@ impl Drop for ListingSlot {
     }
 }
 
-impl ListingSlots {
+impl Slots {
     fn has_room(&self, source: IpAddr) -> bool {
         let own = self.taken.iter().filter(|other| **other == source).count();
-        self.taken.len() < MAX_LISTINGS && own < MAX_PER_SOURCE
+        self.taken.len() < self.max && own < self.max_per_source
     }
 
     /// Removes the first waiter that may have a slot now.
@@ -143,6 +153,8 @@ mod tests {
 
     use super::*;
 
+    const MAX_LISTINGS: usize = 24;
+    const MAX_PER_SOURCE: usize = 8;
     const LIMIT: Duration = Duration::from_secs(15);
 
     fn source(last: u8) -> IpAddr {
@@ -150,7 +162,7 @@ mod tests {
     }
 
     /// Takes all slots that a source can get right now, up to `most`.
-    async fn take(listings: &Listings, from: u8, most: usize) -> Vec<ListingSlot> {
+    async fn take(listings: &FolderWork, from: u8, most: usize) -> Vec<FolderSlot> {
         let mut slots = Vec::new();
         while slots.len() < most && lock(&listings.slots).has_room(source(from)) {
             slots.push(listings.acquire(source(from), LIMIT).await.unwrap());
@@ -158,13 +170,13 @@ mod tests {
         slots
     }
 
-    fn waiting(listings: &Listings) -> usize {
+    fn waiting(listings: &FolderWork) -> usize {
         lock(&listings.slots).waiting.iter().filter(|waiting| !waiting.turn.is_closed()).count()
     }
 
     #[tokio::test(start_paused = true)]
     async fn slots_are_limited_in_all_and_per_source() {
-        let listings = Arc::new(Listings::default());
+        let listings = Arc::new(FolderWork::listings());
         let mut slots = take(&listings, 1, 100).await;
         assert_eq!(slots.len(), MAX_PER_SOURCE);
         for from in 2..100 {
@@ -180,7 +192,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_source_waits_for_slots_up_to_a_limit() {
-        let listings = Arc::new(Listings::default());
+        let listings = Arc::new(FolderWork::listings());
         let mut slots = take(&listings, 1, 100).await;
         let mut requests = JoinSet::new();
         for _ in 0..MAX_WAITING_PER_SOURCE {
@@ -208,7 +220,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn cancelled_waiters_free_everything() {
-        let listings = Arc::new(Listings::default());
+        let listings = Arc::new(FolderWork::listings());
         let slots = take(&listings, 1, 100).await;
         let mut requests = JoinSet::new();
         for _ in 0..3 * MAX_WAITING_PER_SOURCE {

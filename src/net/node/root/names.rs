@@ -1,0 +1,213 @@
+//! Names of one directory, sorted, within a limit of memory: a large directory is read several times, in pages.
+
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+use std::ops::Bound;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{FileType, RawDir, SeekFrom, seek};
+
+use super::is_hidden;
+
+/// Bytes of names on a page: with the room that vectors reserve, and while a page is halved, it takes at most about
+/// 7 MiB. A directory of a million names is read some ten times; most are read once.
+const MAX_PAGE: usize = 3 << 20;
+/// Buffer for one system call, which returns some hundred names.
+const READ_BUFFER: usize = 32 * 1024;
+
+/// Type of a name according to its directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NameKind {
+    File,
+    Folder,
+    /// A link, pipe, socket or device.
+    Special,
+    /// The file system does not report types.
+    Unknown,
+}
+
+/// Names of a directory in order, up to a limit.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// The type, the name and a zero byte of each.
+    bytes: Vec<u8>,
+    /// The beginning of each in `bytes`, sorted by name.
+    index: Vec<u32>,
+    /// How many were taken.
+    taken: usize,
+    /// The directory has more names after these.
+    more: bool,
+}
+
+impl Names {
+    /// Reads the visible names of a directory that a request can contain, within bounds.
+    pub(super) fn read(folder: &OwnedFd, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> rustix::io::Result<Self> {
+        Self::read_within(folder, lower, upper, MAX_PAGE)
+    }
+
+    fn read_within(folder: &OwnedFd, lower: Bound<&[u8]>, upper: Bound<&[u8]>, max: usize) -> rustix::io::Result<Self> {
+        let mut page = Self::default();
+        // The last name that can still be on this page.
+        let mut last: Option<Vec<u8>> = None;
+        let mut buffer = vec![MaybeUninit::uninit(); READ_BUFFER];
+        seek(folder, SeekFrom::Start(0))?;
+        let mut entries = RawDir::new(folder, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if is_hidden(name) || name.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+                continue;
+            }
+            if !(lower, upper).contains_name(name) {
+                continue;
+            }
+            if last.as_deref().is_some_and(|last| name > last) {
+                continue;
+            }
+            page.push(NameKind::of(entry.file_type()), name);
+            if page.bytes.len() + size_of_val(&page.index[..]) > max {
+                last = Some(page.halve());
+            }
+        }
+        page.sort();
+        page.bytes.shrink_to_fit();
+        page.index.shrink_to_fit();
+        Ok(page)
+    }
+
+    /// Takes the next name.
+    pub(super) fn take(&mut self) -> Option<(NameKind, &CStr)> {
+        self.taken += 1;
+        if self.taken > self.index.len() {
+            return None;
+        }
+        self.last()
+    }
+
+    /// Returns the name taken last.
+    pub(super) fn last(&self) -> Option<(NameKind, &CStr)> {
+        let start = *self.index.get(self.taken.checked_sub(1)?)?;
+        let (kind, rest) = self.bytes[start as usize..].split_first()?;
+        Some((NameKind::from_byte(*kind), CStr::from_bytes_until_nul(rest).ok()?))
+    }
+
+    /// Returns the last name of the page.
+    pub(super) fn greatest(&self) -> &[u8] {
+        self.index.last().map(|start| self.name(*start)).unwrap_or_default()
+    }
+
+    /// Returns whether the directory has names after this page.
+    pub(super) fn has_more(&self) -> bool {
+        self.more
+    }
+
+    /// Returns the bytes of memory.
+    pub(super) fn memory(&self) -> usize {
+        self.bytes.capacity() + self.index.capacity() * size_of::<u32>()
+    }
+
+    fn push(&mut self, kind: NameKind, name: &[u8]) {
+        self.index.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+        self.bytes.push(kind as u8);
+        self.bytes.extend_from_slice(name);
+        self.bytes.push(0);
+    }
+
+    fn name(&self, start: u32) -> &[u8] {
+        let rest = &self.bytes[start as usize + 1..];
+        rest.split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+
+    fn sort(&mut self) {
+        let mut index = std::mem::take(&mut self.index);
+        index.sort_unstable_by(|one, other| self.name(*one).cmp(self.name(*other)));
+        self.index = index;
+    }
+
+    /// Drops the greater half; returns the greatest name kept.
+    fn halve(&mut self) -> Vec<u8> {
+        self.sort();
+        let mut kept = Self { more: true, ..Self::default() };
+        for start in &self.index[..self.index.len().div_ceil(2)] {
+            kept.push(NameKind::from_byte(self.bytes[*start as usize]), self.name(*start));
+        }
+        *self = kept;
+        self.greatest().to_vec()
+    }
+}
+
+impl NameKind {
+    fn of(kind: FileType) -> Self {
+        match kind {
+            FileType::RegularFile => Self::File,
+            FileType::Directory => Self::Folder,
+            FileType::Unknown => Self::Unknown,
+            _ => Self::Special,
+        }
+    }
+
+    fn from_byte(byte: u8) -> Self {
+        [Self::File, Self::Folder, Self::Special].into_iter().find(|kind| *kind as u8 == byte).unwrap_or(Self::Unknown)
+    }
+}
+
+/// A range of names.
+trait NameRange {
+    fn contains_name(&self, name: &[u8]) -> bool;
+}
+
+impl NameRange for (Bound<&[u8]>, Bound<&[u8]>) {
+    fn contains_name(&self, name: &[u8]) -> bool {
+        let above = match self.0 {
+            Bound::Included(lower) => name >= lower,
+            Bound::Excluded(lower) => name > lower,
+            Bound::Unbounded => true,
+        };
+        above
+            && match self.1 {
+                Bound::Included(upper) => name <= upper,
+                Bound::Excluded(upper) => name < upper,
+                Bound::Unbounded => true,
+            }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn pages_hold_every_name_once_in_order_within_their_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut expected: Vec<String> = (0..500).map(|number: u32| format!("{:x}", number * 2_654_435)).collect();
+        expected.extend(["a".to_owned(), "a-".to_owned(), "a.b".to_owned()]);
+        for name in expected.iter().map(String::as_str).chain([".hidden", "line\nbreak"]) {
+            File::create(dir.path().join(name)).unwrap();
+        }
+        expected.sort();
+        expected.dedup();
+        let folder = OwnedFd::from(File::open(dir.path()).unwrap());
+        for max in [64, 1000, 1 << 20] {
+            let (mut names, mut lower, mut pages) = (Vec::new(), None::<Vec<u8>>, 0);
+            loop {
+                let bound = lower.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+                let mut page = Names::read_within(&folder, bound, Bound::Unbounded, max).unwrap();
+                assert!(page.memory() <= max + 64, "{} of {max}", page.memory());
+                pages += 1;
+                while let Some((kind, name)) = page.take() {
+                    assert_eq!(kind, NameKind::File);
+                    names.push(name.to_str().unwrap().to_owned());
+                }
+                lower = names.last().map(|name| name.as_bytes().to_vec());
+                if !page.has_more() {
+                    break;
+                }
+            }
+            assert_eq!((names == expected, pages > 1), (true, max < 1 << 20));
+        }
+        let within = Names::read(&folder, Bound::Included(b"a"), Bound::Included(b"a-")).unwrap();
+        assert_eq!((within.index.len(), within.has_more()), (2, false));
+    }
+}
