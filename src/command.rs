@@ -8,15 +8,10 @@ use crate::route::{FileName, Hop};
 pub enum Command {
     /// Fetch the route's own file again.
     Fetch,
-    /// Fetch another file over the same hops.
+    /// Fetch another file, or a folder, over the same hops.
     FetchName(FileName),
-    /// Fetch these files and all files below these folders over the same hops.
-    FetchAll {
-        /// The files.
-        files: Vec<FileName>,
-        /// The folders.
-        folders: Vec<FileName>,
-    },
+    /// Fetch these files and folders over the same hops, each as a transfer.
+    FetchAll(Vec<FileName>),
     /// Request a listing of this folder from the origin, through the chain; `None` is its root.
     List(Option<FileName>),
     /// Cancel the transfer with this number; its part file stays.

@@ -1,6 +1,5 @@
 //! Dashboard: the screen on this thread, the controller on others, and only channels between them.
 
-mod batch;
 mod commands;
 mod controller;
 mod export;

@@ -102,9 +102,9 @@
 //! on_done.rs    the user's command at the end of a transfer
 //! plan.rs       a run over one chain: from an input file, or the built-in demo
 //! dashboard.rs  runs net and ui side by side: controller, the task that executes commands (commands), publishes
-//!               snapshots and the log (publisher, log), keeps the queue (queue), finds the files of folders (batch),
-//!               exports (export), and executes the demo's tour (tour, tour_steps); files that remember choices and
-//!               recent chains (memory), from which the user chooses (start); setup is what both screens need
+//!               snapshots and the log (publisher, log), keeps the queue (queue), exports (export), and executes the
+//!               demo's tour (tour, tour_steps); files that remember choices and recent chains (memory), from which
+//!               the user chooses (start); setup is what both screens need
 //! ```
 //!
 //! # What holds everywhere

@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::batch::Batch;
 use super::controller::Controller;
 use super::export::{self, Export};
 use super::publisher::TaskResult;
@@ -28,7 +27,7 @@ impl Controller {
         match command {
             Command::Fetch => self.fetch(&self.publisher.route.clone()),
             Command::FetchName(name) => self.fetch(&self.publisher.route.with_file(name)),
-            Command::FetchAll { files, folders } => self.fetch_all(files, folders),
+            Command::FetchAll(names) => self.fetch_all(names),
             Command::Cancel(number) => {
                 let done = queue.cancel(number);
                 self.log_failure(None, done);
@@ -108,14 +107,26 @@ impl Controller {
         }
     }
 
-    /// Queues fetches of files, and of those below folders of the origin once these are listed.
-    fn fetch_all(&mut self, files: Vec<FileName>, folders: Vec<FileName>) {
-        let batch = Batch { files, ..Batch::default() };
-        if folders.is_empty() {
-            return self.publisher.fetch_all(batch);
+    /// Queues a fetch of each of these files and folders.
+    fn fetch_all(&mut self, names: Vec<FileName>) {
+        let (count, mut numbers) = (names.len(), Vec::new());
+        for name in names {
+            match self.publisher.queue.add(self.publisher.route.with_file(name), None) {
+                Ok(number) => numbers.push(number),
+                Err(why) => {
+                    let left = count - numbers.len();
+                    self.publisher.log.push(Level::Warn, None, format!("{left} of {count} marked not queued: {why}"));
+                    break;
+                }
+            }
         }
-        let (route, token) = (self.publisher.route.clone(), self.listing_token());
-        self.tasks.spawn(async move { TaskResult::Batch(batch.find(&route, folders, token.as_ref()).await) });
+        match (numbers.first(), numbers.last()) {
+            (Some(first), Some(last)) if first != last => {
+                self.log_info(None, format!("#{first} to #{last}: {} transfers queued", numbers.len()));
+            }
+            (Some(only), _) => self.log_info(None, format!("#{only}: queued")),
+            _ => {}
+        }
     }
 
     fn order(&mut self, hop: usize, order: Order, action: &str) {
@@ -234,6 +245,7 @@ impl Controller {
 
 /// Returns the local path where it differs from the requested name.
 fn saved_as(file: &FileName, output: &Path) -> Option<SafeText> {
-    let local = file.local().filter(|local| *local != file.as_bytes() && output.is_dir())?;
+    let named = if file.names_folder() { file.as_folder()? } else { file.clone() };
+    let local = named.local().filter(|local| *local != named.as_bytes() && output.is_dir())?;
     Some(shown(&output.join(OsStr::from_bytes(local))))
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tokio::task::JoinError;
 
-use super::batch::Batch;
 use super::log::RunLog;
 use super::queue::{Queue, QueueEvent};
 use crate::error::Error;
@@ -15,11 +14,14 @@ use crate::plan::ChainPlan;
 use crate::route::Route;
 use crate::snapshot::verdict::{Limit, Verdict};
 use crate::snapshot::{
-    ChainSnapshot, ConnSnapshot, ConnState, DownReason, HopLink, HopSnapshot, Level, Listing, TourSnapshot,
-    TransferSnapshot,
+    ChainSnapshot, ConnSnapshot, ConnState, DownReason, FileOutcome, HopLink, HopSnapshot, Level, Listing,
+    TourSnapshot, TransferSnapshot,
 };
 use crate::text::SafeText;
 use crate::verdict::{Observed, Rolling, refine_wait};
+
+/// Most failed files of a folder that are logged one by one: the details of the transfer list them.
+const MAX_FAILED_FILES: u64 = 5;
 
 /// Result of a background task.
 #[derive(Debug)]
@@ -28,8 +30,6 @@ pub(super) enum TaskResult {
     Log(Level, Option<usize>, String),
     /// Listing of a folder at the origin.
     List(Listing),
-    /// Files to fetch.
-    Batch(Batch),
 }
 
 /// Source of the snapshots, with the last one published.
@@ -87,14 +87,17 @@ impl Publisher {
     pub(super) fn transfer_changed(&mut self, event: QueueEvent) {
         match event {
             QueueEvent::Done(number) => {
-                self.log.push(Level::Info, None, format!("#{number} is complete"));
+                let results = self.queue.file_results(number).map_or_else(String::new, |files| format!(": {files}"));
+                self.log.push(Level::Info, None, format!("#{number} is complete{results}"));
             }
             // The user cancelled it: no error.
             QueueEvent::Failed(number, error @ Error::Interrupted { .. }) => {
-                self.log.push(Level::Info, None, format!("#{number} is cancelled: {error}"));
+                let how = self.queue.file_results(number).unwrap_or_else(|| error.to_string());
+                self.log.push(Level::Info, None, format!("#{number} is cancelled: {how}"));
             }
             QueueEvent::Failed(number, error) => {
-                self.log.push(Level::Error, error.hop(), format!("#{number} {error}"));
+                let results = self.queue.file_results(number).map_or_else(String::new, |files| format!("; {files}"));
+                self.log.push(Level::Error, error.hop(), format!("#{number} {error}{results}"));
             }
             QueueEvent::Paused(number) => {
                 self.log.push(Level::Info, None, format!("#{number} is paused; received bytes are kept"));
@@ -112,14 +115,8 @@ impl Publisher {
         match done {
             Ok(TaskResult::Log(level, hop, text)) => self.log.push(level, hop, text),
             Ok(TaskResult::List(listing)) => self.listing = Some(listing),
-            Ok(TaskResult::Batch(batch)) => self.fetch_all(batch),
             Err(error) => self.log.push(Level::Error, None, format!("internal error in a background task: {error}")),
         }
-    }
-
-    /// Queues the files of a batch.
-    pub(super) fn fetch_all(&mut self, batch: Batch) {
-        batch.enqueue(&self.route, &mut self.queue, &mut self.log);
     }
 
     /// Returns whether any transfer runs, of this or of another client.
@@ -203,6 +200,25 @@ impl Publisher {
             for (level, text) in transfer.log_events_since(before) {
                 self.log.push(level, None, format!("#{} {text}", transfer.number));
             }
+            self.log_failed_files(transfer, before);
+        }
+    }
+
+    /// Logs which files of a folder have failed since an earlier snapshot: the first ones, then that there are more.
+    fn log_failed_files(&mut self, transfer: &TransferSnapshot, before: &TransferSnapshot) {
+        let Some(folder) = &transfer.folder else { return };
+        let known = before.folder.as_ref().map_or(0, |before| before.failed);
+        let new = usize::try_from(folder.failed.saturating_sub(known)).unwrap_or(usize::MAX);
+        let failed: Vec<_> = folder.recent.iter().filter(|file| file.outcome == FileOutcome::Failed).collect();
+        let room = MAX_FAILED_FILES.saturating_sub(known);
+        for (file, _) in failed[failed.len().saturating_sub(new)..].iter().zip(0..room) {
+            let why = file.error.as_ref().map_or("unknown error", SafeText::as_str);
+            let text = format!("#{} {}{}: {why}", transfer.number, transfer.name, file.path);
+            self.log.push(Level::Warn, None, text);
+        }
+        if known <= MAX_FAILED_FILES && folder.failed > MAX_FAILED_FILES {
+            let text = format!("#{} {}: further failed files are in its details", transfer.number, transfer.name);
+            self.log.push(Level::Warn, None, text);
         }
     }
 

@@ -23,7 +23,7 @@ use crate::on_done::DoneReport;
 use crate::plan::fetch_job;
 use crate::route::Route;
 use crate::snapshot::verdict::Verdict;
-use crate::snapshot::{Flow, TransferRecord, TransferSnapshot};
+use crate::snapshot::{Flow, FolderProgress, TransferRecord, TransferSnapshot};
 use crate::verdict::{Stage, evaluate};
 pub(super) use transfer::QueueEvent;
 use transfer::{AfterStop, QueuedTransfer, TransferState};
@@ -206,6 +206,12 @@ impl Queue {
     /// Returns a snapshot of each transfer, oldest first, those that wait in the order of their start.
     pub(super) fn snapshots(&self) -> Vec<TransferSnapshot> {
         self.list.iter().map(QueuedTransfer::snapshot).collect()
+    }
+
+    /// Returns the results of the files of a folder, in words; `None` for a file, and before the first result.
+    pub(super) fn file_results(&self, number: u64) -> Option<String> {
+        let transfer = self.list.iter().find(|transfer| transfer.number == number)?;
+        transfer.snapshot().folder.filter(FolderProgress::has_results).map(|folder| folder.results())
     }
 
     fn find(&mut self, number: u64) -> Result<&mut QueuedTransfer, String> {

@@ -76,6 +76,14 @@ impl FileName {
         Self::new(&kept.join(&b'/')).ok()
     }
 
+    /// Returns the name of the same folder with a slash at its end, as it is requested whole.
+    ///
+    /// # Errors
+    /// [`NameError::TooLong`] if that is longer than 1,024 bytes.
+    pub fn with_slash(&self) -> Result<Self, NameError> {
+        if self.names_folder() { Ok(self.clone()) } else { Self::new(&[self.as_bytes(), b"/"].concat()) }
+    }
+
     /// Returns true if the name means a folder: it ends in a slash.
     pub fn names_folder(&self) -> bool {
         self.0.ends_with(b"/")

@@ -106,6 +106,11 @@ impl FolderProgress {
         if whole.len() > MAX_COUNT { format!("{}/{}", Count(here), Count(total)) } else { whole }
     }
 
+    /// Returns true if any file has a result.
+    pub fn has_results(&self) -> bool {
+        self.done + self.present + self.failed > 0
+    }
+
     /// Returns the results in words: `1,997 files verified, 12 here already, 3 failed`.
     pub fn results(&self) -> String {
         let parts = [

@@ -1,7 +1,7 @@
 //! The controller of the dashboard: commands in, snapshots out, real nodes between.
 
 use crate::support::free;
-mod batch;
+mod folders;
 mod nodes;
 mod numbers;
 mod tour;

@@ -4,7 +4,7 @@ use super::faults::{FAULTS, is_none};
 use super::prompt::{ListItem, ListPosition, Prompt, PromptKind, display_name};
 use super::{Mode, UiState};
 use crate::command::Command;
-use crate::route::{FileName, Hop};
+use crate::route::{FileName, Hop, NameError};
 use crate::snapshot::{ChainSnapshot, ListingEntry};
 use crate::ui::action::Edit;
 use crate::ui::edit::LineEdit;
@@ -59,7 +59,7 @@ impl UiState {
         let items = prompt.entries(chain);
         let entries = items.iter().filter_map(|item| match item {
             ListItem::Entry(entry) => Some(*entry),
-            ListItem::Up => None,
+            ListItem::Whole | ListItem::Up => None,
         });
         let unmarked = entries.clone().any(|entry| !prompt.is_marked(entry));
         entries.for_each(|entry| prompt.mark(entry, unmarked));
@@ -79,11 +79,13 @@ impl UiState {
         let accepted = match prompt.kind {
             PromptKind::Filter(_) => Ok(None),
             PromptKind::Name if !prompt.marked.is_empty() => {
-                let (folders, files) = prompt.marked.iter().partition::<Vec<_>, _>(|entry| entry.is_folder);
-                let paths = |entries: Vec<&ListingEntry>| entries.into_iter().map(|entry| entry.path.clone()).collect();
-                Ok(Some(Command::FetchAll { files: paths(files), folders: paths(folders) }))
+                let names: Result<Vec<FileName>, NameError> = prompt.marked.iter().map(name).collect();
+                names.map(|names| Some(Command::FetchAll(names))).map_err(|error| error.to_string())
             }
             PromptKind::Name => match prompt.selected(chain).and_then(|at| prompt.entries(chain).get(at).copied()) {
+                Some(ListItem::Whole) => {
+                    prompt.whole().map(|name| Some(Command::FetchName(name))).map_err(|error| error.to_string())
+                }
                 Some(item) => return self.accept_item(item),
                 None => FileName::new(prompt.line.text().as_bytes())
                     .map_err(|e| e.to_string())
@@ -115,6 +117,7 @@ impl UiState {
     /// Opens a folder, or fetches a file.
     fn accept_item(&mut self, item: ListItem<'_>) -> Option<Command> {
         let folder = match item {
+            ListItem::Whole => return None,
             ListItem::Up => {
                 let Mode::Line(Prompt { folder: Some(here), .. }) = &self.mode else { return None };
                 let end = here.as_bytes().iter().rposition(|byte| *byte == b'/').unwrap_or(0);
@@ -129,6 +132,11 @@ impl UiState {
         self.mode = Mode::Line(Prompt { folder: folder.clone(), ..Prompt::new(PromptKind::Name, "") });
         Some(Command::List(folder))
     }
+}
+
+/// Returns the name by which an entry is fetched: a folder whole.
+fn name(entry: &ListingEntry) -> Result<FileName, NameError> {
+    if entry.is_folder { entry.path.with_slash() } else { Ok(entry.path.clone()) }
 }
 
 /// Parses a rate, or a word for none.

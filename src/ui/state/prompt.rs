@@ -1,7 +1,7 @@
 //! Prompt: a line being typed for a purpose, with the list of remote files above it.
 
 use super::faults::FAULTS;
-use crate::route::FileName;
+use crate::route::{FileName, NameError};
 use crate::snapshot::{ChainSnapshot, Listing, ListingEntry};
 use crate::ui::edit::LineEdit;
 use crate::ui::focus::Panel;
@@ -57,6 +57,8 @@ pub(super) enum ListPosition {
 /// Entry of the list of remote files.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ListItem<'a> {
+    /// The listed folder itself, with all that is in it.
+    Whole,
     /// The parent folder.
     Up,
     /// A file or a folder.
@@ -93,9 +95,14 @@ impl Prompt {
     /// Returns the selected file or folder of the list.
     pub fn entry<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a ListingEntry> {
         match self.selected(chain).and_then(|at| self.entries(chain).get(at).copied())? {
-            ListItem::Up => None,
+            ListItem::Whole | ListItem::Up => None,
             ListItem::Entry(entry) => Some(entry),
         }
+    }
+
+    /// Returns the name of the listed folder, as it is requested whole.
+    pub(super) fn whole(&self) -> Result<FileName, NameError> {
+        self.folder.as_ref().map_or_else(|| FileName::new(b"/"), FileName::with_slash)
     }
 
     /// Returns whether an entry is marked.
@@ -115,9 +122,10 @@ impl Prompt {
     pub fn entries<'a>(&self, chain: &'a ChainSnapshot) -> Vec<ListItem<'a>> {
         let Some(listing) = self.listing(chain) else { return Vec::new() };
         let typed = self.line.text().to_lowercase();
+        let whole = (typed.is_empty() && !listing.entries.is_empty()).then_some(ListItem::Whole);
         let up = (typed.is_empty() && !listing.folder.as_str().is_empty()).then_some(ListItem::Up);
         let named = listing.entries.iter().filter(|entry| entry.name.as_str().to_lowercase().contains(&typed));
-        up.into_iter().chain(named.map(ListItem::Entry)).collect()
+        whole.into_iter().chain(up).chain(named.map(ListItem::Entry)).collect()
     }
 
     /// Returns the index of the entry that `Enter` accepts; `None` stands for the line itself.

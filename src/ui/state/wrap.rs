@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 
 use super::UiState;
 use crate::snapshot::verdict::Limit;
-use crate::snapshot::{ChainSnapshot, Integrity, LogLine, Phase, TransferSnapshot};
+use crate::snapshot::{ChainSnapshot, FolderProgress, Integrity, LogLine, Phase, TransferSnapshot};
 use crate::text::SafeText;
 use crate::ui::focus::Panel;
 use crate::ui::geometry::{log_rows, scroll_into_view, transfer_rows};
@@ -194,8 +194,7 @@ pub(crate) fn outcome(transfer: &TransferSnapshot) -> (String, StyleRole) {
 
 /// Returns what has been received of a folder; `None` for a file, and for a folder without a result.
 fn received(transfer: &TransferSnapshot) -> Option<String> {
-    let folder = transfer.folder.as_ref().filter(|folder| folder.done + folder.present + folder.failed > 0)?;
-    Some(folder.results())
+    transfer.folder.as_ref().filter(|folder| folder.has_results()).map(FolderProgress::results)
 }
 
 /// Returns size, duration, rate, verification, verdict and path. The figures of several rows are below each other, and

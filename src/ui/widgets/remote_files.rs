@@ -79,6 +79,9 @@ fn hint(prompt: &Prompt, listing: Option<&Listing>, is_empty: bool) -> Option<(S
         Some(error) => Some((error.to_string(), StyleRole::Warn)),
         None if !is_empty => None,
         None if typed.is_empty() => Some(("no files here".to_owned(), StyleRole::Dim)),
+        None if typed.ends_with('/') => {
+            Some((format!("enter fetches the whole folder {:?}", SafeText::new(&typed).as_str()), StyleRole::Dim))
+        }
         None if listing.omitted > 0 => Some((takes("not among the listed files"), StyleRole::Warn)),
         None => Some((takes("not in the listing"), StyleRole::Warn)),
     }
@@ -87,9 +90,17 @@ fn hint(prompt: &Prompt, listing: Option<&Listing>, is_empty: bool) -> Option<(S
 fn draw_item(theme: &Theme, prompt: &Prompt, item: ListItem<'_>, row: Rect, buffer: &mut Buffer) {
     let mut cells = Row::new(buffer, row);
     cells.skip(1);
-    let ListItem::Entry(entry) = item else {
-        cells.skip(1).put("../", theme.style(StyleRole::Flow));
-        return;
+    let entry = match item {
+        ListItem::Entry(entry) => entry,
+        ListItem::Whole => {
+            cells.skip(1).put("./", theme.style(StyleRole::Flow)).skip(2);
+            cells.put("this whole folder, as one transfer", theme.style(StyleRole::Dim));
+            return;
+        }
+        ListItem::Up => {
+            cells.skip(1).put("../", theme.style(StyleRole::Flow));
+            return;
+        }
     };
     let mark = if prompt.is_marked(entry) { "*" } else { "" };
     cells.cell(1, mark, theme.style(StyleRole::Selected));

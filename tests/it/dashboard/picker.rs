@@ -54,7 +54,7 @@ fn many_files_are_marked_and_fetched_together() {
         // Any entry is marked with insert and ctrl-t, also while a name is typed.
         script.keys("t x t <ins> <ins> <c-t> <enter>");
         let files = ["alpha.bin", "beta.bin", "gamma.txt"].map(named).to_vec();
-        assert_eq!(last(script), Some(&Command::FetchAll { files, folders: Vec::new() }));
+        assert_eq!(last(script), Some(&Command::FetchAll(files)));
         assert_eq!(script.state.mode, Mode::Browse);
     });
 }
@@ -64,7 +64,7 @@ fn all_listed_entries_are_marked_at_once() {
     on_every_screen(&offering(), |script| {
         script.keys("n . b i n <c-a> <enter>");
         let files = ["alpha.bin", "beta.bin"].map(named).to_vec();
-        assert_eq!(last(script), Some(&Command::FetchAll { files, folders: Vec::new() }));
+        assert_eq!(last(script), Some(&Command::FetchAll(files)));
         let screen = script.keys("n <c-a>").screen();
         assert!(screen.contains("*docs/") && screen.contains("5 marked"), "{screen}");
         let screen = script.keys("<c-a>").screen();
@@ -75,8 +75,8 @@ fn all_listed_entries_are_marked_at_once() {
 #[test]
 fn a_folder_is_fetched_whole_or_opened() {
     on_every_screen(&offering(), |script| {
-        script.keys("n <space> <enter>");
-        assert_eq!(last(script), Some(&Command::FetchAll { files: Vec::new(), folders: vec![named("docs")] }));
+        script.keys("n <space> <space> <enter>");
+        assert_eq!(last(script), Some(&Command::FetchAll(vec![named("docs/"), named("alpha.bin")])));
         script.keys("n <enter>");
         assert_eq!(last(script), Some(&Command::List(Some(named("docs")))));
         // The list of the folder above is not that of the folder: nothing of it can be taken meanwhile.
@@ -90,6 +90,28 @@ fn a_folder_is_fetched_whole_or_opened() {
         script.keys("<up> <enter>");
         assert_eq!(last(script), Some(&Command::List(None)));
         script.keys("<esc>");
+    });
+}
+
+#[test]
+fn the_listed_folder_itself_is_fetched_by_its_first_row_or_by_a_slash() {
+    on_every_screen(&offering(), |script| {
+        let screen = script.keys("n <up>").screen();
+        assert!(screen.contains("▌ ./  this whole folder, as one transfer"), "{screen}");
+        assert!(screen.contains("5 of 5"), "it is no entry: {screen}");
+        script.keys("<enter>");
+        assert_eq!(last(script), Some(&Command::FetchName(named("/"))));
+        assert_eq!(script.state.mode, Mode::Browse);
+        script.keys("n <enter>");
+        let entries = vec![entry("docs/", "guide.md", false)];
+        script.chain.listing = Some(Listing { folder: "docs".into(), entries, ..Listing::default() });
+        script.keys("<up> <up> <enter>");
+        assert_eq!(last(script), Some(&Command::FetchName(named("docs/"))));
+        script.chain = offering();
+        let screen = script.keys("n d o c s /").screen();
+        assert!(screen.contains("enter fetches the whole folder \"docs/\""), "{screen}");
+        script.keys("<enter>");
+        assert_eq!(last(script), Some(&Command::FetchName(named("docs/"))));
     });
 }
 
