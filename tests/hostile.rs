@@ -13,6 +13,8 @@ mod scene;
 mod false_replies;
 #[path = "hostile/shapes.rs"]
 mod shapes;
+#[path = "hostile/shared.rs"]
+mod shared;
 
 use std::env;
 use std::fs;
