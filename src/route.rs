@@ -20,7 +20,7 @@ mod walk;
 
 pub use address::{Host, HostPort, parse_port};
 pub use hop::{Hop, Protocol, parse_base};
-pub use name::{FileName, MAX_NAME, NameError};
+pub use name::{FileName, MAX_NAME, NameError, is_local};
 pub use walk::{WalkRange, walk_order};
 
 /// Most hops in one route; a request with more is a loop or an attack.

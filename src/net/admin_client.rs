@@ -56,7 +56,7 @@ pub async fn drain(node: &HostPort, token: &Secret) -> Result<(), Problem> {
 }
 
 /// Requests a page of the listing of a folder from a route's origin, through the chain; `None` is its root. The page
-/// begins after the name `after`. The token is the origin's, and is visible to every hop on the way.
+/// begins after the name `next`. The token is the origin's, and is visible to every hop on the way.
 ///
 /// # Errors
 /// A problem, with hops counted from this client, if a hop cannot be reached, the origin rejects the token or has no
@@ -65,13 +65,13 @@ pub async fn drain(node: &HostPort, token: &Secret) -> Result<(), Problem> {
 pub async fn list(
     route: &Route,
     folder: Option<&FileName>,
-    after: Option<&FileName>,
+    next: Option<&FileName>,
     token: Option<&Secret>,
 ) -> Result<Listing, Problem> {
     let hops = route.hops();
     let (first, behind) = (&hops[0].address, &hops[1..]);
     let fail = |reason, detail: &str| Problem::next(reason, FailedAction::Reply, first, detail, 0.0);
-    let query = after.map_or_else(String::new, |after| format!("?after={}", encode_name(after)));
+    let query = next.map_or_else(String::new, |next| format!("?next={}", encode_name(next)));
     let path = match folder {
         None => format!("/files/{query}"),
         Some(folder) => format!("/files/{}/{query}", encode_name(folder).to_string().trim_end_matches('/')),

@@ -95,16 +95,21 @@ impl FileName {
     /// Input files come from others, and hidden files in a home folder often configure programs: the user has to type
     /// such a name.
     pub fn local(&self) -> Option<&[u8]> {
-        let last = self.0.rsplit(|b| *b == b'/').next().unwrap_or_default();
-        let control = last.iter().any(u8::is_ascii_control)
-            || last.utf8_chunks().any(|chunk| chunk.valid().contains(char::is_control));
-        (!last.is_empty() && !last.starts_with(b".") && !control).then_some(last)
+        self.0.rsplit(|b| *b == b'/').next().filter(|last| is_local(last))
     }
 
     /// Returns the name for display, sanitized.
     pub fn shown(&self) -> SafeText {
         SafeText::from_bytes(&self.0)
     }
+}
+
+/// Returns true if a peer's name may become that of a local file or folder: it is not empty, not hidden and contains no
+/// control characters.
+pub fn is_local(segment: &[u8]) -> bool {
+    let control = segment.iter().any(u8::is_ascii_control)
+        || segment.utf8_chunks().any(|chunk| chunk.valid().contains(char::is_control));
+    !segment.is_empty() && !segment.starts_with(b".") && !control
 }
 
 impl fmt::Debug for FileName {

@@ -4,25 +4,26 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bounded::bounded;
-use crate::route::FileName;
+use crate::route::{FileName, is_local, walk_order};
 use crate::text::SafeText;
 use crate::wire::http::{decode_name, encode_name};
 
 /// Most entries of one listing; further ones are counted as omitted.
 pub const MAX_ENTRIES: usize = 4096;
 
-/// One folder of an origin: the body of `GET /files/dir/`.
+/// One folder of an origin: the body of `GET /files/dir/`, or, with `?after=`, a part of its walk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Listing {
     /// The requested folder; empty for the root.
     pub folder: SafeText,
-    /// Its entries, sorted by name.
+    /// Its entries, sorted by name; of a walk, all below it, in that order.
     #[serde(deserialize_with = "bounded::<MAX_ENTRIES, _, _>")]
     pub entries: Vec<ListingEntry>,
-    /// Number of names after this page; some may not be served.
+    /// Number of names after this page; some may not be served. Of a walk, the links, special files and unreadable
+    /// files that are left out of this page.
     pub omitted: u64,
-    /// The value of `?after=` for the next page; percent-encoded in JSON, as in a URL.
+    /// The value of `?next=` for the next page, or of `?after=` in a walk; percent-encoded in JSON, as in a URL.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "escape_next",
@@ -71,6 +72,34 @@ impl Listing {
         self.folder = SafeText::from_bytes(folder);
         self
     }
+
+    /// Filters a page of a walk from the network to valid entries below `folder` (`None` is the root) in the order of
+    /// the walk, each once and after `after`, which is relative to the folder.
+    ///
+    /// All other entries count as omitted. A next page that is not behind this one is dropped: a walk ends.
+    #[must_use]
+    pub fn checked_walk(mut self, folder: Option<&FileName>, after: Option<&FileName>) -> Self {
+        let folder = folder.and_then(FileName::as_folder);
+        let folder = folder.as_ref().map_or(&b""[..], FileName::as_bytes);
+        let mut last = after.map(|after| after.as_bytes().to_vec());
+        let listed = self.entries.len();
+        self.entries.retain(|entry| {
+            let path =
+                entry.path_below(folder).filter(|path| last.as_ref().is_none_or(|last| walk_order(last, path).is_lt()));
+            let path = path.filter(|path| path.split(|byte| *byte == b'/').all(is_local));
+            let path = path.filter(|_| entry.is_named_by_its_path());
+            last = path.map(<[u8]>::to_vec).or_else(|| last.take());
+            path.is_some()
+        });
+        self.omitted = self.omitted.saturating_add((listed - self.entries.len()) as u64);
+        self.folder = SafeText::from_bytes(folder);
+        self.next = self.next.filter(|next| {
+            let begin = last.as_deref().or(after.map(FileName::as_bytes));
+            begin.is_none_or(|begin| walk_order(begin, next.as_bytes()).is_le())
+                && after.is_none_or(|after| walk_order(after.as_bytes(), next.as_bytes()).is_lt())
+        });
+        self
+    }
 }
 
 impl ListingEntry {
@@ -81,12 +110,21 @@ impl ListingEntry {
 
     /// Returns true if it is a visible file or folder directly in this one.
     fn is_in(&self, folder: &[u8]) -> bool {
+        self.path_below(folder).is_some_and(|name| self.path.local() == Some(name)) && self.is_named_by_its_path()
+    }
+
+    /// Returns its path relative to a folder, if it is below that.
+    fn path_below(&self, folder: &[u8]) -> Option<&[u8]> {
         let path = self.path.as_bytes();
-        let name = match folder {
+        match folder {
             b"" => Some(path),
-            _ => path.strip_prefix(folder).and_then(|path| path.strip_prefix(b"/")),
-        };
-        name.is_some_and(|name| self.path.local() == Some(name) && self.name == SafeText::from_bytes(name))
+            _ => path.strip_prefix(folder)?.strip_prefix(b"/"),
+        }
+    }
+
+    /// Returns true if the displayed name is that of its local file.
+    fn is_named_by_its_path(&self) -> bool {
+        self.path.local().is_some_and(|local| self.name == SafeText::from_bytes(local))
     }
 }
 
@@ -181,6 +219,57 @@ mod tests {
                 }
             }
         }
+
+    #[test]
+    fn pages_of_a_walk_are_below_the_folder_in_order_and_lead_on() {
+        let name = |path: &[u8]| FileName::new(path).unwrap();
+        let listed = |paths: &[&[u8]], next: Option<&[u8]>| {
+            let entry = |path: &&[u8]| {
+                let path = name(path);
+                let last = path.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+                ListingEntry::new(SafeText::from_bytes(last), path.clone(), 1, false)
+            };
+            Listing { entries: paths.iter().map(entry).collect(), next: next.map(name), ..Listing::default() }
+        };
+        let kept = |listing: &Listing| -> Vec<Vec<u8>> {
+            listing.entries.iter().map(|entry| entry.path.as_bytes().to_vec()).collect()
+        };
+        let (folder, after) = (name(b"d/"), name(b"b"));
+        let paths: [&[u8]; 15] = [
+            b"d/a",
+            b"d/b",
+            b"d/b/c",
+            b"d/b-",
+            b"d/b-",
+            b"d/b/x",
+            b"d/c/.hidden",
+            b"d/.c/x",
+            b"d/c/../x",
+            b"d//y",
+            b"e/y",
+            b"/d/y",
+            b"d/y\x1b",
+            b"d/y/",
+            b"d/z",
+        ];
+        let page = listed(&paths, Some(b"z")).checked_walk(Some(&folder), Some(&after));
+        assert_eq!(kept(&page), [&b"d/b/c"[..], b"d/b-", b"d/z"]);
+        assert_eq!((page.omitted, page.folder.as_str(), page.next), (12, "d", Some(name(b"z"))));
+        // A path that comes early in its bytes and late in the walk.
+        let page = listed(&[b"a.txt", b"a/b"], None).checked_walk(None, None);
+        assert_eq!(kept(&page), [b"a.txt"]);
+        let page = listed(&[b"a/b", b"a.txt"], None).checked_walk(None, None);
+        assert_eq!(kept(&page), [&b"a/b"[..], b"a.txt"]);
+        for (next, taken) in [(&b"a"[..], false), (b"b", false), (b"b/c", false), (b"c", true), (b"d", true)] {
+            let page = listed(&[b"d/c"], Some(next)).checked_walk(Some(&folder), Some(&after));
+            assert_eq!(page.next.is_some(), taken, "{next:?}");
+            let page = listed(&[], Some(next)).checked_walk(Some(&folder), Some(&after));
+            assert_eq!(page.next.is_some(), taken || next == b"b/c", "{next:?}");
+        }
+        let mut other = listed(&[b"report.pdf"], None);
+        other.entries[0].name = "shown.pdf".into();
+        assert_eq!(other.checked_walk(None, None).entries, []);
+    }
 
     #[test]
     fn names_of_any_bytes_round_trip() {

@@ -365,7 +365,7 @@ fn many_listings_of_a_large_folder_are_bounded() {
         names += page["entries"].as_array().unwrap().len();
         assert_eq!(page["omitted"], files - names);
         let Some(next) = page["next"].as_str() else { break };
-        let (status, _, body) = send_request(address, &format!("GET /files/large/?x=1&after={next}"), "");
+        let (status, _, body) = send_request(address, &format!("GET /files/large/?x=1&next={next}"), "");
         assert_eq!(status, 200);
         page = serde_json::from_slice(&body).unwrap();
     }

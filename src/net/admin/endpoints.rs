@@ -19,10 +19,11 @@ use crate::net::node::Node;
 use crate::net::node::folder_work::FolderSlot;
 use crate::net::node::root::OpenError;
 use crate::net::upstream::connect::is_shortage;
-use crate::route::{DEFAULT_BASE, FileName};
+use crate::route::{DEFAULT_BASE, FileName, WalkRange};
 use crate::snapshot::{ConnSnapshot, Listing};
-use crate::wire::http::decode_name;
-use crate::wire::{FailedAction, Problem, Reason, TransferId};
+use crate::wire::http::{HeadError, decode_name};
+use crate::wire::tar::walk_range;
+use crate::wire::{Algorithm, FailedAction, Problem, Reason, TransferId};
 
 /// Path of the stream of events.
 pub(super) const EVENTS: &str = "/v1/events";
@@ -150,15 +151,16 @@ async fn respond(
             None => here(node, Reason::NotFound, "this node has no record of such a transfer, or no longer"),
         },
         Endpoint::Folder(folder) => {
-            let listed = match after(request.uri().query()) {
-                Ok(after) => list(node, folder.clone(), after, peer.ip()).await,
-                Err(detail) => return here(node, Reason::Malformed, &detail),
+            let part = match ListedPart::of(request.uri().query()) {
+                Ok(part) => part,
+                Err(error) => return here(node, error.reason, &error.detail),
             };
-            let (listing, slot) = match listed {
+            let is_walk = matches!(part, ListedPart::Walk(_));
+            let (listing, slot) = match list(node, folder.clone(), part, peer.ip()).await {
                 Ok(listed) => listed,
                 Err(problem) => return from_problem(&problem),
             };
-            let mut reply = if prefers_html(request.headers(), JSON) {
+            let mut reply = if !is_walk && prefers_html(request.headers(), JSON) {
                 html_page(node, html::folder(folder.as_ref(), &listing))
             } else {
                 json(node, &listing)
@@ -183,18 +185,30 @@ async fn respond(
     }
 }
 
-/// Returns the name after which a listing begins; other parameters of the query are ignored.
-fn after(query: Option<&str>) -> Result<Option<FileName>, String> {
-    let after = query.into_iter().flat_map(|query| query.split('&')).find_map(|part| part.strip_prefix("after="));
-    let name = after.filter(|name| !name.is_empty()).map(decode_name).transpose();
-    name.map_err(|error| format!("after: {}", error.detail))
+/// The part of a folder that is listed on one page.
+enum ListedPart {
+    /// Its own names after this one.
+    Names(Option<FileName>),
+    /// Everything below it, in the order of a tar stream.
+    Walk(WalkRange),
+}
+
+impl ListedPart {
+    /// Parses a query; parameters other than `next`, `after` and `until` are ignored.
+    fn of(query: Option<&str>) -> Result<Self, HeadError> {
+        let value = |key| query.into_iter().flat_map(|query| query.split('&')).find_map(|part| part.strip_prefix(key));
+        if value("after=").is_some() {
+            return walk_range(query).map(Self::Walk);
+        }
+        value("next=").filter(|name: &&str| !name.is_empty()).map(decode_name).transpose().map(Self::Names)
+    }
 }
 
 /// Lists a page of a folder, on a thread that may block on the disk.
 async fn list(
     node: &Arc<Node>,
     folder: Option<FileName>,
-    after: Option<FileName>,
+    part: ListedPart,
     source: IpAddr,
 ) -> Result<(Listing, FolderSlot), Problem> {
     let failed = |reason, detail: String| Err(Problem::here(reason, FailedAction::Open, node.address, detail));
@@ -203,7 +217,15 @@ async fn list(
     };
     let listing = Arc::clone(node);
     // The job owns the slot: it runs even if the client closes the connection meanwhile.
-    let read = move || listing.config.root.list(folder.as_ref(), after.as_ref()).map(|listing| (listing, slot));
+    let read = move || {
+        let (root, folder) = (&listing.config.root, folder.as_ref());
+        let digest = |version| listing.digests.ready(version, Algorithm::Blake3);
+        let page = match part {
+            ListedPart::Names(next) => root.list(folder, next.as_ref()),
+            ListedPart::Walk(range) => root.list_walk(folder, range, digest),
+        };
+        page.map(|page| (page, slot))
+    };
     let read = match node.listings.run(read) {
         Ok(reading) => reading.await,
         Err(error) => return failed(Reason::Busy, error.to_string()),

@@ -64,7 +64,7 @@ pub(super) fn folder(folder: Option<&FileName>, listing: &Listing) -> Result<Str
     }
     match &listing.next {
         Some(next) => {
-            writeln!(page, "<a rel=\"next\" href=\"?after={}\">{} more</a>", encode_name(next), listing.omitted)?;
+            writeln!(page, "<a rel=\"next\" href=\"?next={}\">{} more</a>", encode_name(next), listing.omitted)?;
         }
         None if listing.omitted > 0 => writeln!(page, "{} more are not listed", listing.omitted)?,
         None => {}
@@ -145,7 +145,7 @@ mod tests {
         assert!(page.contains("<title>/files/d &lt;x&gt;/</title>") && page.contains("3 more"), "{page}");
         let listing = Listing { omitted: 3, next: FileName::new(b"a\"?b").ok(), ..Listing::default() };
         let page = folder(None, &listing).unwrap();
-        assert!(page.contains("<a rel=\"next\" href=\"?after=a%22%3Fb\">3 more</a>"), "{page}");
+        assert!(page.contains("<a rel=\"next\" href=\"?next=a%22%3Fb\">3 more</a>"), "{page}");
     }
 
     #[test]

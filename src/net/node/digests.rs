@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::root::ServedFile;
 use crate::net::os::threads::Threads;
+use crate::net::os::version::Version;
 use crate::wire::{Algorithm, Digest, DigestProgress};
 use lanes::{HashJobId, Lanes, SMALL_LANES};
 use task::{DigestInterest, DigestKey, SliceResult, Task};
@@ -71,8 +72,8 @@ impl Digests {
     }
 
     /// Returns the digest, if it is known already.
-    pub fn ready(&self, served: &ServedFile, algorithm: Algorithm) -> Option<Digest> {
-        let (slot, _) = self.lock().slots.get(&(served.version, algorithm)).cloned()?;
+    pub fn ready(&self, version: Version, algorithm: Algorithm) -> Option<Digest> {
+        let (slot, _) = self.lock().slots.get(&(version, algorithm)).cloned()?;
         slot.borrow().clone()?.ok()
     }
 

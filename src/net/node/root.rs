@@ -2,6 +2,7 @@
 
 mod folder;
 mod list;
+mod list_walk;
 mod names;
 mod walk;
 

@@ -199,7 +199,7 @@ async fn wanted_digest(
     let Some(algorithm) = request.want_digest else { return Ok(DigestRequest::Nothing) };
     let (digests, source) = (&node.digests, job.peer().ip());
     let whole = size == served.version.size;
-    if let Some(digest) = digests.ready(served, algorithm).filter(|_| whole) {
+    if let Some(digest) = digests.ready(served.version, algorithm).filter(|_| whole) {
         return Ok(DigestRequest::Known(digest));
     }
     if request.method == Method::Get {
