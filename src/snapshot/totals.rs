@@ -63,6 +63,14 @@ pub struct Flow {
     pub reply_us: u64,
 }
 
+impl UpstreamTotals {
+    /// Returns the share of requests that were sent on a kept connection, 0 to 1; `None` before the first request.
+    pub fn reused_share(&self) -> Option<f64> {
+        let requests = self.opened.saturating_add(self.reused);
+        (requests > 0).then(|| self.reused as f64 / requests as f64)
+    }
+}
+
 impl Flow {
     /// Adds the counters of another stage or time.
     pub fn add(&mut self, other: &Self) {

@@ -27,7 +27,7 @@ static HOPS: Chapter = Chapter {
         ("#", "number of the hop, from the client (c) to the origin"),
         ("Node", "name or address of the node; with room, its address and process id"),
         ("State", "whether its node runs and reports"),
-        ("Conn", "open connections of the node; for the client: open transfers"),
+        ("Conn", "open connections of the node, idle ones included; for the client: open transfers"),
         ("In/s", "bytes per second received from the next hop toward the origin; disk: read from it"),
         ("Out/s", "bytes per second sent toward the client; disk: written to it"),
         ("Buffered", "bytes received and not yet passed on, in the node and in the kernel's socket queues"),
@@ -82,20 +82,32 @@ static CONNECTIONS: Chapter = Chapter {
     words: &[
         ("Hop", "number of the hop whose connection this is"),
         ("Xfer", "the transfer: #3 for one of this program, else the first digits of its id"),
-        ("File", "name of the requested file"),
+        ("File", "name of the requested file; a connection carries one request after the other"),
         ("In peer", "address of the next hop toward the origin, from which bytes come"),
         ("Out peer", "address of the peer toward the client, to which bytes go"),
         ("State", "what the connection does now"),
         ("Protocol", "protocol toward the client; where the one toward the origin differs: client<origin"),
         ("In/s", "bytes per second received from the in peer"),
         ("Out/s", "bytes per second sent to the out peer"),
-        ("Sent", "bytes of the file sent to the out peer so far"),
+        ("Sent", "bytes of files sent to the out peer since the connection was accepted"),
         ("RTT", "TCP round-trip time to the out peer, in ms"),
         ("cwnd", "TCP congestion window, in segments: that many may be in flight without acknowledgment"),
         ("Rexmit", "TCP segments sent again, because they were lost or late"),
         ("Unsent", "bytes in the kernel's send queue: not yet sent, or not yet acknowledged"),
         ("Age", "time since the connection was accepted, in minutes:seconds"),
-        ("Limit", "what its transfer waited for at least half of the time: starved, blocked, limited, disk"),
+        ("Limit", "what its transfers waited for at least half of the time: starved, blocked, limited, disk"),
+    ],
+};
+
+/// Counts in the heading of the connections.
+static CONN_COUNTS: Chapter = Chapter {
+    title: "Connections: heading",
+    panels: Panel::Connections.bit(),
+    words: &[
+        ("active, idle", "connections with a request now, and those kept open for the next one"),
+        ("idle to hop 3", "connections that this relay keeps to the next hop, for the next request of any client"),
+        ("98% reused", "requests since the node started that were sent on such a connection"),
+        ("admin hidden", "connections that only request reports or control: A shows them"),
     ],
 };
 
@@ -110,7 +122,7 @@ static CONN_STATES: Chapter = Chapter {
         ("delayed", "holds the reply back for the delay that is set as a fault"),
         ("stream", "transfers the file"),
         ("linger", "the last byte is sent; waits until the peer closes"),
-        ("idle", "kept open for the next request"),
+        ("idle", "kept open for the next request, of any client; from a relay: of its kept connections"),
         ("admin", "requests reports or control, such as those of this dashboard; transfers no file"),
     ],
 };
@@ -139,10 +151,10 @@ static FILES: Chapter = Chapter {
     title: "Files of a folder",
     panels: Panel::Files.bit(),
     words: &[
-        ("✓ verified", "received, its digest equals that of the origin, and it is on the disk"),
-        ("~ size-checked", "received; the origin offers no digest, so only its length was compared"),
-        ("= here already", "the same file was in the output folder, and was not moved"),
-        ("✗ failed", "not received, for the reason behind its path; failed files come first"),
+        ("verified", "received, its digest equals that of the origin, and it is on the disk"),
+        ("size-checked", "received; the origin offers no digest, so only its length was compared"),
+        ("here already", "the same file was in the output folder, and was not moved"),
+        ("failed", "not received, for the reason behind its path; failed files come first"),
     ],
 };
 
@@ -233,11 +245,12 @@ static HEADER: Chapter = Chapter {
 };
 
 /// All chapters, in the order of the help.
-pub(crate) static CHAPTERS: [&Chapter; 12] = [
+pub(crate) static CHAPTERS: [&Chapter; 13] = [
     &HOPS,
     &WAITS,
     &HOP_STATES,
     &CONNECTIONS,
+    &CONN_COUNTS,
     &CONN_STATES,
     &TRANSFERS,
     &TRANSFER_STATES,
@@ -256,6 +269,7 @@ mod tests {
     use super::*;
     use crate::snapshot::timing::Step;
     use crate::snapshot::{ConnState, DownReason, HopLink, Phase};
+    use crate::ui::keymap::help::TERM;
     use crate::ui::{columns, grid::Column};
 
     #[test]
@@ -306,6 +320,7 @@ mod tests {
         for chapter in CHAPTERS {
             for (at, (word, meaning)) in chapter.words.iter().enumerate() {
                 assert!(meaning.chars().count() <= 100, "{word}: {} characters", meaning.chars().count());
+                assert!(word.chars().count() + 2 <= usize::from(TERM), "{word} is cut off");
                 assert!(!chapter.words[..at].iter().any(|(other, _)| other == word), "{word} twice");
             }
         }

@@ -17,6 +17,8 @@ pub struct Lists {
     pub conns: Vec<(usize, usize)>,
     /// Number of connections, including hidden and omitted ones.
     pub conns_in_all: u64,
+    /// Number of listed connections that are idle between two requests.
+    pub conns_idle: usize,
     /// Number of hidden connections that only request admin endpoints.
     pub admin_hidden: u64,
     /// Connections that only request admin endpoints, such as those of this program, are listed too.
@@ -127,25 +129,29 @@ impl Lists {
             .filter(|(_, hop)| hop.link.is_up() || hop.is_lost())
             .filter_map(|(at, hop)| Some((at, hop.node.as_ref()?)));
         self.conns.clear();
-        (self.conns_in_all, self.admin_hidden) = (0, 0);
+        (self.conns_in_all, self.conns_idle, self.admin_hidden) = (0, 0, 0);
         for (hop, node) in reports {
             self.conns_in_all += node.connections.len() as u64 + node.omitted;
             let number = chain.hops[hop].number.to_string();
-            // Connections that only request admin endpoints come last. A filter may ask for them.
+            // A filter may ask for connections that only request admin endpoints.
             let shows_admin = self.show_admin || !filter.is_empty();
-            if !shows_admin {
-                let admin = node.connections.iter().filter(|conn| conn.state == ConnState::Admin);
-                self.admin_hidden += admin.count() as u64;
-            }
-            for admin in [false, true].into_iter().filter(|admin| !admin || shows_admin) {
-                let rows =
-                    node.connections.iter().enumerate().filter(|(_, conn)| (conn.state == ConnState::Admin) == admin);
-                let kept = rows.filter(|(_, conn)| {
-                    filter.is_empty() || filter.keeps(&columns::fields(&number, &columns::transfer(chain, conn), conn))
-                });
-                self.conns.extend(kept.map(|(at, _)| (hop, at)));
+            for (at, conn) in node.connections.iter().enumerate() {
+                if conn.state == ConnState::Admin && !shows_admin {
+                    self.admin_hidden += 1;
+                } else if filter.is_empty()
+                    || filter.keeps(&columns::fields(&number, &columns::transfer(chain, conn), conn))
+                {
+                    self.conns_idle += usize::from(conn.state == ConnState::Idle);
+                    self.conns.push((hop, at));
+                }
             }
         }
+        // Those with a request come first, then idle ones, and those that only request admin endpoints last.
+        self.conns.sort_by_key(|place| match conn(chain, *place).map(|conn| conn.state) {
+            Some(ConnState::Idle) => 1,
+            Some(ConnState::Admin) => 2,
+            _ => 0,
+        });
         let Some(sort) = self.sort else { return };
         let key = |place: &(usize, usize)| (chain.hops[place.0].number, conn(chain, *place).map_or(0, |conn| conn.id));
         let ranks: HashMap<ConnKey, usize> = self.order.iter().enumerate().map(|(rank, key)| (*key, rank)).collect();

@@ -82,7 +82,8 @@ impl UiState {
             ended: rows(lists.transfers.len() - lists.open + if ended { more } else { 0 }),
             running: rows(lists.transfers[..lists.open].iter().filter(runs).count()),
             open: rows(lists.open + if ended { 0 } else { more }).max(1),
-            connections: rows(lists.conns.len()).max(1),
+            // Idle connections need no room of other panels.
+            connections: rows(lists.conns.len() - lists.conns_idle + lists.conns_idle.min(1)).max(1),
             log: rows(lists.log.len()),
         }
     }

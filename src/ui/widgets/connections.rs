@@ -7,16 +7,17 @@ use ratatui::layout::Rect;
 
 use super::hop_table::{draw_message, inner};
 use super::{header, heading};
-use crate::snapshot::{ChainSnapshot, ConnState, HopLink};
+use crate::snapshot::{ChainSnapshot, ConnState, HopLink, HopSnapshot};
 use crate::ui::action::{Action, TransferAction, ViewAction};
 use crate::ui::columns::conn;
-use crate::ui::columns::{CONN_HOLDS, CONNS, ConnColumn, texts};
+use crate::ui::columns::{CONN_HOLDS, CONNS, ConnColumn, percent, texts};
 use crate::ui::focus::{Panel, Tab};
 use crate::ui::geometry::{connection_places, connection_rows};
 use crate::ui::grid::{cell, headings};
 use crate::ui::paint::{cut_middle, row_of};
 use crate::ui::state::UiState;
 use crate::ui::theme::StyleRole;
+use crate::units::Count;
 
 /// Columns of the heading that are not for its remark.
 const HEADED: u16 = 28;
@@ -35,7 +36,8 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     let name = if all { "Connections of all hops".to_owned() } else { format!("Connections of hop {}", hop.number) };
     let is_aged = hop.is_lost() || hop.link.is_up() && header::is_stale(hop);
     let aged = if !all && is_aged { Some(hop.age) } else { None };
-    let remark = remark(state, aged, area);
+    let kept = if all || hop.is_lost() { String::new() } else { kept_connections(hop) };
+    let remark = remark(state, aged, kept, area);
     heading::draw(theme, &name, &remark, focused, area, buffer);
     if !all && !hop.is_lost() && (!hop.link.is_up() || hop.node.is_none()) {
         return draw_message(theme, no_data_reason(&hop.link), row_of(area, 1), buffer);
@@ -86,11 +88,29 @@ fn no_rows_reason(state: &UiState, data: &ChainSnapshot) -> String {
     if lists.admin_hidden > 0 { fetch + &admin } else { fetch }
 }
 
-/// Returns the age of old data, the filter, the number of rows, what is hidden and the sorting.
-fn remark(state: &UiState, aged: Option<Duration>, area: Rect) -> String {
+/// Returns how many idle connections a hop keeps to the next one, and how many requests found one there; empty for a
+/// hop that keeps none, and for one that relays no request to another.
+fn kept_connections(hop: &HopSnapshot) -> String {
+    let Some(upstream) = hop.node.as_ref().map(|node| &node.upstream).filter(|_| !hop.origin) else {
+        return String::new();
+    };
+    match upstream.reused_share() {
+        None | Some(0.0) if upstream.idle == 0 => String::new(),
+        share => format!("{} idle to hop {}, {} reused", Count(upstream.idle), hop.number + 1, percent(share)),
+    }
+}
+
+/// Returns the age of old data, the filter, the number of rows, what is hidden, the connections to the next hop and
+/// the sorting.
+fn remark(state: &UiState, aged: Option<Duration>, kept: String, area: Rect) -> String {
     let lists = &state.lists;
     let room = usize::from(connection_rows(area).height);
-    let mut count = format!("{} of {}", lists.conns.len(), lists.conns_in_all);
+    let all = lists.conns.len() as u64 + lists.admin_hidden == lists.conns_in_all;
+    let mut count = if all && lists.conns_idle > 0 {
+        format!("{} active, {} idle", lists.conns.len() - lists.conns_idle, lists.conns_idle)
+    } else {
+        format!("{} of {}", lists.conns.len(), lists.conns_in_all)
+    };
     let mut admin = match lists.admin_hidden {
         0 => String::new(),
         hidden => format!("{hidden} admin hidden"),
@@ -106,6 +126,7 @@ fn remark(state: &UiState, aged: Option<Duration>, area: Rect) -> String {
         count,
         sort.unwrap_or_default(),
         admin,
+        kept,
     ];
     let hidden = heading::hidden_rows(&state.theme, state.scrolled.conns, room, lists.conns.len());
     heading::joined(&parts, &hidden, "   ", area.width.saturating_sub(HEADED))

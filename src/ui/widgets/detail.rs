@@ -10,7 +10,8 @@ use super::{chart, connections, fields, files, header, heading, hop_table, nodes
 use crate::route::Protocol;
 use crate::snapshot::timing::{self, Step};
 use crate::snapshot::{
-    ChainSnapshot, ConnSnapshot, FolderProgress, HopLink, HopSnapshot, Integrity, Phase, TcpSnapshot, TransferSnapshot,
+    ChainSnapshot, ConnSnapshot, ConnState, FolderProgress, HopLink, HopSnapshot, Integrity, NodeSnapshot, Phase,
+    TcpSnapshot, TransferSnapshot, UpstreamTotals,
 };
 use crate::ui::columns::{self, dash, ms, percent};
 use crate::ui::focus::Panel;
@@ -133,15 +134,37 @@ fn hop_fields(hop: &HopSnapshot) -> Vec<DetailField> {
         field("protocols", protocols.join(", ")),
         field("policy", node.policy.to_string()),
         field("faults", nodes::faults(hop)),
-        field("connections", format!("{} open, {} accepted, {} refused", totals.open, totals.accepted, totals.refused)),
+        field("connections", connection_counts(node)),
         field("requests", format!("{} served, {} failed", totals.served, totals.failed)),
         field("in, out", format!("{} and {}", per_second(hop.rate_in), per_second(hop.rate_out))),
         field("sent since start", Bytes(totals.flow.bytes_out).to_string()),
         field("buffered", hop.buffered.map_or_else(dash, |bytes| Bytes(bytes).to_string())),
         field("wait time", waits(hop.starved_share, hop.blocked_share, hop.limited_share)),
     ]);
+    all.extend(kept_connections(hop, &node.upstream));
     all.extend(hop.tcp.iter().flat_map(tcp_fields));
     all
+}
+
+/// Returns how many connections a node has, and what they are used for.
+fn connection_counts(node: &NodeSnapshot) -> String {
+    let totals = &node.totals;
+    let idle = node.connections.iter().filter(|conn| conn.state == ConnState::Idle).count();
+    let idle = if idle == 0 { String::new() } else { format!(" ({} idle)", Count(idle as u64)) };
+    format!("{} open{idle}, {} accepted, {} refused", totals.open, totals.accepted, totals.refused)
+}
+
+/// Returns the connections that a hop keeps to the next one; none for a hop that has relayed nothing.
+fn kept_connections(hop: &HopSnapshot, upstream: &UpstreamTotals) -> Option<DetailField> {
+    let share = upstream.reused_share()?;
+    let reused = percent(Some(share));
+    let kept = format!(
+        "{} idle to hop {}, {} opened; {reused} of requests on a kept one",
+        upstream.idle,
+        hop.number + 1,
+        upstream.opened
+    );
+    Some(field("next hop", kept))
 }
 
 fn waits(starved: Option<f64>, blocked: Option<f64>, limited: Option<f64>) -> String {
@@ -170,7 +193,7 @@ fn conn_fields(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, conn: &
     let mut all = vec![
         field("state", conn.state.label()),
         field("transfer", columns::transfer(data, conn)),
-        field("file", conn.name.to_string()),
+        field("file", if conn.size.is_some() { format!("{}, {size}", conn.name) } else { conn.name.to_string() }),
         field("from", upstream),
         field("to", conn.peer.to_string()),
         field(
@@ -183,7 +206,7 @@ fn conn_fields(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, conn: &
         ),
         field("open for", Eta(Some(Duration::from_millis(conn.age_ms / 1000 * 1000))).to_string()),
         field("in", format!("{}, {}", Bytes(flow.bytes_in), per_second(rate_in))),
-        field("out", format!("{} of {size}, {}", Bytes(flow.bytes_out), per_second(rate_out))),
+        field("out", format!("{}, {}", Bytes(flow.bytes_out), per_second(rate_out))),
         field("wait time", waits(share(flow.starved_us), share(flow.blocked_us), share(flow.limited_us))),
     ];
     if let Some(tcp) = &conn.tcp {
@@ -246,6 +269,8 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<DetailField> {
     all.extend(t.verdict.map(|verdict| field("verdict", verdict.to_string())));
     let local = match &t.integrity {
         Integrity::Pending => None,
+        // Each file of a folder has a digest of its own.
+        Integrity::Verified { digest } if digest.is_empty() => None,
         Integrity::Verified { digest } => {
             all.push(field("integrity", format!("verified: {}", safe(digest))).with_role(StyleRole::Good));
             Some(digest)

@@ -7,6 +7,7 @@ use chainview::snapshot::verdict::{Limit, Verdict};
 use chainview::snapshot::{
     ChainSnapshot, ConnRole, ConnSnapshot, ConnState, FileOutcome, FileResult, Flow, FolderProgress, HopLink,
     HopSnapshot, Integrity, Level, LogLine, NodeSnapshot, Phase, RATE_SAMPLES, TcpSnapshot, Totals, TransferSnapshot,
+    UpstreamTotals,
 };
 use chainview::waterfall;
 use chainview::wire::Leg;
@@ -267,4 +268,29 @@ fn page() -> ConnSnapshot {
 
 fn log(number: u64, level: Level, hop: Option<usize>, text: &str) -> LogLine {
     LogLine { number, second_of_day: 36_266 + number as u32, level, hop, text: text.into() }
+}
+
+/// The busy chain behind shared connections: each relay keeps idle ones to the next hop, which lists them as idle.
+pub(crate) fn sharing() -> ChainSnapshot {
+    let mut chain = busy();
+    for hop in &mut chain.hops {
+        let (number, origin) = (hop.number, hop.origin);
+        let node = hop.node.as_mut().expect("every hop of the fixture reports");
+        if !origin {
+            node.upstream = UpstreamTotals { idle: 12, opened: 100, reused: 4_900, ..UpstreamTotals::default() };
+        }
+        if number > 1 {
+            let idle = (20..32).map(|id| ConnSnapshot {
+                id,
+                state: ConnState::Idle,
+                peer: format!("127.0.0.1:5{number}9{id}").into(),
+                age_ms: 9_000,
+                ..ConnSnapshot::default()
+            });
+            // They were accepted before the others.
+            node.connections = idle.chain(std::mem::take(&mut node.connections)).collect();
+            node.totals.open += 12;
+        }
+    }
+    chain
 }
