@@ -1,6 +1,8 @@
 //! Errors that end a run, one variant per failed action, and their exit codes.
 
 mod body_failure;
+mod hop_error;
+mod kept_bytes;
 
 use std::fmt;
 use std::time::Duration;
@@ -8,9 +10,11 @@ use std::time::Duration;
 use crate::route::Route;
 use crate::text::SafeText;
 use crate::units::{Bytes, HumanDuration};
-use crate::wire::{Problem, Reason};
+use crate::wire::Problem;
 
 pub use body_failure::BodyFailure;
+pub use hop_error::HopError;
+pub use kept_bytes::KeptBytes;
 
 /// Exit code of success.
 pub const OK: u8 = 0;
@@ -92,6 +96,28 @@ pub enum Error {
         /// Where the bytes so far are.
         kept: KeptBytes,
     },
+    /// A hop sent an invalid archive of a folder.
+    #[error("hop {hop} ({address}): sent an invalid archive of {folder}: {reason}")]
+    Archive {
+        /// The hop that made the archive.
+        hop: usize,
+        /// Its address.
+        address: SafeText,
+        /// The requested folder.
+        folder: SafeText,
+        /// The entry, and what is wrong with it.
+        reason: String,
+    },
+    /// Files of a folder were not received; all others were.
+    #[error("{folder}: {}: {first}", failed_files(*.failed))]
+    Files {
+        /// The requested folder.
+        folder: SafeText,
+        /// Number of files.
+        failed: u64,
+        /// The error of the first.
+        first: Box<Error>,
+    },
     /// A pipe or device was written to, and the rest of the file is not available.
     #[error("{file}: cannot be resumed after {written} bytes, which have been written already: {why}")]
     Unresumable {
@@ -165,36 +191,16 @@ pub enum Error {
     Other(String),
 }
 
+/// Counts files that were not received.
+fn failed_files(failed: u64) -> String {
+    match failed {
+        1 => "a file was not received".to_owned(),
+        _ => format!("{failed} files were not received, the first"),
+    }
+}
+
 /// The reporting hop, unless it is this program.
 struct ReportedBy(usize);
-
-/// Where the bytes of a failed transfer are; displayed as nothing if there are none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeptBytes {
-    /// The partial file.
-    pub file: Option<SafeText>,
-    /// The same command resumes from there.
-    pub resumable: bool,
-}
-
-/// Failure of a hop: which one, how, and who reports it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HopError {
-    /// Its number in the route, from 1; 0 is this program, `None` a number that the route does not have.
-    pub hop: Option<usize>,
-    /// Its address.
-    pub address: SafeText,
-    /// It is on this machine: its address is loopback, and so are those of all hops before it.
-    pub is_local: bool,
-    /// The hop that reports it; 0 is this program.
-    pub reporter: usize,
-    /// The requested file.
-    pub file: SafeText,
-    /// The reported problem.
-    pub problem: Problem,
-    /// Where the bytes so far are.
-    pub kept: KeptBytes,
-}
 
 impl Error {
     /// Returns the exit code of the program.
@@ -205,7 +211,12 @@ impl Error {
             Self::Input { .. } => 3,
             Self::Hop(fault) => fault.exit_code(),
             Self::Short { how: BodyFailure::Silent, .. } | Self::Stalled { .. } => 8,
-            Self::Short { .. } | Self::Altered { .. } | Self::Changed { .. } | Self::Unresumable { .. } => 6,
+            Self::Files { first, .. } => first.exit_code(),
+            Self::Short { .. }
+            | Self::Altered { .. }
+            | Self::Changed { .. }
+            | Self::Archive { .. }
+            | Self::Unresumable { .. } => 6,
             Self::Disk { .. }
             | Self::Exists { .. }
             | Self::Lost { .. }
@@ -225,7 +236,7 @@ impl Error {
     pub fn hop(&self) -> Option<usize> {
         match self {
             Self::Hop(fault) => fault.hop.filter(|hop| *hop > 0),
-            Self::Short { hop, .. } | Self::Stalled { hop, .. } => Some(*hop),
+            Self::Short { hop, .. } | Self::Stalled { hop, .. } | Self::Archive { hop, .. } => Some(*hop),
             _ => None,
         }
     }
@@ -272,116 +283,9 @@ impl Error {
     }
 }
 
-impl HopError {
-    fn new(problem: Problem, route: &Route) -> Self {
-        let hops = route.hops();
-        let reported = usize::try_from(problem.hop).unwrap_or(usize::MAX);
-        let at = |number: usize| number.checked_sub(1).and_then(|index| hops.get(index));
-        // Only the number is used: a node may know itself by an address that is another hop here.
-        let number = (reported <= hops.len()).then_some(reported);
-        let address = number.and_then(at).map_or_else(|| problem.address.clone(), |hop| hop.address.to_string().into());
-        let way = hops.get(..number.unwrap_or_default()).unwrap_or_default();
-        let is_local = !way.is_empty() && way.iter().all(|hop| hop.address.host.is_loopback());
-        let reporter = usize::try_from(problem.reporter).unwrap_or(usize::MAX);
-        Self { hop: number, address, is_local, reporter, file: route.file.shown(), problem, kept: KeptBytes::default() }
-    }
-
-    fn exit_code(&self) -> u8 {
-        match self.problem.reason {
-            Reason::NotFound => 4,
-            Reason::Refused
-            | Reason::Unreachable
-            | Reason::Unresolved
-            | Reason::Closed
-            | Reason::RouteIgnored
-            | Reason::BadResponse
-            | Reason::Busy
-            | Reason::Draining
-            | Reason::Fault
-            | Reason::TooSlow
-            | Reason::Policy
-            | Reason::Unauthorized
-            | Reason::Unsupported
-            | Reason::Loop => 5,
-            Reason::Changed | Reason::Short => 6,
-            Reason::TimedOut | Reason::HeadTimeout => 8,
-            // A foreign server that rejects the request is a hop that cannot be used.
-            Reason::Malformed | Reason::HeadTooLarge | Reason::Internal if self.problem.server.is_some() => 5,
-            Reason::Malformed
-            | Reason::Method
-            | Reason::Version
-            | Reason::Range
-            | Reason::HeadTooLarge
-            | Reason::Internal => 1,
-        }
-    }
-
-    fn advice(&self) -> &'static str {
-        match self.problem.reason {
-            Reason::NotFound if self.problem.server.is_some() => {
-                "is the name right? a plain web server most often needs base=/ on its line"
-            }
-            Reason::NotFound => "is the name right, and below that node's --root?",
-            Reason::Loop => "name each hop once",
-            Reason::BadResponse if self.problem.server.is_some() => "",
-            Reason::BadResponse => "what is listening there?",
-            Reason::Closed => "is it a chainview node, and did it crash?",
-            _ => self.problem.advice(),
-        }
-    }
-}
-
-impl fmt::Display for HopError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.hop {
-            Some(0) => write!(f, "this program: ")?,
-            Some(hop) => write!(f, "hop {hop} ({}): ", self.address)?,
-            None if self.address.as_str().is_empty() => write!(f, "a hop that the route does not name: ")?,
-            None => write!(f, "{}, which the route does not name: ", self.address)?,
-        }
-        write!(f, "{}", self.problem)?;
-        if self.problem.reason == Reason::NotFound {
-            write!(f, ": {}", self.file)?;
-        }
-        if self.reporter > 0 && Some(self.reporter) != self.hop {
-            write!(f, ", reported by hop {}", self.reporter)?;
-        }
-        if self.problem.ms > 0.0 {
-            let ms = self.problem.ms.clamp(0.0, 1e9);
-            write!(f, " after {}", HumanDuration(Duration::from_secs_f64(ms / 1000.0)))?;
-        }
-        write!(f, "{}", self.kept)?;
-        match self.advice() {
-            "" => Ok(()),
-            advice => write!(f, ": {advice}"),
-        }?;
-        if self.is_local && self.problem.reason == Reason::Refused {
-            let command = format!("chainview --node {}", self.address);
-            write!(f, " start it with \"{command}\", or a whole chain with \"--fetch --spawn\"")?;
-        }
-        Ok(())
-    }
-}
-
 impl fmt::Display for ReportedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 > 0 { write!(f, ", reported by hop {}", self.0) } else { Ok(()) }
-    }
-}
-
-impl KeptBytes {
-    /// Returns advice for the user.
-    fn advice(&self) -> &'static str {
-        if self.resumable { ": run the same command again to resume" } else { "" }
-    }
-}
-
-impl fmt::Display for KeptBytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.file {
-            Some(path) => write!(f, "; the received bytes are in {path}"),
-            None => Ok(()),
-        }
     }
 }
 
@@ -401,8 +305,8 @@ pub fn plain(error: &std::io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::FailedAction;
     use crate::wire::problem::ForeignServer;
+    use crate::wire::{FailedAction, Reason};
 
     fn route() -> Route {
         Route::parse(b"data.bin\n10.0.0.6 1000\n10.0.0.7 1000\n10.0.0.8 1000\n").unwrap()

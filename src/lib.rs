@@ -30,7 +30,8 @@
 //! selection.rs  which files of a folder are fetched: patterns, and the names of a list
 //! command.rs    commands of the user;  faults.rs  rate limit, delay and faults of a hop
 //! report.rs     the JSON document of a run without a screen
-//! error.rs      one variant per failed action, each with its exit code;  body_failure  how a hop failed a body
+//! error.rs      one variant per failed action, each with its exit code;  hop_error  failure of a hop;  body_failure
+//!               how it failed a body;  kept_bytes  where the bytes of a failed transfer are
 //! text.rs       text from outside, sanitized;  units.rs  sizes, rates and times for display
 //! cli.rs        flags (args, values, mode_flags), environment and configuration file (config) as defaults, validated
 //!               into one invocation
