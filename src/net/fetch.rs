@@ -54,6 +54,7 @@ mod check;
 mod claim;
 mod disk;
 mod file_log;
+mod folder;
 mod job;
 mod names;
 mod output;
@@ -93,6 +94,7 @@ use tracker::{Tracker, wait_to_retry};
 
 pub use check::{Checked, check};
 pub use file_log::FileLog;
+pub use folder::{ArchiveError, Decoder, Event, Fault, FileEntry};
 pub use job::{DEFAULT_PARTS, FetchJob, Fetched};
 pub use output::Output;
 pub use rate_limit::RateLimit;
@@ -141,6 +143,10 @@ async fn run(
 ) -> Result<Fetched, Error> {
     if let Some(output) = Output::of(&job.output) {
         return Box::pin(stream::run(upstream, job, output, tracker, stop)).await;
+    }
+    if job.route.file.names_folder() {
+        // Boxed to keep the parent future small.
+        return Box::pin(folder::fetch_folder(upstream, job, tracker, stop)).await;
     }
     let target = Arc::new(TargetPath::of(&job.output, &job.route.file)?);
     tracker.path(&target.path());

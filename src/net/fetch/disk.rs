@@ -16,6 +16,7 @@ use super::output::OutputSink;
 use super::part::{Lost, PartialFile};
 use super::partial::ResumeCandidate;
 use super::resume_state::{ResumePoint, ResumeSource};
+use super::tracker::Tracker;
 use crate::error::{Error, KeptBytes};
 use crate::meter::Meter;
 use crate::net::node::digests::Hasher;
@@ -36,7 +37,7 @@ const RESUME_STEP: u64 = 7 << 20;
 const RESUME_QUEUE: usize = 0;
 
 /// A buffer to write: its length in use, and the resume point at its end, if any.
-type FilledBuffer = (Vec<u8>, usize, Option<ResumePoint>);
+pub(super) type FilledBuffer = (Vec<u8>, usize, Option<ResumePoint>);
 
 /// Why writing stopped.
 #[derive(Debug)]
@@ -133,6 +134,32 @@ impl DiskWriter<OutputSink> {
         };
         let (sink, result) = ended;
         result.map(|()| (sink, self.hasher, self.offset))
+    }
+}
+
+impl<S: Send + 'static> DiskWriter<S> {
+    /// Starts a thread that works on the bytes of a whole body in its own way.
+    pub(super) fn start_with<W>(machine: Machine, size: u64, meter: Arc<Meter>, work: W) -> Self
+    where
+        W: FnOnce(mpsc::Receiver<FilledBuffer>, mpsc::Sender<Vec<u8>>) -> (S, Result<(), Error>) + Send + 'static,
+    {
+        Self::spawn(machine, (None, 0, size), None, meter, work)
+    }
+
+    /// Waits for that thread to end, and publishes progress meanwhile.
+    pub(super) async fn ended(self, tracker: &mut Tracker<'_>) -> Result<(S, Result<(), Error>), Error> {
+        drop(self.full);
+        let mut thread = self.thread;
+        (self.machine.settle)(&|| thread.is_finished());
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut thread => {
+                    return ended.map_err(|error| Error::Other(format!("the disk thread failed: {error}")));
+                }
+                () = tracker.due() => tracker.publish(),
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, StatxFlags};
@@ -104,7 +105,7 @@ pub(super) fn is_own(found: &Stat) -> bool {
 
 /// Takes the lock of a file for as long as it is open: false if another process holds it, an error if locks are not
 /// supported.
-pub(super) fn lock(file: &File) -> Result<bool, Errno> {
+pub(super) fn lock(file: impl AsFd) -> Result<bool, Errno> {
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
         Err(Errno::WOULDBLOCK) => Ok(false),

@@ -1,7 +1,7 @@
 //! Publishes a transfer's progress: phases immediately, figures at most ten times a second.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -15,7 +15,7 @@ use crate::error::{Error, shown};
 use crate::meter::{Meter, RateWindow, WaitKind};
 use crate::net::os::clock::Clock;
 use crate::route::Protocol;
-use crate::snapshot::{Awaited, Flow, Phase, Retry, TransferSnapshot, Wait};
+use crate::snapshot::{Awaited, Flow, FolderProgress, Phase, Retry, TransferSnapshot, Wait};
 use crate::text::SafeText;
 use crate::waterfall;
 use crate::wire::{Leg, TransferId};
@@ -51,6 +51,8 @@ pub(super) struct Tracker<'a> {
     unresumable: &'static str,
     retry: Option<(PlannedRetry, Instant)>,
     awaited: Option<AwaitedSince>,
+    /// The files, if it is the transfer of a folder; their results come from other threads.
+    folder: Option<Arc<Mutex<FolderProgress>>>,
 }
 
 /// What the transfer waits for, since when, and for how long at most.
@@ -93,6 +95,7 @@ impl<'a> Tracker<'a> {
             unresumable: "",
             retry: None,
             awaited: None,
+            folder: None,
         }
     }
 
@@ -102,6 +105,11 @@ impl<'a> Tracker<'a> {
 
     pub(super) fn path(&mut self, path: &Path) {
         self.snapshot.path = shown(path);
+    }
+
+    /// Publishes the progress of a folder's files, too.
+    pub(super) fn folder(&mut self, folder: Arc<Mutex<FolderProgress>>) {
+        self.folder = Some(folder);
     }
 
     pub(super) fn shown_as(&mut self, path: SafeText) {
@@ -274,6 +282,8 @@ impl<'a> Tracker<'a> {
         snapshot.rate_limit = self.rate_limit.get();
         snapshot.received = self.initial_bytes + flow.bytes_in.saturating_sub(self.received_before);
         snapshot.elapsed = Duration::from_micros(now_us);
+        snapshot.folder =
+            self.folder.as_ref().map(|folder| folder.lock().unwrap_or_else(PoisonError::into_inner).clone());
         snapshot.retry = self.retry.map(|(retry, since)| Retry {
             left: retry.pause.saturating_sub(since.elapsed()),
             number: retry.number,

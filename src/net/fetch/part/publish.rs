@@ -163,7 +163,11 @@ impl PartialFile {
 }
 
 /// Compares two files from their start; `None` if cancelled.
-fn same_bytes(ours: &File, there: &File, cancelled: &dyn Fn() -> bool) -> io::Result<Option<bool>> {
+pub(in crate::net::fetch) fn same_bytes(
+    ours: &File,
+    there: &File,
+    cancelled: &dyn Fn() -> bool,
+) -> io::Result<Option<bool>> {
     let size = ours.metadata()?.len();
     let found = there.metadata()?;
     if !found.is_file() || found.len() != size {

@@ -1,0 +1,244 @@
+//! Publishing of proven files in groups: synced together, given their names, and reported once the names are synced.
+
+use std::fs::File;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use tokio_util::sync::CancellationToken;
+
+use super::staging::Staging;
+use super::tree::{CurrentFolder, Tree};
+use crate::error::{Error, KeptBytes, shown};
+use crate::net::fetch::file_log::FileLog;
+use crate::net::fetch::part::same_bytes;
+use crate::route::FileName;
+use crate::snapshot::{FileOutcome, FileResult, FolderProgress};
+
+/// Limits of a group: what a killed run has to receive again.
+pub(super) const MAX_FILES: usize = 4096;
+pub(super) const MAX_BYTES: u64 = 64 << 20;
+/// Time after which a group is published although it is small, and its names are synced although no group follows.
+pub(super) const PERIOD: Duration = Duration::from_secs(1);
+
+/// Receives the results of files, which are on the disk by then.
+#[derive(Clone, Debug)]
+pub(in crate::net::fetch) struct Results {
+    pub(in crate::net::fetch) progress: Arc<Mutex<FolderProgress>>,
+    pub(in crate::net::fetch) files: FileLog,
+}
+
+/// What became of the entries of a stream.
+#[derive(Debug, Default)]
+pub(in crate::net::fetch) struct Summary {
+    /// The last path with a result; so have all before it.
+    pub(in crate::net::fetch) last: Option<FileName>,
+    /// Number of failed files.
+    pub(in crate::net::fetch) failed: u64,
+    /// The error of the first of them.
+    pub(in crate::net::fetch) first: Option<Error>,
+}
+
+/// An entry whose turn to be published has come.
+#[derive(Debug)]
+pub(super) enum Item {
+    Folder(FileName),
+    Proven(StagedFile, FileOutcome),
+    Failed { path: FileName, size: u64, error: Error },
+}
+
+/// A complete file in the staging folder.
+#[derive(Debug)]
+pub(super) struct StagedFile {
+    pub(super) path: FileName,
+    pub(super) size: u64,
+    pub(super) number: u64,
+}
+
+/// Publishes groups, on a thread of its own: the next group is unpacked meanwhile.
+pub(super) struct Publisher<'a> {
+    staging: &'a Staging<'a>,
+    tree: &'a Tree,
+    force: bool,
+    results: &'a Results,
+    stop: &'a CancellationToken,
+    summary: Summary,
+    /// Entries whose names are not synced yet, with their results; a folder has one only if it failed.
+    unsynced: Vec<(FileName, Option<FileResult>)>,
+}
+
+impl Results {
+    pub(super) fn record(&self, result: FileResult) {
+        self.files.record(&result);
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).record(result);
+    }
+
+    /// Records how many links and special files the origin has left out.
+    pub(super) fn omitted(&self, omitted: u64) {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).omitted = omitted;
+    }
+
+    /// Records which file is being received.
+    pub(super) fn current(&self, path: Option<&FileName>) {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).current = path.map(FileName::shown);
+    }
+}
+
+impl<'a> Publisher<'a> {
+    pub(super) fn new(
+        (tree, staging): (&'a Tree, &'a Staging<'a>),
+        force: bool,
+        results: &'a Results,
+        stop: &'a CancellationToken,
+    ) -> Self {
+        Self { staging, tree, force, results, stop, summary: Summary::default(), unsynced: Vec::new() }
+    }
+
+    /// Publishes groups until no more come; returns what became of the entries, and the error that ended it early.
+    pub(super) fn run(mut self, queue: &Receiver<Vec<Item>>) -> (Summary, Result<(), Error>) {
+        loop {
+            let group = match queue.recv_timeout(PERIOD) {
+                Ok(group) => group,
+                Err(RecvTimeoutError::Timeout) if self.unsynced.is_empty() => continue,
+                Err(RecvTimeoutError::Disconnected) if self.unsynced.is_empty() => return (self.summary, Ok(())),
+                Err(_) => Vec::new(),
+            };
+            // One sync for the content of this group and the names of the previous one.
+            if let Err(error) = rustix::fs::syncfs(self.staging.handle()) {
+                let error = Error::disk("write it to the disk", self.tree.path(), &error.into());
+                return (self.summary, Err(error));
+            }
+            self.report();
+            self.publish(group);
+        }
+    }
+
+    /// Reports the entries whose names are synced.
+    fn report(&mut self) {
+        for (path, result) in self.unsynced.drain(..) {
+            if let Some(result) = result {
+                self.results.record(result);
+            }
+            self.summary.last = Some(path);
+        }
+    }
+
+    /// Gives the files of a group their names.
+    fn publish(&mut self, group: Vec<Item>) {
+        let mut current = CurrentFolder::new(self.tree);
+        for item in group {
+            let (path, size, outcome) = match item {
+                Item::Folder(path) => match current.open(path.as_bytes()) {
+                    Ok(_) => {
+                        self.unsynced.push((path, None));
+                        continue;
+                    }
+                    Err(error) => {
+                        let error = self.refused(&path, error);
+                        (path, 0, Err(error))
+                    }
+                },
+                Item::Failed { path, size, error } => (path, size, Err(error)),
+                Item::Proven(file, outcome) => {
+                    let named = self.name(&file, outcome, &mut current);
+                    if named.as_ref().ok() != Some(&outcome) {
+                        self.staging.remove(file.number);
+                    }
+                    (file.path, file.size, named)
+                }
+            };
+            let mut result = FileResult { path: path.shown(), size, outcome: FileOutcome::Failed, error: None };
+            match outcome {
+                Ok(outcome) => result.outcome = outcome,
+                Err(error) => {
+                    result.error = Some(error.to_string().into());
+                    self.summary.failed += 1;
+                    self.summary.first.get_or_insert(error);
+                }
+            }
+            self.unsynced.push((path, Some(result)));
+        }
+    }
+
+    /// Gives a file its name; an existing one is compared with it, or replaced if forced.
+    fn name(
+        &self,
+        file: &StagedFile,
+        outcome: FileOutcome,
+        current: &mut CurrentFolder<'_>,
+    ) -> Result<FileOutcome, Error> {
+        let path = file.path.as_bytes();
+        let (parent, leaf) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&path[..0], path),
+        };
+        let refused = |error| self.refused(&file.path, error);
+        let folder = current.open(parent).map_err(refused)?;
+        match self.staging.publish(file.number, folder, leaf) {
+            Ok(()) => return Ok(outcome),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(refused(error)),
+        }
+        let found = rustix::fs::statat(folder, leaf, AtFlags::SYMLINK_NOFOLLOW).map_err(refused)?;
+        match FileType::from_raw_mode(found.st_mode) {
+            FileType::RegularFile => {}
+            FileType::Directory => return Err(refused(Errno::ISDIR)),
+            FileType::Symlink => return Err(refused(Errno::LOOP)),
+            _ => return Err(self.exists(&file.path, "that is not a regular file")),
+        }
+        if self.force {
+            return self.staging.replace(file.number, folder, leaf, &found).map(|()| outcome).map_err(refused);
+        }
+        self.compare(file, folder, leaf, &found)
+    }
+
+    fn compare(
+        &self,
+        file: &StagedFile,
+        folder: BorrowedFd<'_>,
+        leaf: &[u8],
+        found: &Stat,
+    ) -> Result<FileOutcome, Error> {
+        let there = found.st_size.unsigned_abs();
+        if there != file.size {
+            return Err(self.exists(&file.path, &format!("of another size ({there} bytes, not {})", file.size)));
+        }
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+        let existing = match rustix::fs::openat(folder, leaf, flags, Mode::empty()) {
+            Ok(existing) => File::from(existing),
+            Err(_) => return Err(self.exists(&file.path, "that cannot be read")),
+        };
+        let ours = self.staging.read(file.number);
+        let same = ours.and_then(|ours| same_bytes(&ours, &existing, &|| self.stop.is_cancelled()));
+        match same {
+            Ok(Some(true)) => Ok(FileOutcome::Present),
+            Ok(Some(false)) => Err(self.exists(&file.path, "with other content")),
+            Ok(None) => Err(Error::Interrupted { kept: KeptBytes::default() }),
+            Err(error) => Err(Error::disk("compare it", &self.path(&file.path), &error)),
+        }
+    }
+
+    fn path(&self, path: &FileName) -> PathBuf {
+        self.tree.join(path.as_bytes())
+    }
+
+    fn exists(&self, path: &FileName, difference: &str) -> Error {
+        let path = shown(&self.path(path));
+        Error::Exists { path, difference: difference.to_owned(), kept: KeptBytes::default() }
+    }
+
+    fn refused(&self, path: &FileName, error: Errno) -> Error {
+        let reason = match error {
+            Errno::LOOP => "it is, or is in, a symbolic link, which is not followed",
+            Errno::NOTDIR => "a file is in the place of its folder",
+            Errno::ISDIR => "a folder is in its place",
+            Errno::XDEV => "its folder is on another file system",
+            other => return Error::disk("write it", &self.path(path), &other.into()),
+        };
+        Error::Disk { action: "write it", path: shown(&self.path(path)), reason: reason.to_owned() }
+    }
+}

@@ -1,0 +1,169 @@
+//! The staging folder: files are written here, under numbers, until they are proven and synced.
+//!
+//! It is a hidden folder in the output folder, so that renaming moves no bytes. A lock shows that it is in use; one
+//! that a killed run left is emptied and used again.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::io::Errno;
+
+use super::tree::Tree;
+use crate::error::Error;
+use crate::net::fetch::resume_state::lock;
+
+/// Name of the folder; a number follows if another run uses it.
+const NAME: &str = ".chainview-staging";
+/// Most staging folders in one output folder.
+const MAX_FOLDERS: u32 = 100;
+
+/// A staging folder that this run owns; it is removed when dropped.
+#[derive(Debug)]
+pub(super) struct Staging<'a> {
+    tree: &'a Tree,
+    name: String,
+    handle: OwnedFd,
+}
+
+impl<'a> Staging<'a> {
+    /// Creates a staging folder, or empties one that an earlier run left.
+    pub(super) fn open(tree: &'a Tree) -> Result<Self, Error> {
+        let failed = |error: Errno| Error::disk("create a staging folder in it", tree.path(), &error.into());
+        for number in 0..MAX_FOLDERS {
+            let name = if number == 0 { NAME.to_owned() } else { format!("{NAME}-{number}") };
+            let created = match rustix::fs::mkdirat(tree.root(), &name, Mode::RWXU) {
+                Ok(()) => true,
+                Err(Errno::EXIST) => false,
+                Err(error) => return Err(failed(error)),
+            };
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let Ok(handle) = rustix::fs::openat(tree.root(), &name, flags, Mode::empty()) else { continue };
+            let staging = Claimed { handle, created };
+            if staging.is_ours(tree, &name) && staging.empty() {
+                return Ok(Self { tree, name, handle: staging.handle });
+            }
+        }
+        Err(failed(Errno::EXIST))
+    }
+
+    /// Returns its handle.
+    pub(super) fn handle(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+
+    /// Creates a file.
+    pub(super) fn create(&self, number: u64, executable: bool) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // The umask removes what new files do not get.
+        let mode = Mode::from_raw_mode(if executable { 0o777 } else { 0o666 });
+        Ok(rustix::fs::openat(&self.handle, name(number).as_str(), flags, mode)?.into())
+    }
+
+    /// Opens a file to read it.
+    pub(super) fn read(&self, number: u64) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.handle, name(number).as_str(), flags, Mode::empty())?.into())
+    }
+
+    /// Gives a file its final name, unless that is taken.
+    pub(super) fn publish(&self, number: u64, folder: BorrowedFd<'_>, leaf: &[u8]) -> Result<(), Errno> {
+        let from = name(number);
+        match rustix::fs::renameat_with(&self.handle, from.as_str(), folder, leaf, RenameFlags::NOREPLACE) {
+            // Without RENAME_NOREPLACE only a check and a rename remain, which race.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                match rustix::fs::statat(folder, leaf, AtFlags::SYMLINK_NOFOLLOW) {
+                    Err(Errno::NOENT) => rustix::fs::renameat(&self.handle, from.as_str(), folder, leaf),
+                    Ok(_) => Err(Errno::EXIST),
+                    Err(error) => Err(error),
+                }
+            }
+            renamed => renamed,
+        }
+    }
+
+    /// Replaces a regular file by one with its permissions.
+    pub(super) fn replace(&self, number: u64, folder: BorrowedFd<'_>, leaf: &[u8], old: &Stat) -> Result<(), Errno> {
+        let from = name(number);
+        rustix::fs::chmodat(&self.handle, from.as_str(), Mode::from_raw_mode(old.st_mode & 0o777), AtFlags::empty())?;
+        rustix::fs::renameat(&self.handle, from.as_str(), folder, leaf)
+    }
+
+    /// Removes a file.
+    pub(super) fn remove(&self, number: u64) {
+        let _ = rustix::fs::unlinkat(&self.handle, name(number).as_str(), AtFlags::empty());
+    }
+}
+
+impl Drop for Staging<'_> {
+    fn drop(&mut self) {
+        for_each_entry(self.handle.as_fd(), &mut |name, found| {
+            let _ = is_own(name, found).then(|| rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()));
+            true
+        });
+        let _ = rustix::fs::unlinkat(self.tree.root(), self.name.as_str(), AtFlags::REMOVEDIR);
+    }
+}
+
+/// A folder under the name of a staging folder.
+struct Claimed {
+    handle: OwnedFd,
+    created: bool,
+}
+
+impl Claimed {
+    /// Takes its lock; true if no other run uses it, and no other user can write to it.
+    fn is_ours(&self, tree: &Tree, name: &str) -> bool {
+        let Ok(found) = rustix::fs::fstat(&self.handle) else { return false };
+        let own = found.st_uid == rustix::process::geteuid().as_raw() && found.st_mode & 0o022 == 0;
+        let locked = match lock(&self.handle) {
+            Ok(locked) => locked,
+            // Without locks it is unknown whether another run uses an existing one.
+            Err(_) => self.created,
+        };
+        // The run that used it may have removed it before its lock was taken here.
+        let in_place = rustix::fs::statat(tree.root(), name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|now| (now.st_dev, now.st_ino) == (found.st_dev, found.st_ino));
+        own && locked && in_place
+    }
+
+    /// Removes the files of an earlier run; false, and nothing is removed, if it contains anything else.
+    fn empty(&self) -> bool {
+        let all_own = self.created || for_each_entry(self.handle.as_fd(), &mut is_own);
+        all_own
+            && for_each_entry(self.handle.as_fd(), &mut |name, _| {
+                rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()).is_ok()
+            })
+    }
+}
+
+/// Returns true for a file of this user with a number as its name.
+fn is_own(name: &CStr, found: &Stat) -> bool {
+    name.to_bytes().iter().all(u8::is_ascii_digit)
+        && FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
+        && found.st_uid == rustix::process::geteuid().as_raw()
+        && found.st_nlink == 1
+}
+
+/// Calls a function for every entry of a folder until it returns false; true if it never did.
+fn for_each_entry(folder: BorrowedFd<'_>, each: &mut dyn FnMut(&CStr, &Stat) -> bool) -> bool {
+    let Ok(entries) = Dir::read_from(folder) else { return false };
+    for entry in entries {
+        let Ok(entry) = entry else { return false };
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let Ok(found) = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else { return false };
+        if !each(name, &found) {
+            return false;
+        }
+    }
+    true
+}
+
+fn name(number: u64) -> String {
+    number.to_string()
+}

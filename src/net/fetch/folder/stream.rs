@@ -1,0 +1,114 @@
+//! One request for a folder, or for a part of it, as a tar stream: requested, received, and unpacked meanwhile.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::decode::Decoder;
+use super::publish::{Results, Summary};
+use super::tree::TreePath;
+use super::unpack::Unpacking;
+use crate::error::Error;
+use crate::net::fetch::attempt::attributed;
+use crate::net::fetch::body;
+use crate::net::fetch::disk::DiskWriter;
+use crate::net::fetch::job::{FetchJob, blocking};
+use crate::net::fetch::request::{all_legs, request, send_request_tracked};
+use crate::net::fetch::tracker::Tracker;
+use crate::net::os::starvation::SchedDelayProbe;
+use crate::net::upstream::{Upstream, UpstreamReply};
+use crate::options::VerifyMode;
+use crate::route::{Protocol, WalkRange};
+use crate::snapshot::Phase;
+use crate::wire::tar::{MEDIA_TYPE, walk_query};
+use crate::wire::{FailedAction, Leg, Method, Problem, Reason, Request};
+
+/// What became of one stream.
+#[derive(Debug)]
+pub(in crate::net::fetch) struct StreamEnd {
+    /// The entries that have a result.
+    pub(in crate::net::fetch) summary: Summary,
+    /// The stream was complete; failed files are in the summary.
+    pub(in crate::net::fetch) result: Result<(), Error>,
+    /// Length of the stream.
+    pub(in crate::net::fetch) length: u64,
+    pub(in crate::net::fetch) protocol: Protocol,
+    pub(in crate::net::fetch) legs: Vec<Leg>,
+}
+
+/// Requests the files of a folder that are in a range, and unpacks them into the output folder.
+///
+/// # Errors
+/// The error of a request that was not answered with a tar stream: nothing has been received then.
+pub(in crate::net::fetch) async fn receive(
+    upstream: &mut Upstream,
+    job: &FetchJob,
+    (tree, range): (&TreePath, &WalkRange),
+    results: &Results,
+    tracker: &mut Tracker<'_>,
+    stop: &CancellationToken,
+) -> Result<StreamEnd, Error> {
+    tracker.phase(Phase::Connecting);
+    let request = Request { query: walk_query(range), ..request(job, Method::Get, None) };
+    let response = send_request_tracked(upstream, job, request, tracker, stop).await?;
+    let length = check(job, &response)?;
+    if let Some(max) = job.max_size.filter(|max| length > *max) {
+        return Err(Error::TooLarge { file: job.route.file.shown(), size: length, most: max });
+    }
+    let legs = all_legs(&response);
+    results.omitted(response.reply.omitted.unwrap_or_default());
+    tracker.on_reply(length, response.protocol, &legs, 0);
+    let origin = (job.route.hops().len(), body::address_of(job, job.route.hops().len()));
+    let folder = job.route.file.shown();
+    let decoder = Decoder::new(&job.route.file, range.clone(), length).map_err(|error| {
+        let (hop, address) = origin.clone();
+        Error::Archive { hop, address, folder: folder.clone(), reason: error.to_string() }
+    })?;
+    let tree = tree.clone();
+    let tree = Arc::new(blocking(job.machine, move || tree.open()).await?);
+    tracker.begin();
+    let meter = tracker.meter();
+    let counted = Arc::clone(&meter);
+    let _probe = SchedDelayProbe::start(job.machine, move |us| counted.record_sched_delay(us));
+    let unpacking = Unpacking {
+        tree,
+        folder,
+        origin,
+        force: job.force,
+        times: job.times,
+        verify: job.verify != VerifyMode::Skip,
+        results: results.clone(),
+        meter: Arc::clone(&meter),
+        stop: stop.clone(),
+    };
+    let mut writer = DiskWriter::start_with(job.machine, length, meter, move |incoming, back| {
+        unpacking.run(decoder, incoming, &back)
+    });
+    let received = body::receive(upstream, job, (0, length), &mut writer, tracker, stop).await;
+    let (unpacked, written) = writer.ended(tracker).await?;
+    tracker.end();
+    let result = match received.and(written) {
+        Ok(()) if unpacked.complete => {
+            upstream.finish();
+            Ok(())
+        }
+        Ok(()) => Err(Error::Other("the archive was not unpacked to its end".to_owned())),
+        Err(error) => Err(attributed(job, response.protocol, error, stop).await),
+    };
+    Ok(StreamEnd { summary: unpacked.summary, result, length, protocol: response.protocol, legs })
+}
+
+/// Returns the announced length of a tar stream; any other reply is an error of the last hop.
+fn check(job: &FetchJob, response: &UpstreamReply) -> Result<u64, Error> {
+    let kind = response.reply.content_type.as_deref().unwrap_or_default();
+    let is_tar = kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(MEDIA_TYPE));
+    let detail = match response.reply.size() {
+        _ if response.protocol == Protocol::Legacy => "the legacy protocol has no form for folders",
+        Some(length) if is_tar && response.reply.status == 200 => return Ok(length),
+        Some(_) => "it does not send folders as one stream",
+        None => "it does not announce the length of the folder",
+    };
+    let hops = job.route.hops().len();
+    let problem = Problem::here(Reason::Unsupported, FailedAction::Reply, body::address_of(job, hops).as_str(), detail);
+    Err(Error::at_hop(Problem { hop: u32::try_from(hops).unwrap_or(u32::MAX), ..problem }, &job.route))
+}
