@@ -12,7 +12,7 @@ mod start;
 mod tour;
 mod tour_steps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -135,7 +135,8 @@ fn summary(chain: &ChainSnapshot, is_demo: bool, leftovers: &Leftovers) -> Resul
         } else {
             format!("files are in {}", chain.folder)
         };
-        console::out(&format!("{}; {place}", counts(&chain.transfers, !is_demo)))?;
+        let counts = counts(&chain.transfers, &leftovers.cancelled, !is_demo);
+        console::out(&format!("{counts}; {place}"))?;
     }
     if let Some(last) = of(Phase::Done).next_back() {
         let path = if is_demo { String::new() } else { format!(" as {}", last.path) };
@@ -155,12 +156,16 @@ fn summary(chain: &ChainSnapshot, is_demo: bool, leftovers: &Leftovers) -> Resul
     Ok(())
 }
 
-/// Counts transfers by outcome; the numbers add up to all of them. `kept` tells whether partial files remain.
-fn counts(transfers: &[TransferSnapshot], kept: bool) -> String {
+/// Counts transfers by outcome; the numbers add up to all of them. `cancelled` are those that the user cancelled, and
+/// `kept` tells whether partial files remain.
+fn counts(transfers: &[TransferSnapshot], cancelled: &BTreeSet<u64>, kept: bool) -> String {
     let count = |phase| transfers.iter().filter(move |transfer| transfer.phase == phase).count();
     // The shutdown cancels running and waiting transfers alike; only those that ran have made an attempt.
     let rest = || transfers.iter().filter(|transfer| !matches!(transfer.phase, Phase::Done | Phase::Failed));
-    let interrupted = rest().filter(|transfer| transfer.attempt > 0).count();
+    let by_user = |transfer: &&TransferSnapshot| cancelled.contains(&transfer.number);
+    let interrupted = rest().filter(|transfer| transfer.attempt > 0 && !by_user(transfer)).count();
+    let by_user = rest().filter(by_user).count();
+    let cancelled = if by_user > 0 { format!("{by_user} cancelled, ") } else { String::new() };
     let sum = |transfers: &mut dyn Iterator<Item = &TransferSnapshot>| transfers.map(|one| one.received).sum::<u64>();
     // Transfers of one name share a partial file, which is gone once one of them is done.
     let mut partial: BTreeMap<&str, u64> = BTreeMap::new();
@@ -180,16 +185,20 @@ fn counts(transfers: &[TransferSnapshot], kept: bool) -> String {
         bytes => format!(" ({})", Bytes(bytes)),
     };
     format!(
-        "{} done{done}, {} failed, {interrupted} interrupted{parts}, {} not started",
+        "{} done{done}, {} failed, {cancelled}{interrupted} interrupted{parts}, {} not started",
         count(Phase::Done),
         count(Phase::Failed),
-        rest().count() - interrupted
+        rest().count() - interrupted - by_user
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn counts(transfers: &[TransferSnapshot], kept: bool) -> String {
+        super::counts(transfers, &BTreeSet::new(), kept)
+    }
 
     fn transfer(phase: Phase, attempt: u32, received: u64) -> TransferSnapshot {
         TransferSnapshot { phase, received, attempt, ..TransferSnapshot::default() }
@@ -219,6 +228,11 @@ mod tests {
             transfer(Phase::Streaming, 1, 0),
             transfer(Phase::Paused, 0, 0),
         ];
+        let mut two = [transfer(Phase::Cancelled, 1, 5), transfer(Phase::Cancelled, 0, 0)];
+        (two[0].number, two[1].number) = (7, 8);
+        let list = [&mixed[..], &two].concat();
+        let wanted = "1 done (1.0 KB), 1 failed, 2 cancelled, 1 interrupted, 1 not started";
+        assert_eq!(super::counts(&list, &[7, 8].into(), true), wanted, "before the user quit");
         assert_eq!(counts(&mixed, true), "1 done (1.0 KB), 1 failed, 1 interrupted, 1 not started");
     }
 }

@@ -1,5 +1,6 @@
 //! Controller: one task that owns the nodes, the transfers and the log, executes commands and publishes snapshots.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +66,8 @@ pub struct Leftovers {
     pub nodes: Vec<(HostPort, u32)>,
     /// Demo folder, where a node still serves from it.
     pub folder: Option<PathBuf>,
+    /// Numbers of the transfers that the user had cancelled before quitting.
+    pub cancelled: BTreeSet<u64>,
     /// Last output of the user's commands, which came too late for the log.
     pub output: Vec<String>,
 }
@@ -242,6 +245,7 @@ impl Controller {
 
     async fn end(mut self) -> Leftovers {
         self.publisher.exiting = true;
+        let cancelled = self.publisher.queue.cancelled();
         self.publish();
         let (keep_nodes, supervisor) = (self.keep_nodes, &mut self.supervisor);
         let end_nodes = async {
@@ -262,7 +266,7 @@ impl Controller {
         nodes.retain(|(_, pid)| is_running(*pid));
         nodes.extend(running);
         let folder = self.plan.demo.filter(|_| !nodes.is_empty()).map(crate::plan::Demo::keep);
-        Leftovers { nodes, folder, output }
+        Leftovers { nodes, folder, cancelled, output }
     }
 
     /// Sends a snapshot to the screen if anything has changed.

@@ -4,6 +4,7 @@
 mod tests;
 mod transfer;
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -206,6 +207,11 @@ impl Queue {
     /// Returns a snapshot of each transfer, oldest first, those that wait in the order of their start.
     pub(super) fn snapshots(&self) -> Vec<TransferSnapshot> {
         self.list.iter().map(QueuedTransfer::snapshot).collect()
+    }
+
+    /// Returns the transfers that are cancelled, or being cancelled.
+    pub(super) fn cancelled(&self) -> BTreeSet<u64> {
+        self.list.iter().filter(|transfer| transfer.is_cancelled()).map(|transfer| transfer.number).collect()
     }
 
     /// Returns the results of the files of a folder, in words; `None` for a file, and before the first result.

@@ -13,7 +13,7 @@ pub(crate) struct Totals {
     pub done: usize,
     /// Transfers whose size is unknown; their bytes are in no other figure.
     pub unsized_count: usize,
-    /// Bytes received of those of known size.
+    /// Bytes received of those of known size; files that were here already are not among them.
     pub received: u64,
     /// Size of those.
     pub size: u64,
@@ -34,6 +34,7 @@ impl Totals {
                 totals.files = (totals.files.0.saturating_add(here), totals.files.1.saturating_add(total));
             }
             match t.size {
+                Some(_) if t.was_up_to_date() => {}
                 Some(size) => {
                     totals.size = totals.size.saturating_add(size);
                     let received = if done { size } else { t.received.min(size) };
@@ -79,9 +80,10 @@ mod tests {
             transfer(Phase::Queued, 0, None),
             transfer(Phase::Failed, 10, Some(1000)),
             transfer(Phase::Cancelled, 10, Some(1000)),
+            TransferSnapshot { already_present: true, ..transfer(Phase::Done, 500, Some(500)) },
         ];
         let totals = Totals::of(&all);
-        assert_eq!(totals, Totals { count: 4, done: 1, unsized_count: 2, received: 150, size: 200, files: (0, 0) });
+        assert_eq!(totals, Totals { count: 5, done: 2, unsized_count: 2, received: 150, size: 200, files: (0, 0) });
         assert_eq!((totals.percent(), totals.eta(20)), (Some(75), Some(Duration::from_secs(3))));
         assert_eq!((totals.eta(0), Totals::of(&all[3..]).percent()), (None, None));
     }

@@ -87,6 +87,15 @@ impl QueuedTransfer {
         matches!(self.state, TransferState::Over(_))
     }
 
+    /// Returns whether the user cancelled it.
+    pub(super) fn is_cancelled(&self) -> bool {
+        match &self.state {
+            TransferState::Running { stop, then, .. } => stop.is_cancelled() && *then == AfterStop::Over,
+            TransferState::Over(last) => last.phase == Phase::Cancelled,
+            TransferState::Queued(_) | TransferState::Paused(_) => false,
+        }
+    }
+
     /// Returns the id of its task.
     pub(super) fn task(&self) -> Option<Id> {
         if let TransferState::Running { task, .. } = self.state { Some(task) } else { None }

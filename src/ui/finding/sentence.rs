@@ -7,7 +7,7 @@ use crate::snapshot::verdict::{Confidence, FaultKind, Limit, LinkCause, Resource
 use crate::snapshot::{Awaited, ChainSnapshot, ConnState, DownReason, HopLink, HopSnapshot, Phase, TransferSnapshot};
 use crate::text::SafeText;
 use crate::ui::paint::cut_middle;
-use crate::units::{Bytes, HumanDuration, Rate, short_rate};
+use crate::units::{Bytes, Grouped, HumanDuration, Rate, short_rate};
 
 /// Maximum width of the name of a hop or a file in a sentence.
 const NAME: u16 = 32;
@@ -332,7 +332,12 @@ fn finished(chain: &ChainSnapshot, t: &TransferSnapshot) -> Vec<String> {
     if t.was_up_to_date() {
         return vec![format!("#{number} was already up to date"), format!("#{number} up to date")];
     }
-    let mean = format!("{} in {} at {}", Bytes(t.received), HumanDuration(t.elapsed), Rate(t.rate));
+    let files = match t.folder.as_ref().map(|folder| folder.done) {
+        None => String::new(),
+        Some(1) => "1 file, ".to_owned(),
+        Some(files) => format!("{} files, ", Grouped(files)),
+    };
+    let mean = format!("{files}{} in {} at {}", Bytes(t.received), HumanDuration(t.elapsed), Rate(t.rate));
     let plain = [format!("#{number} finished: {mean}"), format!("#{number} finished")];
     let limits = |verdict: &&Verdict| !matches!(verdict.limit, Limit::Measuring | Limit::Balanced);
     let Some(verdict) = t.verdict.as_ref().filter(limits) else { return plain.to_vec() };

@@ -227,7 +227,9 @@ fn folder_fields(folder: &FolderProgress) -> Vec<DetailField> {
         field("files", format!("{}{total}", Grouped(folder.done + folder.present))),
         field("results", folder.results()).with_role(if folder.failed > 0 { StyleRole::Bad } else { StyleRole::Plain }),
     ];
-    all.extend((folder.omitted > 0).then(|| field("left out", format!("{} links or special files", folder.omitted))));
+    let s = if folder.omitted == 1 { "" } else { "s" };
+    let omitted = || format!("{} symbolic link{s} or special file{s}", Grouped(folder.omitted));
+    all.extend((folder.omitted > 0).then(|| field("left out", omitted())));
     all.extend(folder.current.as_ref().map(|path| field("current file", path.to_string()).with_role(StyleRole::Flow)));
     all
 }

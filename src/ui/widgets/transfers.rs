@@ -166,7 +166,7 @@ fn files_done(totals: &Totals) -> String {
 }
 
 fn ended_remark(state: &UiState, data: &ChainSnapshot, part: &TransferPanel) -> String {
-    let ended = data.transfers.iter().filter(|t| t.phase == Phase::Done);
+    let ended = data.transfers.iter().filter(|t| t.phase == Phase::Done && !t.was_up_to_date());
     let bytes = ended.map(|t| t.size.unwrap_or(t.received)).fold(0u64, u64::saturating_add);
     let bytes = if bytes > 0 { Bytes(bytes).to_string() } else { String::new() };
     let parts = [counted(&ended_counts(data)), bytes];

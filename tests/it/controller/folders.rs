@@ -1,14 +1,123 @@
 //! Fetches of several files and of whole folders of the origin.
 
 use std::fs;
+use std::path::Path;
 
 use chainview::command::Command;
 use chainview::route::FileName;
+use chainview::snapshot::{FileOutcome, Phase};
 
 use super::Run;
 
 fn named(name: &str) -> FileName {
     FileName::new(name.as_bytes()).unwrap()
+}
+
+/// Writes this many files of a kilobyte into a folder that the origin serves.
+fn write(run: &Run, folder: &str, count: usize) {
+    for number in 0..count {
+        let path = run.chain.folder.path().join(folder).join(format!("{:02}/{number:04}.bin", number % 10));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content(number)).unwrap();
+    }
+}
+
+fn content(number: usize) -> Vec<u8> {
+    format!("{number:04}").repeat(256).into_bytes()
+}
+
+/// Number of files below a folder that have the content that was served.
+fn complete(folder: &Path, count: usize) -> usize {
+    let path = |number: usize| folder.join(format!("{:02}/{number:04}.bin", number % 10));
+    (0..count).filter(|number| fs::read(path(*number)).is_ok_and(|found| found == content(*number))).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn marked_files_and_folders_are_a_transfer_each() {
+    let run = Run::up(2, 1000, "").await;
+    write(&run, "docs/deep", 30);
+    run.command(Command::FetchAll(vec![named("data.bin"), named("docs/")])).await;
+    run.logs(None, "#1 to #2: 2 transfers queued").await;
+    run.phase(1, Phase::Done).await;
+    let folder = run.phase(2, Phase::Done).await;
+    let files = folder.folder.as_ref().unwrap();
+    assert_eq!((files.done, files.failed, files.recent.len()), (30, 0, 30), "{folder:?}");
+    run.logs(None, "#2 is complete: 30 files verified").await;
+    assert!(run.chain.fetched("data.bin").is_file());
+    assert_eq!(complete(&run.chain.fetched("docs/deep"), 30), 30);
+    assert_eq!(run.now().transfers.len(), 2, "its files are no transfers");
+    run.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_folder_keeps_its_files_and_fetches_the_others() {
+    let run = Run::up(2, 1000, "--limit 1=400K").await;
+    write(&run, "many", 600);
+    run.command(Command::FetchName(named("many/"))).await;
+    let begun = |t: &chainview::snapshot::TransferSnapshot| t.folder.as_ref().is_some_and(|folder| folder.done > 100);
+    run.transfer(1, "under way", begun).await;
+    run.command(Command::Pause(1)).await;
+    let paused = run.phase(1, Phase::Paused).await;
+    let kept = complete(&run.chain.fetched("many"), 600);
+    assert!((100..600).contains(&kept), "{kept}");
+    assert_eq!(paused.folder.as_ref().map(|folder| folder.failed), Some(0), "no file failed: {paused:?}");
+    run.logs(None, "#1 is paused").await;
+    run.command(Command::Resume(1)).await;
+    let done = run.phase(1, Phase::Done).await;
+    let files = done.folder.as_ref().unwrap();
+    assert_eq!((files.done + files.present, files.failed), (600, 0), "{files:?}");
+    assert!(files.present as usize >= kept, "what was here was not moved again: {files:?}");
+    assert_eq!(complete(&run.chain.fetched("many"), 600), 600);
+    run.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_folder_is_completed_by_a_retry() {
+    let run = Run::up(2, 1000, "--limit 1=400K").await;
+    write(&run, "many", 600);
+    run.command(Command::FetchName(named("many/"))).await;
+    let begun = |t: &chainview::snapshot::TransferSnapshot| t.folder.as_ref().is_some_and(|folder| folder.done > 100);
+    run.transfer(1, "under way", begun).await;
+    run.command(Command::LimitTransfer { number: 1, rate: Some(50_000) }).await;
+    run.command(Command::Cancel(1)).await;
+    let cancelled = run.phase(1, Phase::Cancelled).await;
+    run.logs(None, "#1 is cancelled: ").await;
+    assert_eq!(cancelled.folder.map(|folder| folder.failed), Some(0));
+    run.command(Command::Retry(1)).await;
+    run.command(Command::LimitTransfer { number: 2, rate: None }).await;
+    let done = run.phase(2, Phase::Done).await;
+    let files = done.folder.unwrap();
+    assert_eq!((files.done + files.present, files.failed), (600, 0));
+    run.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_files_are_logged_up_to_a_few_and_listed() {
+    let run = Run::up(1, 1000, "").await;
+    write(&run, "many", 40);
+    // Other files have the names of eight of them.
+    for number in 0..8 {
+        let path = run.chain.fetched("many").join(format!("{:02}/{number:04}.bin", number % 10));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "other content").unwrap();
+    }
+    run.command(Command::FetchName(named("many/"))).await;
+    let failed = run.phase(1, Phase::Failed).await;
+    let files = failed.folder.as_ref().unwrap();
+    assert_eq!((files.done, files.failed), (32, 8), "{failed:?}");
+    let listed = files.recent.iter().filter(|file| file.outcome == FileOutcome::Failed && file.error.is_some());
+    assert_eq!(listed.count(), 8);
+    run.logs(None, "#1 many/00/0000.bin: ").await;
+    run.logs(None, "#1 many/: further failed files are in its details").await;
+    let chain = run
+        .until("the result", |chain| {
+            chain.log.iter().any(|line| line.text.as_str().contains("; 32 files verified, 8 failed"))
+        })
+        .await;
+    let lines = chain.log.iter().filter(|line| line.text.as_str().contains("#1 many/0"));
+    assert_eq!(lines.count(), 5, "{:#?}", chain.log);
+    assert_eq!(complete(&run.chain.fetched("many"), 40), 32);
+    run.ends().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
