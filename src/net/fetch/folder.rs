@@ -1,6 +1,7 @@
 //! Folders: received as one tar stream, unpacked while it arrives.
 
 mod decode;
+mod large;
 mod publish;
 mod staging;
 mod stream;

@@ -92,6 +92,13 @@ impl TargetPath {
         Ok(Self { named: target.beside(&target.name), ..target })
     }
 
+    /// Returns the target of a name in an open folder, where no symbolic link is followed.
+    pub(super) fn in_open_folder(handle: File, folder: PathBuf, name: &OsStr) -> Result<Self, Error> {
+        let (named, name) = (folder.join(name), name.to_owned());
+        let target = Self { named, folder, handle, name, linkless: AtomicBool::new(false) };
+        target.existing().map(|_| target)
+    }
+
     /// Returns the status of the file under the final name.
     fn found(&self) -> Result<Option<Stat>, Error> {
         match self.stat(&self.name) {

@@ -11,8 +11,9 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
+use super::large::LargeFile;
 use super::staging::Staging;
-use super::tree::{CurrentFolder, Tree};
+use super::tree::{CurrentFolder, Tree, split};
 use crate::error::{Error, KeptBytes, shown};
 use crate::net::fetch::file_log::FileLog;
 use crate::net::fetch::part::same_bytes;
@@ -48,6 +49,7 @@ pub(in crate::net::fetch) struct Summary {
 pub(super) enum Item {
     Folder(FileName),
     Proven(StagedFile, FileOutcome),
+    Large(Box<LargeFile>, FileOutcome),
     Failed { path: FileName, size: u64, error: Error },
 }
 
@@ -143,6 +145,12 @@ impl<'a> Publisher<'a> {
                     }
                 },
                 Item::Failed { path, size, error } => (path, size, Err(error)),
+                Item::Large(file, outcome) => {
+                    let (path, size) = (file.path().clone(), file.size());
+                    let published = file.publish(self.force, &|| self.stop.is_cancelled());
+                    let present = |new| if new { outcome } else { FileOutcome::Present };
+                    (path, size, published.map(present))
+                }
                 Item::Proven(file, outcome) => {
                     let named = self.name(&file, outcome, &mut current);
                     if named.as_ref().ok() != Some(&outcome) {
@@ -171,11 +179,7 @@ impl<'a> Publisher<'a> {
         outcome: FileOutcome,
         current: &mut CurrentFolder<'_>,
     ) -> Result<FileOutcome, Error> {
-        let path = file.path.as_bytes();
-        let (parent, leaf) = match path.iter().rposition(|byte| *byte == b'/') {
-            Some(slash) => (&path[..slash], &path[slash + 1..]),
-            None => (&path[..0], path),
-        };
+        let (parent, leaf) = split(file.path.as_bytes());
         let refused = |error| self.refused(&file.path, error);
         let folder = current.open(parent).map_err(refused)?;
         match self.staging.publish(file.number, folder, leaf) {

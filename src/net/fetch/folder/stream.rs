@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::decode::Decoder;
+use super::large::Resuming;
 use super::publish::{Results, Summary};
 use super::tree::TreePath;
 use super::unpack::Unpacking;
@@ -70,7 +71,9 @@ pub(in crate::net::fetch) async fn receive(
     let meter = tracker.meter();
     let counted = Arc::clone(&meter);
     let _probe = SchedDelayProbe::start(job.machine, move |us| counted.record_sched_delay(us));
+    let resuming = Resuming::new(job, &response.reply);
     let unpacking = Unpacking {
+        resuming,
         tree,
         folder,
         origin,

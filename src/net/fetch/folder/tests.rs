@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::decode::tests::Archive;
 use crate::error::Error;
-use crate::net::fetch::tests::{Scene, Turn};
+use crate::net::fetch::tests::{Scene, Turn, digest_line};
 use crate::net::fetch::{FetchJob, Fetched};
 use crate::route::FileName;
 use crate::snapshot::{FileOutcome, Integrity, Phase};
@@ -14,8 +14,11 @@ use crate::text::SafeText;
 
 /// Returns a reply with an archive, of which only the first bytes may be sent.
 fn reply(archive: &[u8], sent: usize) -> String {
-    let head =
-        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nContent-Type: application/x-tar\r\n\r\n", archive.len());
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nContent-Type: application/x-tar\r\nDate: {}\r\n\r\n",
+        archive.len(),
+        "Mon, 30 Nov 2026 12:00:00 GMT"
+    );
     head + std::str::from_utf8(&archive[..sent]).unwrap()
 }
 
@@ -220,4 +223,75 @@ async fn what_a_killed_run_left_is_removed_and_another_run_is_left_alone() {
     scene.fetch().await.unwrap();
     assert!(scene.folder.path().join("d/.chainview-staging/notes").exists());
     assert_eq!(scene.progress.borrow().folder.clone().unwrap().present, 3);
+}
+
+/// Content of a size in which each part differs.
+fn content(size: usize) -> Vec<u8> {
+    (0..size).map(|at| b'a' + (at / 1000 % 26) as u8).collect()
+}
+
+#[tokio::test]
+async fn a_large_file_that_breaks_off_is_resumed_by_itself() {
+    for (size, at) in [(3 << 20, 2 << 20), (3 << 20, 3 << 20), (17 << 20, 1 << 20), (17 << 20, 17 << 20)] {
+        let large = content(size);
+        let archive = Archive::default().file("d/a", b"good").digests().folder("d/sub").file("d/sub/large", &large);
+        let archive = archive.digests().end();
+        let sent = 6 * 512 + at;
+        let mut scene = scene(Turn::SendAndClose(reply(&archive, sent))).await;
+        let error = scene.fetch().await.unwrap_err();
+        assert_eq!(error.exit_code(), 6, "{error}");
+        let root = scene.folder.path().join("d");
+        let mut names: Vec<String> =
+            tree(&root).iter().map(|name| name.split('=').next().unwrap().to_owned()).collect();
+        names.sort();
+        assert_eq!(names, ["a", "sub/", "sub/large.part", "sub/large.part.state"], "{size} {at}");
+        // The file by itself, with the modification time of the archive as its validator.
+        let modified = "Last-Modified: Sun, 09 Sep 2001 01:46:40 GMT\r\nDate: Mon, 30 Nov 2026 12:00:00 GMT\r\n";
+        let digest = digest_line(&large);
+        let rest = std::str::from_utf8(&large[at..]).unwrap();
+        let range = format!("Content-Range: bytes {at}-{}/{size}\r\n", size - 1);
+        let (status, range, length) =
+            if at < size { ("206 Partial Content", range, size - at) } else { ("200 OK", String::new(), size) };
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{modified}{digest}{range}\r\n");
+        let mut single = Scene::http(vec![Turn::Send(head + rest)]).await;
+        single.job.route.file = FileName::new(b"x/d/sub/large").unwrap();
+        single.job.output = root.join("sub/large");
+        // The same origin, by the state's name of the file.
+        let state = std::fs::read_to_string(root.join("sub/large.part.state")).unwrap();
+        let [old, new] = [&scene, &single].map(|scene| scene.job.route.hops()[0].address.to_string());
+        assert!(state.contains(&format!("{old}/files/x/d/sub/large")), "{state}");
+        std::fs::write(root.join("sub/large.part.state"), state.replace(&old, &new)).unwrap();
+        single.fetch().await.unwrap();
+        assert!(std::fs::read(root.join("sub/large")).unwrap() == large, "{size} {at}");
+        let head = single.requests.lock().unwrap()[0].clone();
+        assert!(at == size || head.contains(&format!("Range: bytes={at}-")), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_file_is_published_like_others() {
+    let large = content(17 << 20);
+    for (expected, present) in [(true, false), (true, true), (false, false)] {
+        let archive = Archive::default().entry(b'0', "d/run", &large, |_| {});
+        let digest = if expected { *blake3::hash(&large).as_bytes() } else { [7; 32] };
+        let mut scene = of(&archive.those(&[digest]).end()).await;
+        let root = scene.folder.path().join("d");
+        if present {
+            std::fs::create_dir(&root).unwrap();
+            std::fs::write(root.join("run"), &large).unwrap();
+        }
+        let result = scene.fetch().await;
+        let folder = scene.progress.borrow().folder.clone().unwrap();
+        if !expected {
+            assert!(result.unwrap_err().to_string().contains("altered in transit"));
+            assert!(tree(&root).is_empty() && folder.failed == 1);
+            continue;
+        }
+        result.unwrap();
+        assert_eq!((folder.done, folder.present), (u64::from(!present), u64::from(present)));
+        let found = root.join("run").metadata().unwrap();
+        assert!(std::fs::read(root.join("run")).unwrap() == large && tree(&root).len() == 1);
+        let time = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        assert!(present || (found.permissions().mode() & 0o100 != 0 && found.modified().unwrap() == time));
+    }
 }

@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, shown};
+use crate::net::fetch::target::TargetPath;
 use crate::route::FileName;
 
 /// Permissions of a new folder, as far as the umask allows them.
@@ -98,6 +99,16 @@ impl Tree {
         &self.path
     }
 
+    /// Returns the target of a file in it, in folders that are created if they are missing.
+    pub(super) fn target(&self, path: &FileName) -> Result<TargetPath, Error> {
+        let (parent, name) = split(path.as_bytes());
+        let failed = |error: Errno| Error::disk("create its folder", &self.join(path.as_bytes()), &error.into());
+        let mut current = CurrentFolder::new(self);
+        let handle = current.open(parent).map_err(failed)?.try_clone_to_owned();
+        let handle = handle.map_err(|error| Error::disk("open its folder", &self.join(parent), &error))?;
+        TargetPath::in_open_folder(handle.into(), self.join(parent), OsStr::from_bytes(name))
+    }
+
     /// Returns the whole path of one in it, for display.
     pub(super) fn join(&self, path: &[u8]) -> PathBuf {
         self.path.join(OsStr::from_bytes(path))
@@ -133,6 +144,14 @@ impl<'a> CurrentFolder<'a> {
             folder = Some(open_or_create(parent, name)?);
         }
         folder.ok_or(Errno::INVAL)
+    }
+}
+
+/// Splits a path into its folder, empty for the top, and its name.
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (&path[..0], path),
     }
 }
 

@@ -15,26 +15,27 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::decode::{Decoder, Event, FileEntry};
+use super::large::{KEPT, LargeFile, Resuming};
 use super::publish::{Item, MAX_BYTES, MAX_FILES, PERIOD, Publisher, Results, StagedFile, Summary};
 use super::staging::Staging;
 use super::tree::Tree;
 use crate::error::{Error, KeptBytes, shown};
 use crate::meter::Meter;
 use crate::net::fetch::disk::FilledBuffer;
+use crate::net::node::digests::Hasher;
 use crate::net::os::kernel::begin_writing;
 use crate::route::FileName;
 use crate::snapshot::FileOutcome;
 use crate::text::SafeText;
 use crate::wire::{Algorithm, Digest};
 
-/// Size from which write-back begins as a file is written: the sync that follows has less to do.
-const LARGE: u64 = 1 << 20;
 /// Groups that may wait while one is published.
 const QUEUE: usize = 1;
 
 /// What is unpacked, and how.
 pub(super) struct Unpacking {
     pub(super) tree: Arc<Tree>,
+    pub(super) resuming: Resuming,
     /// The requested folder, and the hop that made the archive, with its address.
     pub(super) folder: SafeText,
     pub(super) origin: (usize, SafeText),
@@ -57,35 +58,34 @@ pub(super) struct Unpacked {
     pub(super) complete: bool,
 }
 
-/// A file whose content is arriving.
+/// A file whose content is arriving, or has arrived and is not proven.
 struct OpenFile {
     entry: FileEntry,
-    number: u64,
-    /// `None` if its name cannot be used here.
-    file: Option<File>,
+    content: Content,
     written: u64,
-    hasher: Option<blake3::Hasher>,
-    digest: Option<[u8; 32]>,
 }
 
-/// A complete file without a digest of the origin yet.
-struct Unproven {
-    staged: StagedFile,
-    digest: Option<[u8; 32]>,
-    is_usable: bool,
+/// Where the content of a file is written to.
+enum Content {
+    Staged {
+        number: u64,
+        file: File,
+        hasher: Option<Hasher>,
+        digest: Option<[u8; 32]>,
+    },
+    Large(Box<LargeFile>),
+    /// Nowhere: its name cannot be used here.
+    Unusable,
 }
 
 /// State of the unpacking thread.
 struct Unpacker<'a> {
-    tree: &'a Tree,
+    job: &'a Unpacking,
     staging: &'a Staging<'a>,
-    times: bool,
-    verify: bool,
-    meter: &'a Meter,
     hashing: Duration,
     next_number: u64,
     open: Option<OpenFile>,
-    unproven: Vec<Unproven>,
+    unproven: Vec<OpenFile>,
     /// The group that is being filled, its bytes, and the time of its first entry.
     group: Vec<Item>,
     group_bytes: u64,
@@ -134,6 +134,7 @@ impl Unpacking {
             }
             // Nothing more is accepted: the receiver of the stream stops.
             drop(incoming);
+            unpacker.keep_unproven();
             let handed_over = unpacker.hand_over();
             let complete = unpacker.complete;
             drop(unpacker);
@@ -174,11 +175,8 @@ enum Failure {
 impl<'a> Unpacker<'a> {
     fn new(job: &'a Unpacking, staging: &'a Staging<'a>, publisher: SyncSender<Vec<Item>>) -> Self {
         Self {
-            tree: &job.tree,
+            job,
             staging,
-            times: job.times,
-            verify: job.verify,
-            meter: &job.meter,
             hashing: Duration::ZERO,
             next_number: 0,
             open: None,
@@ -217,93 +215,129 @@ impl<'a> Unpacker<'a> {
                 Event::End => self.complete = true,
             }
         }
-        self.meter.record_hashing(std::mem::take(&mut self.hashing).as_micros() as u64);
+        self.job.meter.record_hashing(std::mem::take(&mut self.hashing).as_micros() as u64);
         Ok(())
     }
 
     fn begin(&mut self, entry: FileEntry) -> Result<(), Error> {
-        let number = self.next_number;
-        self.next_number += 1;
-        let file = if is_usable(&entry.path) {
-            let created = self.staging.create(number, entry.executable);
-            Some(created.map_err(|error| self.failed(&entry.path, &error))?)
+        let content = if !is_usable(&entry.path) {
+            Content::Unusable
+        } else if let Some(large) = LargeFile::create(&self.job.tree, &entry, &self.job.resuming, self.job.times)? {
+            Content::Large(Box::new(large))
         } else {
-            None
+            let number = self.next_number;
+            self.next_number += 1;
+            let created = self.staging.create(number, entry.executable);
+            let file = created.map_err(|error| self.failed("create it", &entry.path, &error))?;
+            Content::Staged { number, file, hasher: None, digest: None }
         };
-        self.open = Some(OpenFile { entry, number, file, written: 0, hasher: None, digest: None });
+        self.open = Some(OpenFile { entry, content, written: 0 });
         Ok(())
     }
 
     fn write(&mut self, data: &[u8]) -> Result<(), Error> {
-        let Some(OpenFile { entry, file: Some(file), written, hasher, digest, .. }) = &mut self.open else {
-            return Ok(());
-        };
-        if let Err(error) = file.write_all(data) {
-            return Err(Error::disk("write it", &self.tree.join(entry.path.as_bytes()), &error));
-        }
-        if entry.size >= LARGE {
-            let _ = begin_writing(file, *written, data.len());
-        }
+        let Some(OpenFile { entry, content, written }) = &mut self.open else { return Ok(()) };
+        let offset = *written;
         *written += data.len() as u64;
-        if !self.verify {
-            return Ok(());
-        }
-        let began = Instant::now();
-        if data.len() as u64 == entry.size {
-            // A whole file at once costs less than one in parts.
-            *digest = Some(*blake3::hash(data).as_bytes());
-        } else {
-            let hasher = hasher.get_or_insert_default();
-            hasher.update(data);
-            if *written == entry.size {
-                *digest = Some(*hasher.finalize().as_bytes());
+        match content {
+            Content::Unusable => Ok(()),
+            Content::Large(large) => large.write(data),
+            Content::Staged { file, hasher, digest, .. } => {
+                if let Err(error) = file.write_all(data) {
+                    return Err(Error::disk("write it", &self.job.tree.join(entry.path.as_bytes()), &error));
+                }
+                if entry.size >= KEPT {
+                    // The sync that follows has less to do.
+                    let _ = begin_writing(file, offset, data.len());
+                }
+                if !self.job.verify {
+                    return Ok(());
+                }
+                let began = Instant::now();
+                if data.len() as u64 == entry.size {
+                    // A whole file at once costs less than one in parts.
+                    *digest = Some(*blake3::hash(data).as_bytes());
+                } else {
+                    hasher.get_or_insert_with(|| Hasher::new(Algorithm::Blake3)).update(data);
+                }
+                self.hashing += began.elapsed();
+                Ok(())
             }
         }
-        self.hashing += began.elapsed();
-        Ok(())
     }
 
     fn end(&mut self) {
-        let Some(OpenFile { entry, number, file, digest, .. }) = self.open.take() else { return };
-        if self.times
-            && let Some(file) = &file
-        {
-            // Some file systems do not store this time.
-            let _ = rustix::fs::futimens(file, &modified(entry.modified));
+        let Some(mut open) = self.open.take() else { return };
+        if let Content::Staged { file, hasher, digest, .. } = &mut open.content {
+            if self.job.times {
+                // Some file systems do not store this time.
+                let _ = rustix::fs::futimens(&*file, &modified(open.entry.modified));
+            }
+            if self.job.verify && digest.is_none() {
+                let hasher = hasher.clone().unwrap_or_else(|| Hasher::new(Algorithm::Blake3));
+                *digest = Some(hasher.finish().value);
+            }
         }
-        let digest = digest.or_else(|| (entry.size == 0).then(|| *blake3::hash(b"").as_bytes()));
-        let staged = StagedFile { path: entry.path, size: entry.size, number };
-        self.unproven.push(Unproven { staged, digest, is_usable: file.is_some() });
+        self.unproven.push(open);
     }
 
     /// Compares the digests of the files since the last ones with those of the origin.
     fn prove(&mut self, digests: &[[u8; 32]]) -> Result<(), Failure> {
-        for (file, expected) in std::mem::take(&mut self.unproven).into_iter().zip(digests) {
-            let Unproven { staged, digest, is_usable } = file;
-            let size = staged.size;
-            let item = if !is_usable {
-                let path = shown(&self.tree.join(staged.path.as_bytes()));
-                let reason = "its name contains control characters".to_owned();
-                Item::Failed { path: staged.path, size, error: Error::Disk { action: "create it", path, reason } }
-            } else if !self.verify {
-                Item::Proven(staged, FileOutcome::SizeChecked)
-            } else if digest == Some(*expected) {
-                Item::Proven(staged, FileOutcome::Verified)
-            } else {
-                self.staging.remove(staged.number);
-                let text = |value| Digest { algorithm: Algorithm::Blake3, value }.to_string();
-                let error = Error::Altered {
-                    file: staged.path.shown(),
-                    arrived: digest.map(text).unwrap_or_default(),
-                    expected: text(*expected),
-                    source_of_truth: "the origin",
-                    kept: KeptBytes::default(),
-                };
-                Item::Failed { path: staged.path, size, error }
+        for (OpenFile { entry, content, .. }, expected) in std::mem::take(&mut self.unproven).into_iter().zip(digests) {
+            let size = entry.size;
+            let arrived = match &content {
+                Content::Unusable => None,
+                Content::Large(large) => large.digest().map(|digest| digest.value),
+                Content::Staged { digest, .. } => *digest,
+            };
+            let outcome = match arrived {
+                _ if !self.job.verify => Ok(FileOutcome::SizeChecked),
+                Some(arrived) if arrived == *expected => Ok(FileOutcome::Verified),
+                arrived => Err(altered(&entry.path, arrived, *expected)),
+            };
+            let item = match (content, outcome) {
+                (Content::Unusable, _) => {
+                    let path = shown(&self.job.tree.join(entry.path.as_bytes()));
+                    let reason = "its name contains control characters".to_owned();
+                    let error = Error::Disk { action: "create it", path, reason };
+                    Item::Failed { path: entry.path, size, error }
+                }
+                (Content::Large(large), Ok(outcome)) => Item::Large(large, outcome),
+                (Content::Staged { number, .. }, Ok(outcome)) => {
+                    Item::Proven(StagedFile { path: entry.path, size, number }, outcome)
+                }
+                (Content::Large(large), Err(error)) => {
+                    large.discard();
+                    Item::Failed { path: entry.path, size, error }
+                }
+                (Content::Staged { number, .. }, Err(error)) => {
+                    self.staging.remove(number);
+                    Item::Failed { path: entry.path, size, error }
+                }
             };
             self.add(item, size)?;
         }
         Ok(())
+    }
+
+    /// Keeps large files without a digest for a later fetch: one at most, since its digest follows it.
+    fn keep_unproven(&mut self) {
+        for OpenFile { entry, content, written } in
+            std::mem::take(&mut self.unproven).into_iter().chain(self.open.take())
+        {
+            match content {
+                Content::Large(large) => large.keep(),
+                Content::Staged { number, hasher, .. } if entry.size >= KEPT && written > 0 => {
+                    let kept = self.staging.read(number).and_then(|staged| {
+                        LargeFile::keep_staged(&self.job.tree, &entry, &self.job.resuming, (staged, written, hasher))
+                    });
+                    if let Err(error) = kept {
+                        tracing::debug!("{}: not kept for a later fetch: {error}", entry.path.shown());
+                    }
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Adds an entry to the group, and hands the group over when it is full.
@@ -323,8 +357,19 @@ impl<'a> Unpacker<'a> {
         self.publisher.send(std::mem::take(&mut self.group)).map_err(|_| Failure::PublisherEnded)
     }
 
-    fn failed(&self, path: &FileName, error: &io::Error) -> Error {
-        Error::disk("create it", &self.tree.join(path.as_bytes()), error)
+    fn failed(&self, action: &'static str, path: &FileName, error: &io::Error) -> Error {
+        Error::disk(action, &self.job.tree.join(path.as_bytes()), error)
+    }
+}
+
+fn altered(path: &FileName, arrived: Option<[u8; 32]>, expected: [u8; 32]) -> Error {
+    let text = |value| Digest { algorithm: Algorithm::Blake3, value }.to_string();
+    Error::Altered {
+        file: path.shown(),
+        arrived: arrived.map(text).unwrap_or_default(),
+        expected: text(expected),
+        source_of_truth: "the origin",
+        kept: KeptBytes::default(),
     }
 }
 
