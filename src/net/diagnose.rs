@@ -10,8 +10,9 @@ use tokio::task::JoinSet;
 
 use super::http_client::{endpoint_request, is_problem, relay_count, send_request, short_body};
 use super::os::deadline::within;
+use super::os::machine::Machine;
 use super::supervisor::is_near;
-use super::upstream::connect::connect;
+use super::upstream::connect::connect_from;
 use crate::limits::Limits;
 use crate::route::{Hop, Protocol, Route};
 use crate::snapshot::TransferRecord;
@@ -57,7 +58,7 @@ pub(crate) fn reach(legs: usize, protocol: Option<Protocol>) -> usize {
 /// Only the first `reach` hops are queried: the others are behind a link that carries no such request.
 pub(crate) async fn transfer_records(route: &Route, reach: usize, id: TransferId) -> Vec<Option<TransferRecord>> {
     let mut records = vec![None; route.hops().len()];
-    for (record, result) in records.iter_mut().zip(query_hops(route, reach, id, TIMEOUT).await) {
+    for (record, result) in records.iter_mut().zip(query_hops(Machine::default(), route, reach, id, TIMEOUT).await) {
         if let QueryResult::Record(found) = result {
             *record = Some(*found);
         }
@@ -67,12 +68,18 @@ pub(crate) async fn transfer_records(route: &Route, reach: usize, id: TransferId
 
 /// Queries the first `reach` hops of a route concurrently within a time limit, hop 1 first: through the hops before it,
 /// and directly if possible.
-pub(crate) async fn query_hops(route: &Route, reach: usize, id: TransferId, limit: Duration) -> Vec<QueryResult> {
+pub(crate) async fn query_hops(
+    machine: Machine,
+    route: &Route,
+    reach: usize,
+    id: TransferId,
+    limit: Duration,
+) -> Vec<QueryResult> {
     let count = reach.min(route.hops().len());
     let mut probing = JoinSet::new();
     for at in 0..count {
         let route = route.clone();
-        probing.spawn(async move { (at, probe_hop(route.hops(), at, id, limit).await) });
+        probing.spawn(async move { (at, probe_hop(machine, route.hops(), at, id, limit).await) });
     }
     let mut results = vec![QueryResult::Inconclusive; count];
     while let Some(joined) = probing.join_next().await {
@@ -84,15 +91,16 @@ pub(crate) async fn query_hops(route: &Route, reach: usize, id: TransferId, limi
 }
 
 /// Queries one hop; returns its record from whichever way delivers it.
-async fn probe_hop(hops: &[Hop], at: usize, id: TransferId, limit: Duration) -> QueryResult {
+async fn probe_hop(machine: Machine, hops: &[Hop], at: usize, id: TransferId, limit: Duration) -> QueryResult {
     // The id authorizes the read, so no token is sent.
     let path = format!("/v1/transfers/{id}");
-    let through = async { within(limit, read(&hops[0], &hops[1..=at], &path)).await.unwrap_or(QueryResult::TimedOut) };
+    let through =
+        async { within(limit, read(machine, &hops[0], &hops[1..=at], &path)).await.unwrap_or(QueryResult::TimedOut) };
     let direct = async {
         if at == 0 || !is_near(hops, at) {
             return QueryResult::Inconclusive;
         }
-        within(limit, read(&hops[at], &[], &path)).await.unwrap_or(QueryResult::TimedOut)
+        within(limit, read(machine, &hops[at], &[], &path)).await.unwrap_or(QueryResult::TimedOut)
     };
     tokio::pin!(through, direct);
     let (mut one, mut other) = (None, None);
@@ -136,9 +144,9 @@ impl QueryResult {
 }
 
 /// Requests an endpoint of a hop behind others; the caller limits the time.
-async fn read(first: &Hop, behind: &[Hop], path: &str) -> QueryResult {
+async fn read(machine: Machine, first: &Hop, behind: &[Hop], path: &str) -> QueryResult {
     let (hop, time) = (behind.len() + 1, Limits::default().setup);
-    let connected = match connect(&first.address, time).await {
+    let connected = match connect_from(machine, &first.address, time).await {
         Ok(connected) => connected,
         Err(problem) => return QueryResult::of(&problem, hop),
     };

@@ -23,6 +23,7 @@ use super::os::machine::Machine;
 use super::os::version::Version;
 use faulty::Seeded;
 
+mod chain;
 #[path = "../../tests/it/support/faulty.rs"]
 pub(crate) mod faulty;
 mod tests;

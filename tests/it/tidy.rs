@@ -51,7 +51,9 @@ enum Layer {
 fn layer(path: &str) -> Layer {
     match path {
         // Unit tests in a file of their own, and code that is only compiled for tests.
-        _ if path.ends_with("tests.rs") || path == "src/net/sim.rs" => Layer::Outside,
+        _ if path.ends_with("tests.rs") || path == "src/net/sim.rs" || path.starts_with("src/net/sim/") => {
+            Layer::Outside
+        }
         _ if START.contains(&path) => Layer::Start,
         _ if path == "src/headless.rs" || path.starts_with("src/headless/") => Layer::Headless,
         _ if APP.contains(&path) => Layer::App,

@@ -123,7 +123,7 @@ pub(super) async fn attributed(job: &FetchJob, protocol: Protocol, error: Error,
     if protocol == Protocol::Legacy {
         return error;
     }
-    let querying = query_hops(&job.route, job.route.hops().len(), job.id, ATTRIBUTION_TIMEOUT);
+    let querying = query_hops(job.machine, &job.route, job.route.hops().len(), job.id, ATTRIBUTION_TIMEOUT);
     let findings = tokio::select! {
         findings = querying => findings,
         () = stop.cancelled() => return error,

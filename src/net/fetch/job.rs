@@ -118,7 +118,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     machine: Machine,
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    let working = tokio::task::spawn_blocking(work);
+    let working = machine.spawn_blocking(work);
     (machine.settle)(&|| working.is_finished());
     match working.await {
         Ok(result) => result,

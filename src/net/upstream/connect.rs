@@ -43,7 +43,16 @@ fn needs_interface(address: SocketAddr) -> bool {
 
 /// Connects as [`connect_with`] does, with the system's resolver, to any address and without first bytes.
 pub(crate) async fn connect(hop: &HostPort, limit: Duration) -> Result<Connected, Problem> {
-    connect_with(&Resolver::default(), hop, limit, &|_| Ok(()), b"", None).await
+    connect_from(Machine::default(), hop, limit).await
+}
+
+/// Connects as [`connect`] does, from a machine.
+pub(in crate::net) async fn connect_from(
+    machine: Machine,
+    hop: &HostPort,
+    limit: Duration,
+) -> Result<Connected, Problem> {
+    connect_with(&Resolver::default().on(machine), hop, limit, &|_| Ok(()), b"", None).await
 }
 
 /// Connects to a hop within a time limit; `filter` decides on every address that would be connected to.

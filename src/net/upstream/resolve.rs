@@ -86,7 +86,7 @@ impl Resolver {
     }
 
     /// Returns the same resolver for another machine.
-    #[cfg(test)]
+    #[must_use]
     pub(in crate::net) fn on(self, machine: Machine) -> Self {
         Self(self.0, machine)
     }

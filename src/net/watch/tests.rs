@@ -12,6 +12,7 @@ use crate::net::diagnose::{QueryResult, query_hops, transfer_records};
 use crate::net::node::drain::Drain;
 use crate::net::node::root::Root;
 use crate::net::node::{Node, NodeConfig};
+use crate::net::os::machine::Machine;
 use crate::net::server;
 use crate::route::{FileName, Protocol};
 use crate::snapshot::{DownReason, HopLink};
@@ -321,7 +322,7 @@ async fn every_hop_reports_its_record_of_a_transfer() {
     // Hop 1 is a node without a record of the transfer; the port of hop 3 is closed.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let route_of_hops = route(&[first.node.address, second.node.address, closed]);
-    let found = query_hops(&route_of_hops, 3, id, Duration::from_secs(5)).await;
+    let found = query_hops(Machine::default(), &route_of_hops, 3, id, Duration::from_secs(5)).await;
     assert!(matches!(&found[..], [QueryResult::NotFound, QueryResult::Record(_), QueryResult::Refused]), "{found:?}");
 }
 

@@ -1,0 +1,258 @@
+//! A simulated chain: what a seed decides, the nodes, and connections with the faults of the seed in between.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+
+use super::faulty::{Fault, Plan, Seeded, Slices, join};
+use super::{MACHINE, moved, pair};
+use crate::faults::Faults;
+use crate::net::access::Access;
+use crate::net::node::registry::Slots;
+use crate::net::node::root::Root;
+use crate::net::node::{Node, NodeConfig};
+use crate::net::os::deadline::Deadline;
+use crate::net::server::session;
+use crate::net::upstream::resolve::Resolver;
+use crate::options::LocalUsers;
+use crate::route::{Protocol, Route};
+use crate::wire::Algorithm;
+
+/// A stalled connection stalls for longer than every limit, then discards its input.
+const STALLED: Duration = Duration::from_secs(380);
+
+/// Everything that a seed decides.
+#[derive(Debug)]
+pub(super) struct Scene {
+    pub(super) size: usize,
+    /// The protocol of each hop, the last of which is the origin; `None` is detected.
+    pub(super) protocols: Vec<Option<Protocol>>,
+    pub(super) slices: Slices,
+    pub(super) faults: Vec<Planned>,
+    /// This hop refuses this connection attempt.
+    pub(super) refuses: Option<(usize, usize)>,
+    pub(super) expect: Option<Algorithm>,
+    /// The digest is known before it is requested.
+    pub(super) settled: bool,
+    pub(super) limit: Option<u64>,
+    pub(super) fetches: usize,
+    /// Retries within one fetch; the file is fetched again when those are exhausted.
+    pub(super) retries: u32,
+    /// The file is replaced by one of equal length after the first failed fetch.
+    pub(super) changes: bool,
+    pub(super) seed: u64,
+}
+
+/// A fault: on which connection to which hop, in which direction and at which byte.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Planned {
+    pub(super) hop: usize,
+    pub(super) connect: usize,
+    pub(super) back: bool,
+    pub(super) at: u64,
+    pub(super) fault: Fault,
+}
+
+impl Scene {
+    pub(super) fn of(seed: u64) -> Self {
+        let mut random = Seeded::new(seed);
+        let size = random.pick(&[0, 1, 5, 1000, 16 * 1024, 16 * 1024 + 1, 70_000, 300_000]);
+        let hops = 2 + random.below(4) as usize;
+        let any = [Some(Protocol::Http), Some(Protocol::Http), Some(Protocol::Legacy), None];
+        // Half of the chains verify the digest.
+        let proven = random.one_in(2);
+        let protocols = (0..hops).map(|_| if proven { Some(Protocol::Http) } else { random.pick(&any) }).collect();
+        let slices = match random.below(4) {
+            0 => Slices::AtMost(1 + random.below(64) as usize),
+            1 => Slices::Ragged(20_000, 20),
+            _ => Slices::AsTheyCome,
+        };
+        let changes = random.one_in(4);
+        let faults = (0..random.below(4)).map(|_| Planned::any(&mut random, hops, size)).collect();
+        Self {
+            // Single bytes are slow to simulate.
+            size: if matches!(slices, Slices::AtMost(_)) { size.min(1000) } else { size },
+            protocols,
+            slices,
+            faults,
+            refuses: random.one_in(8).then(|| (random.below(hops as u64) as usize, random.below(2) as usize)),
+            retries: random.below(3) as u32,
+            changes,
+            expect: (!changes && random.one_in(5)).then(|| random.pick(&[Algorithm::Blake3, Algorithm::Sha256])),
+            settled: random.one_in(2),
+            limit: random.one_in(6).then_some(100_000),
+            fetches: 1 + random.below(2) as usize,
+            seed,
+        }
+    }
+
+    pub(super) fn content(&self) -> Vec<u8> {
+        let mut random = Seeded::new(self.seed ^ 0xf11e);
+        (0..self.size).map(|_| random.next() as u8).collect()
+    }
+
+    pub(super) fn plan(&self, hop: usize, connect: usize, back: bool) -> Plan {
+        let here = |planned: &&Planned| (planned.hop, planned.connect, planned.back) == (hop, connect, back);
+        let mut faults: Vec<(u64, Fault)> = self.faults.iter().filter(here).map(|p| (p.at, p.fault)).collect();
+        faults.sort_by_key(|(at, _)| *at);
+        Plan { faults, ..Plan::sliced(self.slices, self.seed ^ (hop * 100 + connect * 2 + usize::from(back)) as u64) }
+    }
+
+    pub(super) fn altered(&self) -> usize {
+        self.faults.iter().filter(|planned| planned.fault.alters()).count()
+    }
+}
+
+impl Planned {
+    pub(super) fn any(random: &mut Seeded, hops: usize, size: usize) -> Self {
+        let back = !random.one_in(4);
+        let reach = match (back, random.one_in(2)) {
+            (false, _) => 500,
+            (true, true) => 700,
+            (true, false) => 700 + size as u64,
+        };
+        Self {
+            hop: random.below(hops as u64) as usize,
+            connect: random.below(5).saturating_sub(2) as usize,
+            back,
+            at: random.below(reach),
+            fault: Fault::any(random),
+        }
+    }
+}
+
+/// The running chain.
+pub(super) struct Chain {
+    pub(super) scene: Scene,
+    pub(super) nodes: Vec<Arc<Node>>,
+    /// Connects to each hop so far.
+    pub(super) connects: RefCell<HashMap<usize, usize>>,
+    /// Number of sessions and connections that have not ended.
+    pub(super) tasks: Arc<AtomicUsize>,
+}
+
+/// Counts a task until dropped.
+pub(super) struct Running(Arc<AtomicUsize>);
+
+impl Running {
+    pub(super) fn count(tasks: &Arc<AtomicUsize>) -> Self {
+        tasks.fetch_add(1, Relaxed);
+        Self(Arc::clone(tasks))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+pub(super) fn address(hop: usize) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 9101 + hop as u16))
+}
+
+impl Chain {
+    pub(super) fn new(scene: Scene, root: &Path) -> Self {
+        let node = |hop: usize| {
+            let config = NodeConfig {
+                access: Access { local_users: LocalUsers::Any, ..Access::new(address(hop)) }, // Pairs have no user.
+                faults: Faults { limit: scene.limit.filter(|_| hop == 0), ..Faults::default() },
+                resolver: Resolver::default().on(MACHINE),
+                ..NodeConfig::of_test(address(hop), Root::open(root).unwrap().on(MACHINE))
+            };
+            Node::new(config, address(hop))
+        };
+        let nodes = (0..scene.protocols.len()).map(node).collect();
+        Self { scene, nodes, connects: RefCell::default(), tasks: Arc::default() }
+    }
+
+    /// Opens a connection to a hop, with the faults of the seed in between.
+    pub(super) fn connect(&self, to: SocketAddr) -> std::io::Result<std::os::fd::OwnedFd> {
+        let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let hop = usize::from(to.port()).checked_sub(9101).filter(|hop| *hop < self.nodes.len()).ok_or_else(refused)?;
+        let connect = *self.connects.borrow_mut().entry(hop).and_modify(|before| *before += 1).or_insert(0);
+        if self.scene.refuses == Some((hop, connect)) {
+            return Err(refused());
+        }
+        let (near, mut near_end) = pair()?;
+        let (far, mut far_end) = pair()?;
+        let node = Arc::clone(&self.nodes[hop]);
+        let far = tokio::net::TcpStream::from_std(far.into())?;
+        let peer = SocketAddr::from(([127, 0, 0, 1], 20_000 + (hop * 100 + connect) as u16));
+        let conn = node.registry.open(peer);
+        let head = conn.begin_head(Slots(node.config.max_connections)).unwrap();
+        let deadline = Deadline::after(node.config.limits.head);
+        let running = Running::count(&self.tasks);
+        tokio::spawn(async move {
+            session::run(node, far, conn, head, deadline).await;
+            drop(running);
+        });
+        let (mut there, mut back) = (self.scene.plan(hop, connect, false), self.scene.plan(hop, connect, true));
+        let stall = [&mut there, &mut back].into_iter().find_map(|plan| {
+            let at = plan.faults.iter().position(|(_, fault)| *fault == Fault::Stall)?;
+            // Nothing after it arrives.
+            plan.faults.truncate(at + 1);
+            Some(())
+        });
+        let running = Running::count(&self.tasks);
+        tokio::spawn(async move {
+            if stall.is_some() {
+                // For a while nothing moves without any error; then both ends may close.
+                let joined = join(&mut near_end, &mut far_end, there, back, moved);
+                if tokio::time::timeout(STALLED, joined).await.is_err() {
+                    let (swallow_near, swallow_far) = (swallow(near_end), swallow(far_end));
+                    tokio::join!(swallow_near, swallow_far);
+                }
+            } else {
+                join(near_end, far_end, there, back, moved).await;
+            }
+            drop(running);
+        });
+        Ok(near)
+    }
+
+    pub(super) fn route(&self) -> Route {
+        let line = |(hop, protocol): (usize, &Option<Protocol>)| {
+            let protocol = protocol.map_or(String::new(), |protocol| format!(" protocol={}", protocol.as_str()));
+            format!("127.0.0.1 {}{protocol}\n", address(hop).port())
+        };
+        let lines: String = self.scene.protocols.iter().enumerate().map(line).collect();
+        Route::parse(format!("f.bin\n{lines}").as_bytes()).unwrap()
+    }
+
+    /// Returns what is left of the client's connections and transfers, if anything.
+    pub(super) fn left(&self) -> Option<String> {
+        let open: Vec<usize> = self.nodes.iter().map(|node| node.registry.open_count()).collect();
+        let held: Vec<usize> = self.nodes.iter().map(|node| Arc::strong_count(node) - 1).collect();
+        let tasks = self.tasks.load(Relaxed);
+        let rests = tasks == 0 && open.iter().chain(&held).all(|count| *count == 0);
+        (!rests).then(|| format!("{tasks} tasks, connections {open:?}, holders of nodes {held:?}"))
+    }
+}
+
+/// Reads until the other end closes, then closes this one.
+pub(super) async fn swallow(mut end: tokio::net::TcpStream) {
+    let mut space = [0; 4096];
+    while matches!(tokio::io::AsyncReadExt::read(&mut end, &mut space).await, Ok(1..)) {
+        super::activity();
+    }
+}
+
+/// Creates a folder in memory, if the machine has that.
+pub(super) fn folder() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// Writes the file, with a modification time by which its digest is always cached or never.
+pub(super) fn write(root: &Path, content: &[u8], settled: bool) {
+    let (mut file, hour) = (fs::File::create(root.join("f.bin")).unwrap(), Duration::from_hours(1));
+    std::io::Write::write_all(&mut file, content).unwrap();
+    file.set_modified(if settled { SystemTime::now() - hour } else { SystemTime::now() + hour }).unwrap();
+}
