@@ -212,7 +212,7 @@ impl Publisher {
         let failed: Vec<_> = folder.recent.iter().filter(|file| file.outcome == FileOutcome::Failed).collect();
         let room = MAX_FAILED_FILES.saturating_sub(known);
         for (file, _) in failed[failed.len().saturating_sub(new)..].iter().zip(0..room) {
-            let why = file.error.as_ref().map_or("unknown error", SafeText::as_str);
+            let why = file.reason(&transfer.path).unwrap_or("unknown error");
             let text = format!("#{} {}{}: {why}", transfer.number, transfer.name, file.path);
             self.log.push(Level::Warn, None, text);
         }

@@ -134,6 +134,18 @@ impl FolderProgress {
     }
 }
 
+impl FileResult {
+    /// Returns why it failed, without the path in the output folder that errors of this machine begin with: its path in
+    /// the folder is beside it.
+    pub fn reason(&self, output: &SafeText) -> Option<&str> {
+        let error = self.error.as_ref()?.as_str();
+        let folder = output.as_str().trim_end_matches('/');
+        let rest = error.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/'));
+        let rest = rest.and_then(|rest| rest.strip_prefix(self.path.as_str())).and_then(|rest| rest.strip_prefix(": "));
+        Some(rest.unwrap_or(error))
+    }
+}
+
 impl FileOutcome {
     /// Returns its word.
     pub fn label(self) -> &'static str {
@@ -162,6 +174,24 @@ mod tests {
         assert_eq!((progress.done, progress.failed, progress.present), (count, count, 0));
         assert_eq!((progress.bytes, progress.planned, progress.planned_bytes), (count, 0, 0));
         assert_eq!((progress.recent.len(), progress.recent[0].path.as_str()), (MAX_RECENT, "64"));
+    }
+
+    #[test]
+    fn a_reason_does_not_repeat_the_path() {
+        let failed = |error: &str| FileResult {
+            path: "a/b".into(),
+            size: 1,
+            outcome: FileOutcome::Failed,
+            error: Some(error.into()),
+        };
+        for (error, output, reason) in [
+            ("out/d/a/b: exists already", "out/d", "exists already"),
+            ("out/d/a/b: exists already", "out/d/", "exists already"),
+            ("out/d/a/bc: exists already", "out/d", "out/d/a/bc: exists already"),
+            ("hop 3 failed", "out/d", "hop 3 failed"),
+        ] {
+            assert_eq!(failed(error).reason(&output.into()), Some(reason));
+        }
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub(crate) fn title(chain: &ChainSnapshot) -> String {
     let what = match active.as_slice() {
         [] => return idle_title(chain),
         [one] => one.name.to_string(),
-        several => format!("{} files", several.len()),
+        several => format!("{} transfers", several.len()),
     };
     let percent = percent(&active).map(|percent| format!("{percent}% ")).unwrap_or_default();
     let cause = cause(chain).map(|cause| format!(" · {cause}")).unwrap_or_default();
@@ -151,7 +151,7 @@ mod tests {
         one.transfers[0].received = 100_000;
         assert_eq!(title(&one), "99% demo.bin", "not yet verified");
         one.transfers.push(transfer(2, Phase::Queued, 0, None));
-        assert_eq!(title(&one), "99% 2 files");
+        assert_eq!(title(&one), "99% 2 transfers");
         assert_eq!(title(&chain(vec![transfer(1, Phase::Done, 5, Some(5))])), "done demo.bin · chainview");
     }
 

@@ -36,7 +36,7 @@ impl UiState {
             }
             TransferAction::Retry => {
                 let number = self.retryable(chain).ok()?;
-                self.notice = Some(format!("fetching the file of #{number} again"));
+                self.notice = Some(format!("fetching #{number} again"));
                 return Some(Command::Retry(number));
             }
             TransferAction::PromptLimit => {

@@ -78,10 +78,11 @@ impl UiState {
                 None => transfer?.error.as_ref().map(ToString::to_string),
             },
             CopyItem::Failures => {
-                let recent = &transfer?.folder.as_ref()?.recent;
+                let transfer = transfer?;
+                let recent = &transfer.folder.as_ref()?.recent;
                 let failed = recent.iter().filter(|file| file.outcome == FileOutcome::Failed);
                 let lines: Vec<String> = failed
-                    .map(|file| match &file.error {
+                    .map(|file| match file.reason(&transfer.path) {
                         Some(error) => format!("{}: {error}", file.path),
                         None => file.path.to_string(),
                     })

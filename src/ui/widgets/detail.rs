@@ -91,7 +91,7 @@ pub(super) fn content(
             };
             let mut rows = 1 + fields::draw(&state.theme, &transfer_fields(transfer), area, buffer);
             if let Some(folder) = &transfer.folder {
-                rows += 1 + files::draw(state, folder, state.file_row(data), below(area, rows), buffer);
+                rows += 1 + files::draw(state, (transfer, folder), state.file_row(data), below(area, rows), buffer);
             }
             if !beside {
                 let height = setup::needed(transfer);

@@ -5,7 +5,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::heading;
-use crate::snapshot::{FileOutcome, FileResult, FolderProgress};
+use crate::snapshot::{FileOutcome, FileResult, FolderProgress, TransferSnapshot};
 use crate::text::SafeText;
 use crate::ui::focus::Panel;
 use crate::ui::paint::{Row, cut_middle, row_of, split_words, width};
@@ -26,7 +26,7 @@ const MAX_LINES: usize = 4;
 /// Draws the heading and all rows, and returns the number of rows used.
 pub(super) fn draw(
     state: &UiState,
-    folder: &FolderProgress,
+    (transfer, folder): (&TransferSnapshot, &FolderProgress),
     selected: Option<usize>,
     area: Rect,
     buffer: &mut Buffer,
@@ -47,7 +47,7 @@ pub(super) fn draw(
         let row = row_of(area, y);
         let is_selected = selected == Some(at);
         heading::selection(theme, is_selected.then_some(focused), row, buffer);
-        let lines = lines(result, area.width, is_selected);
+        let lines = lines(result, &transfer.path, area.width, is_selected);
         let (glyph, role) = sign(&theme.glyphs, result.outcome);
         let mut cells = Row::new(buffer, row);
         cells.skip(2).put(glyph, theme.style(role)).skip(1);
@@ -75,10 +75,10 @@ fn shown(folder: &FolderProgress, listed: usize) -> String {
 }
 
 /// Returns the path and the error of a file: in one line, or for the selected file in as many as they need.
-fn lines(result: &FileResult, columns: u16, selected: bool) -> Vec<String> {
+fn lines(result: &FileResult, output: &SafeText, columns: u16, selected: bool) -> Vec<String> {
     let room = columns.saturating_sub(indent(columns) + 1);
     let path = result.path.as_str();
-    let Some(error) = result.error.as_ref().map(SafeText::as_str) else { return vec![cut_middle(path, room).into()] };
+    let Some(error) = result.reason(output) else { return vec![cut_middle(path, room).into()] };
     if selected {
         return split_words(&format!("{path}: {error}"), room.into(), room.into(), MAX_LINES);
     }
