@@ -146,15 +146,10 @@ fn parse_name(text: &[u8]) -> Result<FileName, String> {
         return Err(format!("{} is a folder: a list names files", name.shown()));
     }
     let name = name.without_dots().into_owned();
-    if !is_visible(name.as_bytes()) {
+    if !name.is_visible() {
         return Err(format!("{}: not usable as a local file name", name.shown()));
     }
     Ok(name)
-}
-
-/// Returns true if each segment can be a local name.
-fn is_visible(path: &[u8]) -> bool {
-    path.split(|byte| *byte == b'/').all(|name| FileName::new(name).is_ok_and(|name| name.local().is_some()))
 }
 
 impl fmt::Display for Pattern {

@@ -59,9 +59,9 @@ pub(super) fn current_name(snapshot: &TransferSnapshot) -> String {
 /// Formats how many files are here: `123/2000 files`.
 pub(super) fn counts(folder: &FolderProgress) -> String {
     let here = folder.done + folder.present;
-    let total = folder.total.map_or_else(|| "?".to_owned(), |total| total.to_string());
+    let total = folder.total.map(|total| format!("/{total}")).unwrap_or_default();
     let failed = if folder.failed > 0 { format!(", {} failed", folder.failed) } else { String::new() };
-    format!("{here}/{total} files{failed}")
+    format!("{here}{total} files{failed}")
 }
 
 /// Formats the result in one line: `d/: 1998 files, 8.2 MB in 1.9 s, 4.3 MB/s, verified, in out/d; 12 here already`.

@@ -55,6 +55,22 @@ pub async fn drain(node: &HostPort, token: &Secret) -> Result<(), Problem> {
     post(node, token, "/v1/drain", Vec::new()).await.map(drop)
 }
 
+/// Requests a page of the listing of a folder and of its subfolders, in the order of a walk, from a route's origin. The
+/// page begins after the path `after`, relative to the folder; its entries are as the origin sent them, see
+/// [`Listing::checked_walk`].
+///
+/// # Errors
+/// As for [`list`].
+pub async fn walk(
+    route: &Route,
+    folder: Option<&FileName>,
+    after: Option<&FileName>,
+    token: Option<&Secret>,
+) -> Result<Listing, Problem> {
+    let after = after.map(|after| encode_name(after).to_string()).unwrap_or_default();
+    request_listing(route, folder, &format!("?after={after}"), token).await
+}
+
 /// Requests a page of the listing of a folder from a route's origin, through the chain; `None` is its root. The page
 /// begins after the name `next`. The token is the origin's, and is visible to every hop on the way.
 ///
@@ -68,10 +84,19 @@ pub async fn list(
     next: Option<&FileName>,
     token: Option<&Secret>,
 ) -> Result<Listing, Problem> {
+    let query = next.map_or_else(String::new, |next| format!("?next={}", encode_name(next)));
+    request_listing(route, folder, &query, token).await.map(|listing| listing.checked(folder))
+}
+
+async fn request_listing(
+    route: &Route,
+    folder: Option<&FileName>,
+    query: &str,
+    token: Option<&Secret>,
+) -> Result<Listing, Problem> {
     let hops = route.hops();
     let (first, behind) = (&hops[0].address, &hops[1..]);
     let fail = |reason, detail: &str| Problem::next(reason, FailedAction::Reply, first, detail, 0.0);
-    let query = next.map_or_else(String::new, |next| format!("?next={}", encode_name(next)));
     let path = match folder {
         None => format!("/files/{query}"),
         Some(folder) => format!("/files/{}/{query}", encode_name(folder).to_string().trim_end_matches('/')),
@@ -85,9 +110,7 @@ pub async fn list(
     if relays != behind.len() {
         return Err(fail(Reason::RouteIgnored, ""));
     }
-    let listing: Listing =
-        serde_json::from_slice(&body).map_err(|_| fail(Reason::BadResponse, "the reply is not a listing"))?;
-    Ok(listing.checked(folder))
+    serde_json::from_slice(&body).map_err(|_| fail(Reason::BadResponse, "the reply is not a listing"))
 }
 
 async fn post(node: &HostPort, token: &Secret, path: &str, body: Vec<u8>) -> Result<Bytes, Problem> {

@@ -98,6 +98,11 @@ impl FileName {
         self.0.rsplit(|b| *b == b'/').next().filter(|last| is_local(last))
     }
 
+    /// Returns true if each segment can be a local name, see [`Self::local`].
+    pub fn is_visible(&self) -> bool {
+        self.0.split(|b| *b == b'/').all(is_local)
+    }
+
     /// Returns the name for display, sanitized.
     pub fn shown(&self) -> SafeText {
         SafeText::from_bytes(&self.0)

@@ -31,6 +31,7 @@ mod output;
 mod partial;
 mod resume;
 mod route_properties;
+mod selected;
 mod spawned;
 mod standin;
 mod stopped;

@@ -1,8 +1,14 @@
 //! Folders: received as one tar stream, unpacked while it arrives.
 
 mod decode;
+mod here;
 mod large;
+mod listing;
+mod part;
+mod parts;
+mod plan;
 mod publish;
+mod select;
 mod staging;
 mod stream;
 mod tree;
@@ -13,54 +19,108 @@ use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 
 use super::job::{FetchJob, Fetched};
-use super::tracker::Tracker;
-use crate::error::Error;
+use super::retry::RetryPolicy;
+use super::tracker::{Tracker, wait_to_retry};
+use crate::error::{Error, KeptBytes};
 use crate::net::upstream::Upstream;
 use crate::options::VerifyMode;
-use crate::route::WalkRange;
+use crate::route::{FileName, Protocol, WalkRange};
 use crate::snapshot::{FolderProgress, Integrity};
 
+use part::Outcome;
 use publish::Results;
+use select::Walk;
 use tree::TreePath;
 
 pub use decode::{ArchiveError, Decoder, Event, Fault, FileEntry};
 
-/// Fetches a whole folder.
+/// Fetches a folder: as one stream if nothing of it is here, else the parts that are missing.
 pub(super) async fn fetch_folder(
     upstream: &mut Upstream,
-    job: &FetchJob,
+    job: &mut FetchJob,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<Fetched, Error> {
     if let VerifyMode::Expect(_) = job.verify {
         return Err(Error::Usage("--expect is the digest of one file, and this is a folder".to_owned()));
     }
-    let tree = TreePath::of(&job.output, &job.route.file)?;
-    tracker.path(&tree.path());
+    let path = TreePath::of(&job.output, &job.route.file)?;
+    tracker.path(&path.path());
     let progress = Arc::new(Mutex::new(FolderProgress::default()));
     tracker.folder(Arc::clone(&progress));
     tracker.attempt(job.id);
     let results = Results { progress, files: job.files.clone() };
-    let end = stream::receive(upstream, job, (&tree, &WalkRange::default()), &results, tracker, stop).await?;
-    end.result?;
-    if let Some(first) = end.summary.first {
-        let failed = end.summary.failed;
-        return Err(Error::Files { folder: job.route.file.shown(), failed, first: Box::new(first) });
+    let whole = job.selection.is_everything() && job.max_size.is_none() && !job.dry_run && path.is_vacant();
+    let mut outcome = Outcome::default();
+    let mut after = None;
+    if whole {
+        let begun = whole_stream(upstream, job, (&path, &results), &mut outcome, tracker, stop).await?;
+        match begun {
+            None => return finished(job, &path, outcome, tracker),
+            Some(last) => after = Some(last),
+        }
     }
-    let integrity = match job.verify {
-        VerifyMode::Skip => Integrity::SizeChecked { digest: String::new(), reason: "--no-verify was given".into() },
-        _ => Integrity::Verified { digest: String::new() },
+    let shared = Arc::new(job.clone());
+    let walk = Walk::after(Arc::clone(&shared), path.clone(), after);
+    let rest = parts::receive(upstream, &shared, walk, (&path, &results), tracker, stop).await?;
+    outcome.failed += rest.failed;
+    outcome.first = outcome.first.or(rest.first);
+    outcome.chain = outcome.chain.or(rest.chain);
+    outcome.size_checked = outcome.size_checked.or(rest.size_checked);
+    finished(job, &path, outcome, tracker)
+}
+
+/// Receives all of a folder as one stream; if that breaks off, returns the last path that has a result.
+async fn whole_stream(
+    upstream: &mut Upstream,
+    job: &mut FetchJob,
+    (path, results): (&TreePath, &Results),
+    outcome: &mut Outcome,
+    tracker: &mut Tracker<'_>,
+    stop: &CancellationToken,
+) -> Result<Option<FileName>, Error> {
+    let received = stream::receive(upstream, job, (path, &WalkRange::default()), results, tracker, stop).await;
+    let end = match received {
+        Ok(end) => end,
+        Err(error) => return Err(parts::without_folders(error)),
     };
+    (outcome.failed, outcome.first) = (end.summary.failed, end.summary.first);
+    outcome.chain = Some((end.protocol, end.legs));
+    let Err(error) = end.result else { return Ok(None) };
+    upstream.close();
+    let last = end.summary.last.and_then(|last| last.as_folder());
+    let retry = RetryPolicy::new(job.retries).after(&error, last.is_some()).filter(|_| !stop.is_cancelled());
+    let (Some(retry), Some(last)) = (retry, last) else { return Err(error) };
+    if !wait_to_retry(&error, retry, tracker, stop).await {
+        return Err(Error::Interrupted { kept: KeptBytes::default() });
+    }
+    job.id = job.machine.transfer_id();
+    Ok(Some(last))
+}
+
+/// Returns the folder, if no file of it has failed.
+fn finished(job: &FetchJob, path: &TreePath, outcome: Outcome, tracker: &Tracker<'_>) -> Result<Fetched, Error> {
+    if let Some(first) = outcome.first {
+        return Err(Error::Files { folder: job.route.file.shown(), failed: outcome.failed, first: Box::new(first) });
+    }
+    let size_checked = |reason| Integrity::SizeChecked { digest: String::new(), reason };
+    let integrity = match (job.verify, outcome.size_checked) {
+        (VerifyMode::Skip, _) => size_checked("--no-verify was given".into()),
+        (_, Some(reason)) => size_checked(reason),
+        (_, None) => Integrity::Verified { digest: String::new() },
+    };
+    let flow = tracker.flow();
+    let (protocol, legs) = outcome.chain.unwrap_or((Protocol::Http, Vec::new()));
     Ok(Fetched {
-        path: tree.path(),
-        size: end.length,
+        path: path.path(),
+        size: flow.bytes_in,
         integrity,
         origin: None,
-        already_present: false,
-        protocol: end.protocol,
-        legs: end.legs,
+        already_present: flow.bytes_in == 0 && !job.dry_run,
+        protocol,
+        legs,
         elapsed: tracker.elapsed(),
-        flow: tracker.flow(),
+        flow,
     })
 }
 

@@ -42,6 +42,11 @@ impl RetryPolicy {
         Self { retries, pauses: pauses(retries), in_a_row: 0, spent: 0, progressed_once: false }
     }
 
+    /// Returns the policy of a part of a transfer that has begun.
+    pub(super) fn of_part(retries: u32) -> Self {
+        Self { progressed_once: true, ..Self::new(retries) }
+    }
+
     /// Records a failed attempt, with or without progress; returns the next, or `None` to give up.
     ///
     /// A transfer that never began is not retried: a user who named a wrong hop wants to know immediately.
@@ -67,7 +72,7 @@ fn pauses(retries: u32) -> ExponentialBackoff {
 }
 
 /// Returns true for errors that may not recur: a hop that failed, does not reply, or is full.
-fn is_transient(error: &Error) -> bool {
+pub(super) fn is_transient(error: &Error) -> bool {
     match error {
         // `Lost`: the bytes received before the partial file was removed are saved, so another attempt resumes them.
         Error::Short { .. } | Error::Stalled { .. } | Error::Lost { .. } => true,

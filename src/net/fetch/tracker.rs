@@ -107,6 +107,29 @@ impl<'a> Tracker<'a> {
         self.snapshot.path = shown(path);
     }
 
+    /// Records the chain that the first part of a folder came through.
+    pub(super) fn chain(&mut self, protocol: Protocol, legs: &[Leg]) {
+        if self.snapshot.protocol.is_none() {
+            (self.snapshot.protocol, self.snapshot.legs) = (Some(protocol), legs.to_vec());
+            self.update_waterfall(None);
+        }
+    }
+
+    /// Records the id of the part of a folder that was requested last.
+    pub(super) fn follow(&mut self, id: TransferId) {
+        (self.snapshot.id, self.snapshot.transfer_id) = (id.short().into(), Some(id));
+    }
+
+    /// Sets the whole size, as far as it is known.
+    pub(super) fn size(&mut self, size: Option<u64>) {
+        self.snapshot.size = size;
+    }
+
+    /// Returns true if the body has begun.
+    pub(super) fn has_begun(&self) -> bool {
+        self.snapshot.phase == Phase::Streaming
+    }
+
     /// Publishes the progress of a folder's files, too.
     pub(super) fn folder(&mut self, folder: Arc<Mutex<FolderProgress>>) {
         self.folder = Some(folder);

@@ -79,9 +79,25 @@ impl Results {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).record(result);
     }
 
+    /// Returns the number of files that have a result.
+    pub(super) fn ended(&self) -> u64 {
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.done + progress.present + progress.failed + progress.planned
+    }
+
+    /// Records how many files there are.
+    pub(super) fn all_known(&self, files: u64) {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).total = Some(files);
+    }
+
+    /// Returns the number of files, once it is known.
+    pub(super) fn total(&self) -> Option<u64> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).total
+    }
+
     /// Records how many links and special files the origin has left out.
     pub(super) fn omitted(&self, omitted: u64) {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).omitted = omitted;
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).omitted += omitted;
     }
 
     /// Records which file is being received.

@@ -11,12 +11,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
-use super::tree::Tree;
+use super::tree::{STAGING, Tree};
 use crate::error::Error;
 use crate::net::fetch::resume_state::lock;
 
-/// Name of the folder; a number follows if another run uses it.
-const NAME: &str = ".chainview-staging";
 /// Most staging folders in one output folder.
 const MAX_FOLDERS: u32 = 100;
 
@@ -33,7 +31,7 @@ impl<'a> Staging<'a> {
     pub(super) fn open(tree: &'a Tree) -> Result<Self, Error> {
         let failed = |error: Errno| Error::disk("create a staging folder in it", tree.path(), &error.into());
         for number in 0..MAX_FOLDERS {
-            let name = if number == 0 { NAME.to_owned() } else { format!("{NAME}-{number}") };
+            let name = if number == 0 { STAGING.to_owned() } else { format!("{STAGING}-{number}") };
             let created = match rustix::fs::mkdirat(tree.root(), &name, Mode::RWXU) {
                 Ok(()) => true,
                 Err(Errno::EXIST) => false,

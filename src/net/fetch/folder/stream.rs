@@ -31,8 +31,6 @@ pub(in crate::net::fetch) struct StreamEnd {
     pub(in crate::net::fetch) summary: Summary,
     /// The stream was complete; failed files are in the summary.
     pub(in crate::net::fetch) result: Result<(), Error>,
-    /// Length of the stream.
-    pub(in crate::net::fetch) length: u64,
     pub(in crate::net::fetch) protocol: Protocol,
     pub(in crate::net::fetch) legs: Vec<Leg>,
 }
@@ -53,11 +51,11 @@ pub(in crate::net::fetch) async fn receive(
     let request = Request { query: walk_query(range), ..request(job, Method::Get, None) };
     let response = send_request_tracked(upstream, job, request, tracker, stop).await?;
     let length = check(job, &response)?;
-    if let Some(max) = job.max_size.filter(|max| length > *max) {
-        return Err(Error::TooLarge { file: job.route.file.shown(), size: length, most: max });
-    }
     let legs = all_legs(&response);
-    results.omitted(response.reply.omitted.unwrap_or_default());
+    // Of a part, the listing has counted them.
+    if *range == WalkRange::default() {
+        results.omitted(response.reply.omitted.unwrap_or_default());
+    }
     tracker.on_reply(length, response.protocol, &legs, 0);
     let origin = (job.route.hops().len(), body::address_of(job, job.route.hops().len()));
     let folder = job.route.file.shown();
@@ -98,7 +96,7 @@ pub(in crate::net::fetch) async fn receive(
         Ok(()) => Err(Error::Other("the archive was not unpacked to its end".to_owned())),
         Err(error) => Err(attributed(job, response.protocol, error, stop).await),
     };
-    Ok(StreamEnd { summary: unpacked.summary, result, length, protocol: response.protocol, legs })
+    Ok(StreamEnd { summary: unpacked.summary, result, protocol: response.protocol, legs })
 }
 
 /// Returns the announced length of a tar stream; any other reply is an error of the last hop.

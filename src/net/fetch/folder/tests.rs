@@ -2,11 +2,14 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::decode::tests::Archive;
+use super::{Outcome, Results, TreePath, finished, whole_stream};
 use crate::error::Error;
 use crate::net::fetch::tests::{Scene, Turn, digest_line};
+use crate::net::fetch::tracker::Tracker;
 use crate::net::fetch::{FetchJob, Fetched};
 use crate::route::FileName;
 use crate::snapshot::{FileOutcome, Integrity, Phase};
@@ -30,6 +33,21 @@ async fn scene(turn: Turn) -> Scene {
 
 async fn of(archive: &[u8]) -> Scene {
     scene(Turn::Send(reply(archive, archive.len()))).await
+}
+
+/// Receives the stream into an output folder that has files, as if they had come there after the comparison.
+async fn receive(scene: &mut Scene) -> Result<Fetched, Error> {
+    let path = TreePath::of(&scene.job.output, &scene.job.route.file)?;
+    let mut tracker = Tracker::new(&scene.job, &scene.progress);
+    let progress = Arc::default();
+    tracker.folder(Arc::clone(&progress));
+    let results = Results { progress, files: scene.job.files.clone() };
+    let mut outcome = Outcome::default();
+    let (upstream, job, stop) = (&mut scene.upstream, &mut scene.job, &scene.stop);
+    let received = whole_stream(upstream, job, (&path, &results), &mut outcome, &mut tracker, stop).await;
+    tracker.publish();
+    received?;
+    finished(&scene.job, &path, outcome, &tracker)
 }
 
 /// Returns every path in a folder, files with their content.
@@ -88,7 +106,7 @@ async fn existing_files_are_compared_and_replaced_only_if_forced() {
         std::fs::write(root.join("a"), "one").unwrap();
         std::fs::write(root.join("sub/run"), "2wo").unwrap();
         std::fs::set_permissions(root.join("sub/run"), PermissionsExt::from_mode(0o600)).unwrap();
-        let result = scene.fetch().await;
+        let result = receive(&mut scene).await;
         let folder = scene.progress.borrow().folder.clone().unwrap();
         let kept = if force { "sub/run=two" } else { "sub/run=2wo" };
         assert_eq!(tree(&root), ["a=one", "empty/", "sub/", kept, "z="]);
@@ -117,7 +135,7 @@ async fn links_and_files_in_place_of_folders_are_not_followed() {
     std::fs::write(outside.path().join("target"), "mine").unwrap();
     symlink(outside.path().join("target"), root.join("a")).unwrap();
     std::fs::write(root.join("empty"), "a file").unwrap();
-    let error = scene.fetch().await.unwrap_err();
+    let error = receive(&mut scene).await.unwrap_err();
     assert!(matches!(error, Error::Files { failed: 4, .. }), "{error}");
     assert_eq!(tree(outside.path()), ["target=mine"]);
     let failed = scene.progress.borrow().folder.clone().unwrap();
@@ -215,12 +233,12 @@ async fn what_a_killed_run_left_is_removed_and_another_run_is_left_alone() {
     let foreign = root.join(".chainview-staging-1");
     std::fs::create_dir(&foreign).unwrap();
     std::fs::write(foreign.join("notes"), "mine").unwrap();
-    scene.fetch().await.unwrap();
+    receive(&mut scene).await.unwrap();
     assert!(!left.exists() && foreign.join("notes").exists() && root.join("a").exists());
     std::fs::rename(&foreign, &left).unwrap();
     let mut scene = of(&sample()).await;
     std::fs::rename(&root, scene.folder.path().join("d")).unwrap();
-    scene.fetch().await.unwrap();
+    receive(&mut scene).await.unwrap();
     assert!(scene.folder.path().join("d/.chainview-staging/notes").exists());
     assert_eq!(scene.progress.borrow().folder.clone().unwrap().present, 3);
 }
@@ -280,7 +298,7 @@ async fn a_large_file_is_published_like_others() {
             std::fs::create_dir(&root).unwrap();
             std::fs::write(root.join("run"), &large).unwrap();
         }
-        let result = scene.fetch().await;
+        let result = receive(&mut scene).await;
         let folder = scene.progress.borrow().folder.clone().unwrap();
         if !expected {
             assert!(result.unwrap_err().to_string().contains("altered in transit"));

@@ -17,6 +17,8 @@ use crate::route::FileName;
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o777);
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
+/// Name of a staging folder; a number follows if another run uses it.
+pub(super) const STAGING: &str = ".chainview-staging";
 /// Attempts at a path beneath which something is renamed while it is resolved.
 const MAX_ATTEMPTS: usize = 16;
 
@@ -66,6 +68,19 @@ impl TreePath {
             Some(name) => self.base.join(OsStr::from_bytes(name)),
             None => self.base.clone(),
         }
+    }
+
+    /// Returns true if the folder is missing, or contains nothing but what a killed run left.
+    pub(in crate::net::fetch) fn is_vacant(&self) -> bool {
+        match fs::read_dir(self.path()) {
+            Ok(entries) => entries.flatten().all(|entry| entry.file_name().as_bytes().starts_with(STAGING.as_bytes())),
+            Err(_) => true,
+        }
+    }
+
+    /// Opens the folder if it exists.
+    pub(in crate::net::fetch) fn open_existing(&self) -> Result<Option<Tree>, Error> {
+        if fs::symlink_metadata(self.path()).is_err() { Ok(None) } else { self.open().map(Some) }
     }
 
     /// Opens the folder, and creates it if it is missing.
@@ -133,6 +148,18 @@ impl<'a> CurrentFolder<'a> {
                 opened => opened?,
             };
             self.current = Some((path.to_vec(), handle));
+        }
+        Ok(self.current.as_ref().map_or(self.tree.root(), |(_, handle)| handle.as_fd()))
+    }
+
+    /// Opens a folder beneath the output folder that exists.
+    pub(super) fn existing(&mut self, path: &[u8]) -> Result<BorrowedFd<'_>, Errno> {
+        if path.is_empty() {
+            return Ok(self.tree.root());
+        }
+        if self.current.as_ref().is_none_or(|(current, _)| current != path) {
+            self.current = None;
+            self.current = Some((path.to_vec(), open_beneath(self.tree.root(), path)?));
         }
         Ok(self.current.as_ref().map_or(self.tree.root(), |(_, handle)| handle.as_fd()))
     }

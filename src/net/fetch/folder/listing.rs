@@ -1,0 +1,78 @@
+//! The listing of a folder and its subfolders, page by page, in the order of a walk.
+
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, KeptBytes};
+use crate::net::admin_client;
+use crate::net::fetch::job::FetchJob;
+use crate::route::FileName;
+use crate::snapshot::ListingEntry;
+use crate::wire::{Digest, FailedAction, Problem, Reason};
+
+/// A file or folder of the origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Item {
+    /// Its path relative to the folder.
+    pub(super) path: FileName,
+    /// The size in bytes; unknown if it is a name of a list.
+    pub(super) size: Option<u64>,
+    /// Last change of its content, in seconds since 1970.
+    pub(super) modified: Option<i64>,
+    /// Its digest, if the origin knows it.
+    pub(super) digest: Option<Digest>,
+    pub(super) is_folder: bool,
+}
+
+/// A page of the listing.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    pub(super) items: Vec<Item>,
+    /// Links, special files and unusable names that are left out.
+    pub(super) omitted: u64,
+    /// Where the next one begins, if there is one.
+    pub(super) next: Option<FileName>,
+}
+
+/// Requests the page after this path, or the first one.
+///
+/// # Errors
+/// `Error::Hop` if a hop cannot be reached, or the origin has no such folder or sends no listing of it;
+/// `Error::Interrupted` if `stop` was cancelled.
+pub(super) async fn page(job: &FetchJob, after: Option<&FileName>, stop: &CancellationToken) -> Result<Page, Error> {
+    let folder = job.route.file.as_folder();
+    let listing = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Err(Error::Interrupted { kept: KeptBytes::default() }),
+        listing = admin_client::walk(&job.route, folder.as_ref(), after, None) => listing,
+    };
+    let listing = listing.map_err(|problem| Error::at_hop(problem, &job.route))?;
+    let leads_on = listing.next.is_some();
+    let listing = listing.checked_walk(folder.as_ref(), after);
+    if leads_on && listing.next.is_none() {
+        return Err(wrong(job, "a page of its listing does not advance"));
+    }
+    let items = listing.entries.into_iter().filter_map(|entry| Item::of(entry, folder.as_ref())).collect();
+    Ok(Page { items, next: listing.next, omitted: listing.omitted })
+}
+
+impl Item {
+    /// Returns a checked entry, by its path relative to the folder.
+    fn of(entry: ListingEntry, folder: Option<&FileName>) -> Option<Self> {
+        let whole = entry.path.as_bytes();
+        let path = match folder {
+            None => whole,
+            Some(folder) => whole.strip_prefix(folder.as_bytes())?.strip_prefix(b"/")?,
+        };
+        let digest = entry.digest.and_then(|digest| digest.parse().ok());
+        let (size, modified, is_folder) = (Some(entry.size), entry.modified, entry.is_folder);
+        Some(Self { path: FileName::new(path).ok()?, size, modified, digest, is_folder })
+    }
+}
+
+/// Returns the error of a listing that an origin does not send.
+fn wrong(job: &FetchJob, detail: &str) -> Error {
+    let hops = job.route.hops();
+    let address = hops.last().map(|origin| origin.address.to_string()).unwrap_or_default();
+    let problem = Problem::here(Reason::BadResponse, FailedAction::Reply, address, detail);
+    Error::at_hop(Problem { hop: u32::try_from(hops.len()).unwrap_or(u32::MAX), ..problem }, &job.route)
+}

@@ -1,0 +1,171 @@
+//! One part of a folder: a run of files as a stream, or a file by itself, over as many attempts as that takes.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::listing::Item;
+use super::plan::Run;
+use super::publish::Results;
+use super::select::whole_name;
+use super::stream;
+use super::tree::{Tree, TreePath};
+use crate::error::{Error, KeptBytes};
+use crate::net::fetch::job::{FetchJob, Fetched, blocking};
+use crate::net::fetch::retry::RetryPolicy;
+use crate::net::fetch::single::fetch_file;
+use crate::net::fetch::tracker::{Tracker, wait_to_retry};
+use crate::net::upstream::Upstream;
+use crate::route::Protocol;
+use crate::snapshot::{FileOutcome, FileResult, Integrity, TransferSnapshot};
+use crate::text::SafeText;
+use crate::wire::{Leg, Reason};
+
+/// What became of the files of a folder.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// The chain that the first part came through.
+    pub(super) chain: Option<(Protocol, Vec<Leg>)>,
+    pub(super) failed: u64,
+    /// The error of the first of them.
+    pub(super) first: Option<Error>,
+    /// Why a file was only compared by its size.
+    pub(super) size_checked: Option<SafeText>,
+}
+
+/// An ended part, and the chain that it leaves open.
+pub(super) struct Ended {
+    pub(super) upstream: Upstream,
+    pub(super) result: Result<Outcome, Error>,
+}
+
+/// Receives a run, over as many attempts as that takes: each begins after the last published path.
+pub(super) async fn receive_run(
+    mut upstream: Upstream,
+    mut job: FetchJob,
+    path: TreePath,
+    run: Run,
+    results: Results,
+    progress: watch::Sender<TransferSnapshot>,
+    stop: CancellationToken,
+) -> Ended {
+    let mut tracker = Tracker::new(&job, &progress);
+    let (mut range, mut outcome) = (run.range, Outcome::default());
+    let mut policy = RetryPolicy::of_part(job.retries);
+    let result = loop {
+        tracker.attempt(job.id);
+        let received = stream::receive(&mut upstream, &job, (&path, &range), &results, &mut tracker, &stop).await;
+        let (error, progressed) = match received {
+            Ok(end) => {
+                outcome.failed += end.summary.failed;
+                outcome.first = outcome.first.take().or(end.summary.first);
+                outcome.chain = Some((end.protocol, end.legs));
+                let last = end.summary.last.and_then(|last| last.as_folder());
+                let progressed = last.is_some();
+                range.after = last.or(range.after);
+                match end.result {
+                    Ok(()) => break Ok(outcome),
+                    Err(error) => (error, progressed),
+                }
+            }
+            Err(error) => (error, false),
+        };
+        upstream.close();
+        let Some(retry) = policy.after(&error, progressed).filter(|_| !stop.is_cancelled()) else { break Err(error) };
+        if !wait_to_retry(&error, retry, &mut tracker, &stop).await {
+            break Err(Error::Interrupted { kept: KeptBytes::default() });
+        }
+        job.id = job.machine.transfer_id();
+    };
+    // The last bytes count, too.
+    tracker.publish();
+    Ended { upstream, result }
+}
+
+/// Receives a file by itself. Its failure is that of the folder only if the chain has failed.
+pub(super) async fn receive_file(
+    mut upstream: Upstream,
+    job: FetchJob,
+    tree: Arc<Tree>,
+    item: Item,
+    results: Results,
+    progress: watch::Sender<TransferSnapshot>,
+    stop: CancellationToken,
+) -> Ended {
+    results.current(Some(&item.path));
+    let fetched = fetch_item(&mut upstream, job, tree, &item, &progress, &stop).await;
+    let mut outcome = Outcome::default();
+    let result = |size, outcome, error| FileResult { path: item.path.shown(), size, outcome, error };
+    match fetched {
+        Ok(fetched) => {
+            outcome.chain = Some((fetched.protocol, fetched.legs));
+            let how = match fetched.integrity {
+                _ if fetched.already_present => FileOutcome::Present,
+                Integrity::SizeChecked { reason, .. } => {
+                    outcome.size_checked = Some(reason);
+                    FileOutcome::SizeChecked
+                }
+                Integrity::Verified { .. } | Integrity::Pending => FileOutcome::Verified,
+            };
+            results.record(result(fetched.size, how, None));
+        }
+        Err(error) => {
+            upstream.close();
+            if !is_of_file(&error) {
+                return Ended { upstream, result: Err(error) };
+            }
+            let text = Some(error.to_string().into());
+            results.record(result(item.size.unwrap_or_default(), FileOutcome::Failed, text));
+            (outcome.failed, outcome.first) = (1, Some(error));
+        }
+    }
+    Ended { upstream, result: Ok(outcome) }
+}
+
+async fn fetch_item(
+    upstream: &mut Upstream,
+    job: FetchJob,
+    tree: Arc<Tree>,
+    item: &Item,
+    progress: &watch::Sender<TransferSnapshot>,
+    stop: &CancellationToken,
+) -> Result<Fetched, Error> {
+    let mut job = FetchJob { route: job.route.with_file(whole_name(&job, &item.path)?), ..job };
+    let path = item.path.clone();
+    let target = Arc::new(blocking(job.machine, move || tree.target(&path)).await?);
+    let mut tracker = Tracker::new(&job, progress);
+    let mut policy = RetryPolicy::of_part(job.retries);
+    loop {
+        let fetched = fetch_file(upstream, &mut job, &target, &mut tracker, stop).await;
+        tracker.publish();
+        let error = match fetched {
+            Ok(fetched) => return Ok(fetched),
+            Err(error) => error,
+        };
+        upstream.close();
+        let Some(retry) = policy.after(&error, false).filter(|_| !stop.is_cancelled()) else { return Err(error) };
+        if !wait_to_retry(&error, retry, &mut tracker, stop).await {
+            return Err(Error::Interrupted { kept: KeptBytes::default() });
+        }
+        job.id = job.machine.transfer_id();
+    }
+}
+
+/// Returns true for the error of one file; others may be received nevertheless.
+fn is_of_file(error: &Error) -> bool {
+    match error {
+        Error::Exists { .. }
+        | Error::TooLarge { .. }
+        | Error::Altered { .. }
+        | Error::Changed { .. }
+        | Error::Lost { .. }
+        | Error::Usage(_)
+        | Error::Disk { .. } => true,
+        Error::Hop(fault) => {
+            let of_server = matches!(fault.problem.reason, Reason::Policy | Reason::Unauthorized | Reason::BadResponse);
+            fault.problem.reason == Reason::NotFound || (of_server && fault.problem.server.is_some())
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,275 @@
+//! The parts of a folder, several at a time: streams and single files, while the next page of the listing is read.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::part::{Ended, Outcome, receive_file, receive_run};
+use super::publish::Results;
+use super::select::{Batch, Walk, Work};
+use super::tree::{Tree, TreePath};
+use crate::error::{Error, KeptBytes};
+use crate::net::fetch::job::FetchJob;
+use crate::net::fetch::retry::{RetryPolicy, is_transient};
+use crate::net::fetch::tracker::{Tracker, wait_to_retry};
+use crate::net::upstream::Upstream;
+use crate::snapshot::TransferSnapshot;
+use crate::wire::Reason;
+
+/// A running part.
+struct Active {
+    news: watch::Receiver<TransferSnapshot>,
+    /// Its bytes, until its reply announces them.
+    expected: u64,
+}
+
+/// The transfer of a folder in parts.
+struct Parts<'a, 'b> {
+    job: Arc<FetchJob>,
+    path: TreePath,
+    results: Results,
+    tracker: &'a mut Tracker<'b>,
+    stop: CancellationToken,
+    /// Chains without a request.
+    idle: Vec<Upstream>,
+    queue: VecDeque<Work>,
+    running: JoinSet<Ended>,
+    active: HashMap<Id, Active>,
+    /// Bytes of ended parts, and all bytes that were counted.
+    ended: u64,
+    counted: u64,
+    /// Selected files so far.
+    files: u64,
+    /// No stream of all has counted what is left out.
+    counts_omitted: bool,
+    outcome: Outcome,
+}
+
+/// The next page of the walk, as it is requested and compared.
+type NextPage = Pin<Box<dyn Future<Output = (Walk, Result<Batch, Error>)> + Send>>;
+
+/// Receives what is missing of a folder, after this path or from its beginning.
+///
+/// # Errors
+/// The error of the listing, or of a part that failed with the chain; the error of a file alone is in the outcome.
+pub(super) async fn receive(
+    upstream: &mut Upstream,
+    job: &Arc<FetchJob>,
+    walk: Walk,
+    (path, results): (&TreePath, &Results),
+    tracker: &mut Tracker<'_>,
+    stop: &CancellationToken,
+) -> Result<Outcome, Error> {
+    let another = upstream.another();
+    let mut parts = Parts {
+        job: Arc::clone(job),
+        path: path.clone(),
+        results: results.clone(),
+        tracker,
+        stop: stop.child_token(),
+        idle: vec![std::mem::replace(upstream, another)],
+        queue: VecDeque::new(),
+        running: JoinSet::new(),
+        active: HashMap::new(),
+        ended: 0,
+        counted: 0,
+        files: results.ended(),
+        counts_omitted: !walk.is_rest(),
+        outcome: Outcome::default(),
+    };
+    let result = parts.run(walk, upstream).await;
+    if result.is_err() {
+        // Each part that is cancelled keeps what is proven, and its partial file.
+        parts.stop.cancel();
+        while parts.running.join_next().await.is_some() {}
+    }
+    parts.count();
+    if parts.tracker.has_begun() {
+        parts.tracker.end();
+    }
+    if let Some(kept) = parts.idle.pop() {
+        *upstream = kept;
+    }
+    result.map(|()| parts.outcome)
+}
+
+impl Parts<'_, '_> {
+    async fn run(&mut self, walk: Walk, chain: &Upstream) -> Result<(), Error> {
+        let mut policy = RetryPolicy::new(self.job.retries);
+        let mut tree = walk.tree();
+        let (mut waiting, mut page): (Option<Walk>, Option<NextPage>) = (Some(walk), None);
+        loop {
+            while self.running.len() < self.most()
+                && let Some(work) = self.queue.pop_front()
+            {
+                self.start(work, tree.as_ref(), chain)?;
+            }
+            // The next page is requested while the last parts of this one are received.
+            if self.queue.len() < self.most()
+                && let Some(walk) = waiting.take_if(|walk| !walk.is_over())
+            {
+                page = Some(Box::pin(walk.next(self.stop.clone())));
+            }
+            if self.running.is_empty() && page.is_none() {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                Some(ended) = self.running.join_next_with_id() => {
+                    let panicked = |error| Error::Other(format!("internal error in a transfer: {error}"));
+                    let (id, ended) = ended.map_err(panicked)?;
+                    self.end(id, ended)?;
+                }
+                Some((walk, batch)) = next_page(&mut page) => {
+                    tree = walk.tree();
+                    waiting = Some(match batch {
+                        Ok(batch) => {
+                            self.add(batch, &walk);
+                            walk
+                        }
+                        Err(error) => self.without_page(walk, error, &mut policy).await?,
+                    });
+                }
+                () = self.tracker.due() => self.publish(),
+            }
+        }
+    }
+
+    /// Returns the most parts at a time.
+    fn most(&self) -> usize {
+        // The limit is one of each stream, and means the whole transfer.
+        if self.job.rate_limit.get().is_some() { 1 } else { self.job.parts.max(1) }
+    }
+
+    /// Decides what follows a page that did not come: another attempt, or the names of the list.
+    async fn without_page(&mut self, mut walk: Walk, error: Error, policy: &mut RetryPolicy) -> Result<Walk, Error> {
+        if let Some(retry) = policy.after(&error, self.files > 0).filter(|_| !self.stop.is_cancelled()) {
+            if wait_to_retry(&error, retry, self.tracker, &self.stop).await {
+                return Ok(walk);
+            }
+            return Err(Error::Interrupted { kept: KeptBytes::default() });
+        }
+        match error {
+            // Whatever the reason: the requests for the files have their own errors.
+            Error::Hop(_) if self.files == 0 && !is_transient(&error) && walk.by_names() => Ok(walk),
+            error => Err(without_folders(error)),
+        }
+    }
+
+    /// Adds what a page contains.
+    fn add(&mut self, batch: Batch, walk: &Walk) {
+        self.files += batch.files;
+        if self.counts_omitted {
+            self.results.omitted(batch.omitted);
+        }
+        self.queue.extend(batch.work);
+        for (result, error) in batch.results {
+            self.results.record(result);
+            if let Some(error) = error {
+                self.outcome.failed += 1;
+                self.outcome.first.get_or_insert(error);
+            }
+        }
+        if walk.is_over() {
+            self.results.all_known(self.files);
+        }
+        self.publish();
+    }
+
+    /// Starts a part over an idle chain, or another one.
+    fn start(&mut self, work: Work, tree: Option<&Arc<Tree>>, chain: &Upstream) -> Result<(), Error> {
+        let upstream = self.idle.pop().unwrap_or_else(|| chain.another());
+        let (progress, news) = watch::channel(TransferSnapshot::default());
+        let job = FetchJob { id: self.job.machine.transfer_id(), ..FetchJob::clone(&self.job) };
+        self.tracker.follow(job.id);
+        let expected = expected(&work);
+        let (results, stop) = (self.results.clone(), self.stop.clone());
+        let handle = match work {
+            Work::Run(run) => {
+                let path = self.path.clone();
+                self.running.spawn(receive_run(upstream, job, path, run, results, progress, stop))
+            }
+            Work::File(item) => {
+                let tree =
+                    tree.map(Arc::clone).ok_or_else(|| Error::Other("the output folder is closed".to_owned()))?;
+                self.running.spawn(receive_file(upstream, job, tree, item, results, progress, stop))
+            }
+        };
+        self.active.insert(handle.id(), Active { news, expected });
+        Ok(())
+    }
+
+    fn end(&mut self, id: Id, ended: Ended) -> Result<(), Error> {
+        if let Some(active) = self.active.remove(&id) {
+            self.ended += active.news.borrow().flow.bytes_in;
+        }
+        self.idle.push(ended.upstream);
+        let Outcome { chain, failed, first, size_checked } = ended.result?;
+        self.outcome.failed += failed;
+        self.outcome.first = self.outcome.first.take().or(first);
+        self.outcome.size_checked = self.outcome.size_checked.take().or(size_checked);
+        if let (None, Some((protocol, legs))) = (&self.outcome.chain, chain) {
+            self.tracker.chain(protocol, &legs);
+            self.outcome.chain = Some((protocol, legs));
+        }
+        Ok(())
+    }
+
+    /// Counts the bytes of all parts.
+    fn count(&mut self) {
+        let moved = self.ended + self.active.values().map(|part| part.news.borrow().flow.bytes_in).sum::<u64>();
+        if moved > self.counted {
+            if !self.tracker.has_begun() {
+                self.tracker.begin();
+            }
+            self.tracker.record_read(moved - self.counted);
+            self.counted = moved;
+        }
+    }
+
+    fn publish(&mut self) {
+        self.count();
+        let size = self.results.total().map(|_| {
+            let active = self.active.values().map(|part| part.news.borrow().size.unwrap_or(part.expected));
+            self.ended + active.sum::<u64>() + self.queue.iter().map(expected).sum::<u64>()
+        });
+        self.tracker.size(size);
+        self.tracker.publish();
+    }
+}
+
+/// Waits for the page that is requested; `None` if there is none.
+async fn next_page(page: &mut Option<NextPage>) -> Option<(Walk, Result<Batch, Error>)> {
+    let next = page.as_mut()?.await;
+    *page = None;
+    Some(next)
+}
+
+/// Returns about how many bytes a part has.
+fn expected(work: &Work) -> u64 {
+    match work {
+        Work::Run(run) => run.bytes,
+        Work::File(item) => item.size.unwrap_or_default(),
+    }
+}
+
+/// Returns the error of a request for a folder, with the way out if the origin knows no folders.
+pub(super) fn without_folders(error: Error) -> Error {
+    let Error::Hop(mut fault) = error else { return error };
+    let unknown = match fault.problem.reason {
+        Reason::Unsupported | Reason::BadResponse | Reason::Method => true,
+        // Our own origins say so in a document of their own.
+        Reason::NotFound | Reason::Policy | Reason::Unauthorized => fault.problem.server.is_some(),
+        _ => false,
+    };
+    if unknown {
+        let detail = format!("{}: name the files of a folder with --list-from", fault.problem.detail);
+        fault.problem.detail = detail.trim_start_matches(": ").into();
+    }
+    Error::Hop(fault)
+}

@@ -1,0 +1,208 @@
+//! Which files of a folder are moved: those that are missing, selected by patterns, or named in a list.
+
+mod foreign;
+mod scene;
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::support::{TIMEOUT, content};
+use scene::{Scene, files, write};
+
+/// Most bytes of heads and of a listing of this many files.
+fn listing(files: u64) -> u64 {
+    4096 + 400 * files
+}
+
+#[test]
+fn a_second_fetch_moves_nothing_and_a_third_what_has_changed() {
+    let scene = Scene::new(300);
+    fs::create_dir(scene.tree().join("empty")).unwrap();
+    std::os::unix::fs::symlink("a", scene.tree().join("link")).unwrap();
+    let (first, _) = scene.counted("");
+    assert_eq!((first.code, first.count("fetched"), first.count("failed")), (0, 300, 0), "{}", first.err);
+    assert_eq!(first.files("verified").len(), 300);
+    fs::remove_file(scene.tree().join("link")).unwrap();
+    scene.assert_same();
+    std::os::unix::fs::symlink("a", scene.tree().join("link")).unwrap();
+    let (second, moved) = scene.counted("");
+    assert_eq!((second.code, second.count("fetched"), second.count("present")), (0, 0, 300), "{}", second.err);
+    assert_eq!((second.count("total"), second.count("left_out")), (300, 1));
+    assert!(moved < listing(300), "{moved} bytes");
+    assert_eq!(second.json["transfers"][0]["flow"]["bytes_in"], 0);
+    assert_eq!(second.json["transfers"][0]["already_present"], true);
+
+    // One file has changed, one is new, one and a folder were removed here.
+    write(&scene.tree().join("a/f0000"), &content(70_000));
+    write(&scene.tree().join("c/new"), b"new");
+    fs::remove_file(scene.out().join("b/f0002")).unwrap();
+    fs::remove_dir(scene.out().join("empty")).unwrap();
+    let refused = scene.fetch("");
+    assert_eq!((refused.code, refused.count("fetched"), refused.count("failed")), (7, 2, 1), "{}", refused.err);
+    assert_eq!((refused.files("failed"), refused.count("present")), (vec!["a/f0000"], 298));
+    assert!(refused.err.contains("tree/a/f0000: ") && refused.err.contains("--force replaces it"), "{}", refused.err);
+    let (forced, moved) = scene.counted("--force");
+    assert_eq!((forced.code, forced.count("fetched"), forced.count("present")), (0, 1, 300), "{}", forced.err);
+    assert!(moved > 70_000 && moved < 75_000 + listing(301), "{moved} bytes");
+    fs::remove_file(scene.tree().join("link")).unwrap();
+    scene.assert_same();
+}
+
+#[test]
+fn another_time_with_the_same_content_is_present() {
+    let scene = Scene::new(12);
+    assert_eq!(scene.fetch("").code, 0);
+    // The same size and another content, which only a digest can tell.
+    let mut other = content(3001);
+    other[5] ^= 1;
+    write(&scene.out().join("a/deep/f0001"), &other);
+    for path in ["a/f0000", "b/f0002", "a/deep/f0001"] {
+        let file = fs::File::options().write(true).open(scene.out().join(path)).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(5)).unwrap();
+    }
+    for options in ["", "--no-times"] {
+        let ended = scene.fetch(options);
+        let counts = ["fetched", "present", "failed"].map(|name| ended.count(name));
+        assert_eq!((ended.code, counts), (7, [0, 11, 1]), "{options}: {}", ended.err);
+        assert_eq!(ended.files("failed"), ["a/deep/f0001"]);
+    }
+    assert_eq!(fs::read(scene.out().join("a/deep/f0001")).unwrap(), other, "it is left alone");
+}
+
+#[test]
+fn patterns_select_files_and_nothing_else_is_moved_or_made() {
+    let scene = Scene::new(60);
+    let (planned, _) = scene.counted("--include *1 --include deep/ --exclude f003?  --dry-run");
+    let expected: Vec<String> = files(&scene.tree())
+        .into_iter()
+        .filter(|(_, file)| file.is_some())
+        .map(|(path, _)| path.to_str().unwrap().to_owned())
+        .filter(|path| (path.ends_with('1') || path.contains("deep/")) && !path.contains("f003"))
+        .collect();
+    let mut named: Vec<String> = planned.files("planned").into_iter().map(str::to_owned).collect();
+    named.sort();
+    assert_eq!((planned.code, named), (0, expected.clone()), "{}", planned.err);
+    assert!(!scene.folder.path().join("out").exists(), "nothing is written");
+    let fetched = scene.fetch("--include *1 --include deep/ --exclude f003?");
+    assert_eq!((fetched.code, fetched.count("fetched")), (0, expected.len() as u64), "{}", fetched.err);
+    let here = files(&scene.out());
+    let mut here: Vec<&str> =
+        here.iter().filter(|(_, file)| file.is_some()).map(|(path, _)| path.to_str().unwrap()).collect();
+    here.sort_unstable();
+    assert_eq!(here, expected);
+    let none = scene.fetch("-o none/ --include nothing");
+    assert_eq!((none.code, none.count("fetched"), none.count("total")), (0, 0, 0), "{}", none.err);
+}
+
+#[test]
+fn a_dry_run_names_what_would_be_fetched_on_stdout() {
+    let scene = Scene::new(9);
+    let output = scene.client("--dry-run --exclude a").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[..3], ["b/f0002 (3.0 KB)", "b/f0005 (3.0 KB)", "b/f0008 (3.0 KB)"], "{text}");
+    assert_eq!(lines[3], "tree/: 3 files would be fetched, 9.0 KB, in out/tree");
+}
+
+#[test]
+fn lists_are_relative_to_the_folder_or_whole_names() {
+    let scene = Scene::new(30);
+    fs::write(scene.folder.path().join("list"), "a/f0003\n# comment\n\nb/f0002\nb/none\n./a//f0003\na\n").unwrap();
+    let listed = scene.fetch("--list-from list");
+    assert_eq!((listed.code, listed.count("fetched"), listed.count("failed")), (4, 2, 2), "{}", listed.err);
+    assert_eq!(listed.files("failed"), ["a", "b/none"]);
+    assert!(listed.err.contains("tree/b/none: hop 3"), "{}", listed.err);
+    let names: Vec<_> = files(&scene.out()).into_keys().collect();
+    assert_eq!(names, ["a", "a/f0003", "b", "b/f0002"].map(std::path::PathBuf::from));
+
+    scene.input("some/file");
+    fs::write(scene.folder.path().join("list"), "tree/a/f0000\ntree/b/f0005\n").unwrap();
+    let whole = scene.fetch("--list-from list -o whole");
+    assert_eq!((whole.code, whole.count("fetched")), (0, 2), "{}", whole.err);
+    let path = |name: &str| scene.folder.path().join("whole").join(name);
+    assert_eq!(fs::read(path("tree/b/f0005")).unwrap(), content(3005));
+    let again = scene.fetch("--list-from list -o whole");
+    assert_eq!((again.code, again.count("present")), (0, 2), "{}", again.err);
+}
+
+#[test]
+fn larger_files_than_allowed_fail_alone() {
+    let scene = Scene::new(9);
+    write(&scene.tree().join("large"), &content(5000));
+    let ended = scene.fetch("--max-size 4000");
+    assert_eq!((ended.code, ended.count("fetched"), ended.files("failed")), (7, 9, vec!["large"]), "{}", ended.err);
+    assert!(ended.err.contains("--max-size"), "{}", ended.err);
+}
+
+#[test]
+fn a_broken_stream_is_continued_after_the_last_published_file() {
+    let scene = Scene::new(900);
+    let sum: u64 = (0..900).map(|number| 3000 + number % 100).sum();
+    scene.forwarder.break_after(sum / 2);
+    let (ended, moved) = scene.counted("");
+    assert_eq!((ended.code, ended.count("fetched"), ended.count("total")), (0, 900, 900), "{}", ended.err);
+    assert!(ended.err.contains("retry"), "{}", ended.err);
+    scene.assert_same();
+    // Heads and padding of the stream, the listing, and what was not published when the stream broke.
+    assert!(moved < sum * 3 / 2 + listing(900), "{moved} of {sum} bytes");
+    // The same in a run of the plan.
+    for number in (1..900).step_by(3) {
+        fs::remove_file(scene.out().join(format!("a/deep/f{number:04}"))).unwrap();
+    }
+    scene.forwarder.break_after(listing(900) + 300_000);
+    let again = scene.fetch("");
+    assert_eq!((again.code, again.count("fetched"), again.count("present")), (0, 300, 600), "{}", again.err);
+    scene.assert_same();
+}
+
+#[test]
+fn a_large_file_is_fetched_by_itself_and_resumed() {
+    let scene = Scene::new(30);
+    let large = content(20 << 20);
+    write(&scene.tree().join("a/large"), &large);
+    write(&scene.out().join("b/f0002"), &content(3002));
+    scene.forwarder.break_after(12 << 20);
+    let (ended, moved) = scene.counted("");
+    assert_eq!((ended.code, ended.count("failed")), (0, 0), "{}", ended.err);
+    assert_eq!(fs::read(scene.out().join("a/large")).unwrap(), large);
+    assert!(moved < (21 << 20) + listing(31), "{moved} bytes: it is resumed");
+    assert!(!files(&scene.out()).keys().any(|path| path.to_str().unwrap().contains(".part")));
+}
+
+#[test]
+fn an_interrupted_run_leaves_what_is_proven() {
+    let scene = Scene::new(600);
+    let mut client = scene.client("-q").stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(|| files_in(&scene.out()) > 0, &mut client);
+    kill_process(Pid::from_child(&client), Signal::INT).unwrap();
+    let status = client.wait().unwrap();
+    let mut err = String::new();
+    client.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    // It may have ended just before.
+    assert!(status.success() || err.contains("interrupted"), "{status}: {err}");
+    for (path, file) in files(&scene.out()) {
+        let served = fs::read(scene.tree().join(&path)).ok();
+        assert!(file.is_none() || file.map(|(content, _)| content) == served, "{}", path.display());
+    }
+    let rest = scene.fetch("");
+    assert_eq!((rest.code, rest.count("fetched") + rest.count("present")), (0, 600), "{}", rest.err);
+    scene.assert_same();
+}
+
+fn files_in(folder: &Path) -> usize {
+    if folder.is_dir() { files(folder).values().flatten().count() } else { 0 }
+}
+
+/// Polls, as a folder that fills sends no event.
+fn wait_for(mut met: impl FnMut() -> bool, client: &mut std::process::Child) {
+    let end = Instant::now() + TIMEOUT;
+    while !met() && client.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < end, "it takes too long");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
