@@ -178,6 +178,8 @@ impl<'a> Publisher<'a> {
             let mut result = FileResult { path: path.shown(), size, outcome: FileOutcome::Failed, error: None };
             match outcome {
                 Ok(outcome) => result.outcome = outcome,
+                // The transfer was stopped before the file was published: it has no result.
+                Err(Error::Interrupted { .. }) => continue,
                 Err(error) => {
                     result.error = Some(error.to_string().into());
                     self.summary.failed += 1;
@@ -260,5 +262,43 @@ impl<'a> Publisher<'a> {
             other => return Error::disk("write it", &self.path(path), &other.into()),
         };
         Error::Disk { action: "write it", path: shown(&self.path(path)), reason: reason.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::mpsc::sync_channel;
+
+    use super::super::tree::TreePath;
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_not_published_before_the_stop_has_no_result() {
+        let output = tempfile::tempdir().unwrap();
+        std::fs::write(output.path().join("there"), "same").unwrap();
+        let name = |path: &str| FileName::new(path.as_bytes()).unwrap();
+        let tree = TreePath::of(output.path(), &name("/")).unwrap().open().unwrap();
+        let staging = Staging::open(&tree).unwrap();
+        let group: Vec<Item> = ["new", "there"]
+            .into_iter()
+            .zip(0..)
+            .map(|(path, number)| {
+                staging.create(number, false).unwrap().write_all(b"same").unwrap();
+                Item::Proven(StagedFile { path: name(path), size: 4, number }, FileOutcome::Verified)
+            })
+            .collect();
+        let (results, stop) =
+            (Results { progress: Arc::default(), files: FileLog::of_all() }, CancellationToken::new());
+        stop.cancel();
+        let (groups, queue) = sync_channel(1);
+        groups.send(group).unwrap();
+        drop(groups);
+        let publisher = Publisher::new((&tree, &staging), false, &results, &stop);
+        let (summary, ended) = publisher.run(&queue);
+        assert!(ended.is_ok() && summary.failed == 0 && summary.first.is_none(), "{summary:?}");
+        let progress = results.progress.lock().unwrap();
+        assert_eq!((progress.done, progress.present, progress.failed), (1, 0, 0), "{progress:?}");
+        assert_eq!(results.files.take().len(), 1);
     }
 }
