@@ -50,8 +50,9 @@
 //!               and streams are made at once;  drain  graceful shutdown;  latest_line  of the stream of events
 //! access        who may read and control
 //! upstream      requests to the next hop over either protocol (request, exchange);  protocols  which one a hop uses;
-//!               preconnect  connections opened ahead;  connect  resolve, filter, connect;  resolve  names, on threads
-//!               of their own;  policy  where a node may connect to
+//!               idle  idle connections, shared by all requests;  open  one of these, or a new connection (link);
+//!               connect  resolve, filter, connect;  resolve  names, on threads of their own;  policy  where a node may
+//!               connect to
 //! body          chooses how a body is moved;  copy  the copy loop;  options  its parameters and errors;  shaping
 //!               rate limit, delay and faults;  splice  in the kernel;  reader  whether the reader still reads;
 //!               sockbuf  what the kernel may buffer

@@ -24,6 +24,8 @@ pub struct Limits {
     /// Size of the kernel's buffers of each connection that carries files, in bytes; the kernel adds as much for its
     /// own data. `None` adapts them to the flow of a body.
     pub sockbuf: Option<u32>,
+    /// Most idle connections to next hops, all hops together; none are kept at 0.
+    pub idle_connections: usize,
     /// A sole client is scheduled before this program's own work: see the module `latency`.
     pub yield_to_sole_client: bool,
 }
@@ -40,11 +42,15 @@ impl Default for Limits {
             drain: Duration::from_secs(30),
             minimum_rate_over: Duration::from_mins(1),
             sockbuf: None,
+            idle_connections: IDLE_CONNECTIONS,
             yield_to_sole_client: true,
         }
     }
 }
 
+/// Default for the most idle connections to next hops: at some kilobytes each, mostly in the kernel, as much memory as
+/// a few stalled bodies.
+pub const IDLE_CONNECTIONS: usize = 256;
 /// Part of the remaining time that a relay keeps for itself: it forwards this much less.
 pub const HOP_SHARE: Duration = Duration::from_millis(250);
 /// Time that a relay waits beyond the forwarded timeout, so that the hop next to a failure reports first.

@@ -228,14 +228,9 @@ impl Node {
         LocalLimit::of(&Stage { flow, faults: self.faults.now(), ..Stage::default() })
     }
 
-    /// Closes the preconnected sockets.
-    pub(in crate::net) fn close_preconnected(&self) {
-        self.upstream.preconnections().close_all();
-    }
-
-    /// Closes expired preconnected sockets; true if some are left for later.
-    pub(crate) fn reap_expired(&self) -> bool {
-        self.upstream.preconnections().close_expired()
+    /// Returns what the upstreams of all its connections share.
+    pub(in crate::net) fn upstream_shared(&self) -> &UpstreamShared {
+        self.upstream.shared()
     }
 
     /// Samples the activity of its bodies; returns their recent activity.
@@ -268,6 +263,7 @@ impl Node {
             policy: self.config.policy.to_string().into(),
             protocols: vec!["http".into(), "legacy".into()],
             draining: self.draining(),
+            upstream: self.upstream_shared().totals(),
             faults: self.faults.now(),
             load: (self.machine().load)()
                 .map(|load| Load { sched_delay_us: self.sched_delay_us.load(Relaxed), ..load }),

@@ -51,7 +51,7 @@ pub async fn run(node: Arc<Node>, listener: TcpListener, drain: Drain) {
             biased;
             () = &mut draining => break,
             _ = ticks.tick(), if sampling => {
-                sampling = node.reap_expired() || !sessions.is_empty();
+                sampling = node.upstream_shared().close_expired() || !sessions.is_empty();
                 node.sample();
                 let over = node.config.limits.minimum_rate_over;
                 slow.check(&node.registry, Slots(node.config.max_connections), over);
@@ -71,7 +71,7 @@ pub async fn run(node: Arc<Node>, listener: TcpListener, drain: Drain) {
         }
     }
     drop(accept_loop);
-    node.close_preconnected();
+    node.upstream_shared().drain();
     let limit = node.config.limits.drain;
     tokio::select! {
         () = finish(&node, &mut sessions) => {}
@@ -89,7 +89,9 @@ async fn finish(node: &Node, sessions: &mut JoinSet<()>) {
         // A session that becomes a reader does not end, so poll again after a while.
         tokio::select! {
             _ = sessions.join_next() => {}
-            () = sleep(SAMPLE_INTERVAL) => {}
+            () = sleep(SAMPLE_INTERVAL) => {
+                node.upstream_shared().close_expired();
+            }
         }
     }
     node.finish();

@@ -1,11 +1,12 @@
-//! Requests to the next hop, over a kept or a new connection, in the protocol that it speaks; used by relays and
+//! Requests to the next hop, over an idle or a new connection, in the protocol that it speaks; used by relays and
 //! clients alike.
 
 pub(crate) mod connect;
 mod exchange;
+mod idle;
 mod link;
+mod open;
 pub mod policy;
-pub(crate) mod preconnect;
 pub(crate) mod protocols;
 mod request;
 pub mod resolve;
@@ -16,34 +17,29 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::os::deadline::Deadline;
 use crate::allow_list::Purpose;
 use crate::limits::Limits;
-use crate::route::{Hop, HostPort, Protocol};
-use crate::wire::{DigestProgress, FailedAction, Leg, Problem, Reason, Reply, legacy};
-use connect::{Connected, connect_with};
+use crate::route::Protocol;
+use crate::wire::{DigestProgress, Leg, Reply, legacy};
 pub(super) use exchange::MAX_DIGEST_TIME;
 pub use link::UpstreamBody;
 use link::UpstreamConn;
 use policy::NotPermitted;
-use preconnect::Preconnections;
 use protocols::UpstreamShared;
 
 /// Decides whether a resolved address may be connected to.
 pub type ConnectFilter = Arc<dyn Fn(SocketAddr, Purpose<'_>) -> Result<(), NotPermitted> + Send + Sync>;
 
-/// A client's or relay's side of the link to the next hop; owns the connection that is kept for the next request.
+/// A client's or relay's side of the link to the next hop; owns the connection of the exchange in progress.
 ///
-/// A relay has one for each accepted connection, a client one for each chain: nothing is shared, so a request can never
-/// receive another client's reply.
+/// A relay has one for each accepted connection, a client one for each chain. Between two exchanges the connection is
+/// among the idle ones that all of them share, see [`idle`]; during one it belongs to this exchange alone.
 pub struct Upstream {
     links: Arc<UpstreamShared>,
     limits: Limits,
     filter: ConnectFilter,
     protocol: Option<Protocol>,
     link: Option<UpstreamConn>,
-    /// A node that replied, and its address, if its connection could not be kept.
-    last_node: Option<(HostPort, SocketAddr)>,
 }
 
 /// Stage of an exchange.
@@ -83,7 +79,7 @@ impl Upstream {
     /// Returns an upstream without a connection. `protocol` is for hops without a `protocol=` of their own; `None`
     /// detects it.
     pub fn new(links: Arc<UpstreamShared>, limits: Limits, filter: ConnectFilter, protocol: Option<Protocol>) -> Self {
-        Self { links, limits, filter, protocol, link: None, last_node: None }
+        Self { links, limits, filter, protocol, link: None }
     }
 
     /// Returns another upstream with the same configuration, without a connection.
@@ -92,9 +88,9 @@ impl Upstream {
         Self::new(Arc::clone(&self.links), self.limits, Arc::clone(&self.filter), self.protocol)
     }
 
-    /// Returns the connections opened ahead by all upstreams that share this cache.
-    pub fn preconnections(&self) -> &Preconnections {
-        &self.links.preconnections
+    /// Returns the state shared with all other upstreams of this node or client.
+    pub fn shared(&self) -> &UpstreamShared {
+        &self.links
     }
 
     /// Sends the go-ahead for the body to a legacy hop; an HTTP hop needs none.
@@ -129,58 +125,19 @@ impl Upstream {
         }
     }
 
-    /// Ends an exchange whose body was read or is not wanted: keeps the connection if possible, and closes it
+    /// Ends an exchange whose body was read or is not wanted: the connection becomes idle if possible, and is closed
     /// otherwise.
     pub fn finish(&mut self) {
-        let Some(link) = &mut self.link else { return };
-        // Unexpected bytes would be parsed as the head of the next reply.
-        if link.remaining > 0 || !link.keep_alive || !link.read_ahead.is_empty() {
-            self.last_node = self.link.take().filter(|link| link.is_node).map(|link| (link.hop, link.address));
-        } else {
-            link.read_ahead = Vec::new();
-        }
-    }
-
-    /// Ends the chain, and connects to its next hop ahead: the next chain will most likely use the same one.
-    ///
-    /// Only our own nodes are connected to ahead: other servers may log or limit connections without a request.
-    pub fn finish_and_preconnect(mut self) {
-        let kept = self.link.take().filter(|link| link.is_node).map(|link| (link.hop, link.address));
-        if let Some((hop, address)) = kept.or(self.last_node) {
-            self.links.preconnections.connect(self.links.resolver.machine(), &hop, address, self.limits.sockbuf);
+        // The only way to become idle: a request or a body that was cancelled or failed closes its connection.
+        if let Some(link) = self.link.take()
+            && link.is_reusable()
+        {
+            self.links.idle.put(link, self.limits.idle_connections);
         }
     }
 
     /// Closes the connection, whatever its state.
     pub fn close(&mut self) {
         self.link = None;
-    }
-
-    /// Opens a new connection; returns how many bytes of `first` were sent with it.
-    async fn connect(
-        &self,
-        hop: &Hop,
-        protocol: Protocol,
-        deadline: &mut Deadline,
-        first: &[u8],
-        on_stage: OnStage<'_>,
-    ) -> Result<(UpstreamConn, Leg, usize), Problem> {
-        on_stage(ExchangeStage::Connecting);
-        let filter = |address| self.check_address(hop, address);
-        let limit = deadline.left().min(self.limits.connect);
-        let connecting = connect_with(&self.links.resolver, &hop.address, limit, &filter, first, self.limits.sockbuf);
-        // The connect has its own limit; if this program is suspended meanwhile, the outer deadline is extended as
-        // well.
-        let connected = deadline.bound(connecting).await;
-        let late =
-            |_| Problem::next(Reason::TimedOut, FailedAction::Connect, &hop.address, "", limit.as_secs_f64() * 1000.0);
-        let Connected { stream, address, resolve_ms, connect_ms, sent } = connected.map_err(late)??;
-        let link = UpstreamConn::new(&hop.address, address, protocol, stream, connect_ms);
-        Ok((link, Leg { resolve_ms, connect_ms, wait_ms: 0.0 }, sent))
-    }
-
-    /// Checks whether a hop may be contacted at an address; the decision depends on what is requested, too.
-    fn check_address(&self, hop: &Hop, address: SocketAddr) -> Result<(), NotPermitted> {
-        (self.filter)(address, Purpose::files(hop.base.as_deref()))
     }
 }

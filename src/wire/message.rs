@@ -139,6 +139,8 @@ pub struct Reply {
     pub problem: Option<Problem>,
     /// The connection stays open for another request.
     pub keep_alive: bool,
+    /// Time for which the server keeps an idle connection open, if it announced that.
+    pub keep_alive_timeout: Option<Duration>,
     /// The client speaks HTTP/1.0 and needs `Connection: keep-alive`.
     pub echo_keep_alive: bool,
 }
@@ -170,6 +172,14 @@ impl Request {
             interim: false,
             keep_alive: false,
         }
+    }
+}
+
+impl Request {
+    /// Returns whether a request that verifies the file follows, as far as known: the digest of a whole file is
+    /// available only after its body.
+    pub fn awaits_verification(&self) -> bool {
+        self.method == Method::Get && self.want_digest.is_some()
     }
 }
 

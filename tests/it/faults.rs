@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
-use support::process::{Node, chainview, failing};
+use support::process::{IDLE_TIME, Node, chainview, failing};
 use support::{TIMEOUT, content};
 use tempfile::TempDir;
 
@@ -254,7 +254,7 @@ fn client_disk_errors_never_publish_a_file() {
         );
         assert!(!out.path().join("f").exists() && out.path().join("f.part").exists(), "{inject}");
         for node in &chain.nodes {
-            assert!(node.becomes_idle(0, usize::MAX, RELEASE), "{inject}: {:?}", node.held());
+            assert!(node.becomes_idle(0, usize::MAX, IDLE_TIME), "{inject}: {:?}", node.held());
         }
         let mut again = chainview();
         let again = again.arg("--fetch").arg(&input).arg("-o").arg(out.path()).arg("--json").output().unwrap();
@@ -303,7 +303,7 @@ fn a_full_disk_is_detected_before_the_first_byte() {
     assert_eq!(message, "full: 7, beside the other 0 files\nfreed: 0\nsame\n", "{errors}");
     assert!(errors.contains("not enough disk space"), "{errors}");
     for node in &chain.nodes {
-        assert!(node.becomes_idle(0, usize::MAX, RELEASE), "{:?}", node.held());
+        assert!(node.becomes_idle(0, usize::MAX, IDLE_TIME), "{:?}", node.held());
     }
 }
 

@@ -4,9 +4,9 @@ mod conditional;
 mod control;
 mod faults;
 mod forms;
+mod idle;
 mod listing;
 mod names;
-mod preconnect;
 pub(crate) mod scene;
 mod slow;
 

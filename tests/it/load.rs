@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
-use support::process::{Node, fetch_chainview};
+use support::process::{IDLE_TIME, Node, fetch_chainview};
 use support::{Outcome, Pace, TIMEOUT, content};
 use tempfile::TempDir;
 
@@ -129,7 +129,7 @@ impl Chain {
     /// Waits until every node has no connection, and the descriptors it had at first.
     #[track_caller]
     fn becomes_idle(&self, before: &[usize], timeout: Duration) {
-        let end = Instant::now() + timeout;
+        let end = Instant::now() + timeout + IDLE_TIME;
         for node in &self.nodes {
             let left = end.saturating_duration_since(Instant::now());
             let held = || format!("{} still holds {:?}: {}", node.address(), node.held(), node.stderr());
@@ -207,7 +207,7 @@ fn many_clients_beside_a_slow_one(chain: &Chain, fetch: impl Fn(usize) -> Vec<u8
     chain.write(SLOW_FILE.0, SLOW_FILE.1);
     assert_eq!(fetch(0), content(0), "a first fetch, for the threads that a node starts when it first needs them");
     for node in &chain.nodes {
-        assert!(node.becomes_idle(0, usize::MAX, LINGER), "{:?}", node.held());
+        assert!(node.becomes_idle(0, usize::MAX, LINGER + IDLE_TIME), "{:?}", node.held());
     }
     let before = chain.descriptors();
     let began = Instant::now();

@@ -31,7 +31,7 @@ const SAMPLE_INTERVAL: u64 = 1 << 20;
 const LOW_RTT_MS: f64 = 1.0;
 /// Bytes that a body moves without a stall before it counts as flowing. It is more than several hops buffer between a
 /// source and a reader that never reads.
-const FLOWING_AFTER: u64 = 2 << 20;
+pub(in crate::net) const FLOWING_AFTER: u64 = 2 << 20;
 /// A single wait for a reader of this length counts as a stall: that is less than 3 MB/s, at which copying costs next
 /// to nothing, and longer than a reader waits for its turn among a hundred fast ones.
 const STALL_WAIT: Duration = Duration::from_millis(200);

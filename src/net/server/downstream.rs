@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::SystemTime;
 
+use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -79,6 +80,15 @@ impl Downstream {
             // The previous read may have taken everything, which shows only now.
             self.release_buffer();
         }
+    }
+
+    /// Reads what has arrived, without waiting, by asking the kernel: tokio learns of it only when the runtime polls
+    /// for events.
+    pub fn fill_now(&mut self) -> io::Result<usize> {
+        let mut arrived = [0; 1024];
+        let (read, _) = recv(&*self.stream, &mut arrived, RecvFlags::DONTWAIT)?;
+        self.inbox.extend_from_slice(&arrived[..read]);
+        Ok(read)
     }
 
     /// Frees the buffer of an empty inbox, for the time without a request or while a body is sent.

@@ -6,8 +6,7 @@
 //! and the count of requests is incremented before the first byte of a reply and decremented after its last. So while
 //! no other request is served, the connection with the highest id is the only one being served. Idle kept-alive
 //! connections do not count; a request that arrives on one of them at this moment is delayed for as long as the
-//! optimization takes. Both figures are read without a lock, and may be from two moments. Connecting ahead uses the
-//! same check, and is not such an optimization: it takes time that no other connection needs.
+//! optimization takes. Both figures are read without a lock, and may be from two moments.
 //!
 //! New connections first ([`after_accept`]). The request has usually arrived by the time its connection is accepted.
 //! Tokio's own `yield_now` polls for events before it resumes, and an accept loop that continues immediately needs a
@@ -30,7 +29,7 @@ use crate::limits::Limits;
 use crate::net::node::registry::{ConnGuard, FileRequestGuard};
 
 /// True if only this connection is served, with this number of requests, and no connection was accepted since.
-pub(super) fn is_only_active(conn: &ConnGuard, requests: u64) -> bool {
+fn is_only_active(conn: &ConnGuard, requests: u64) -> bool {
     conn.is_newest() && conn.requests() == requests
 }
 

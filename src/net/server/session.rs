@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::net::TcpStream;
-use tokio::time::sleep;
 
 use super::downstream::{AfterRequest, Downstream};
 use super::response::{admit, inject_rejection, record_faults};
-use super::{latency, legacy, origin, relay, tar_stream};
+use super::{legacy, origin, relay, tar_stream};
 use crate::net::access::{NO_LISTING, UNKNOWN_NAME, host_allowed};
 use crate::net::admin;
 use crate::net::node::Node;
@@ -92,17 +91,26 @@ async fn first_line(down: &mut Downstream) -> Option<FirstBytes> {
 
 async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head: HeadGuard, mut deadline: Deadline) {
     let mut upstream = node.upstream();
+    // Requests for a file with a digest after which none that verifies it came yet. Such a request may come over any
+    // connection of a relay, which shares them between its clients; as many as are missing stay open.
+    let mut verifications_pending = 0_usize;
+    // A request on a kept connection had arrived before the node began to drain.
+    let mut arrived_in_time = false;
     loop {
         conn.set_state(ConnState::Head);
         let received = deadline.bound(read_head(&mut down)).await;
         drop(head);
-        // A request for a file with a digest is followed by one that verifies it, which a drain must still serve.
-        let verification_pending = matches!(&received, Ok(Ok(Some(RequestKind::File(request))))
-            if request.method == Method::Get && request.want_digest.is_some());
+        if let Ok(Ok(Some(RequestKind::File(request)))) = &received {
+            if request.awaits_verification() {
+                verifications_pending += 1;
+            } else if is_verification(request) {
+                verifications_pending = verifications_pending.saturating_sub(1);
+            }
+        }
         let next = match received {
             // Boxed, as are the others: a connection waiting for a request must not hold the state of one.
             Ok(Ok(Some(RequestKind::File(request)))) => {
-                match caught(Box::pin(file(node, &mut down, conn, request, &mut upstream))).await {
+                match caught(Box::pin(file(node, &mut down, conn, request, arrived_in_time, &mut upstream))).await {
                     Ok(next) => next,
                     Err(Panicked) => return Box::pin(internal_error(node, down, conn)).await,
                 }
@@ -135,32 +143,38 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
                 if let Some(sent) = sent {
                     sent.check(node, conn.peer());
                 }
-                return preconnect(node, conn, upstream);
+                return;
             }
             AfterRequest::Keep => {}
         }
         conn.set_state(ConnState::Idle);
         down.release_buffer();
+        arrived_in_time = true;
         if down.inbox.is_empty() {
             let idle = within(node.config.limits.idle, down.fill());
-            let drained = async {
-                node.drain().draining().await;
-                if verification_pending {
-                    sleep(node.config.limits.linger).await;
-                }
-            };
             let read = tokio::select! {
                 biased;
                 read = idle => Some(read),
-                () = drained => None,
+                () = node.drain().draining() => None,
             };
             if let Some(sent) = down.sent.take() {
                 sent.check(node, conn.peer());
             }
-            let Some(read) = read else { return Box::pin(down.close()).await };
+            let read = match read {
+                Some(read) => read,
+                // A relay may have sent a request at the moment at which the node began to drain.
+                None => match down.fill_now() {
+                    Ok(read) if read > 0 => Ok(Ok(read)),
+                    _ if verifications_pending > 0 => {
+                        arrived_in_time = false;
+                        within(node.config.limits.linger, down.fill()).await
+                    }
+                    _ => return Box::pin(down.close()).await,
+                },
+            };
             match read {
                 Ok(Ok(read)) if read > 0 => {}
-                Ok(_) => return preconnect(node, conn, upstream),
+                Ok(_) => return,
                 Err(_) => return Box::pin(down.close()).await,
             }
         }
@@ -175,11 +189,9 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
     }
 }
 
-/// Connects ahead to the next hop for the next client. A node with other clients has no time for that.
-fn preconnect(node: &Node, conn: &ConnGuard, upstream: Upstream) {
-    if latency::is_only_active(conn, 0) && !node.draining() {
-        upstream.finish_and_preconnect();
-    }
+/// Returns whether a request verifies a file that was received before.
+fn is_verification(request: &Request) -> bool {
+    request.method == Method::Head && request.if_match.is_some()
 }
 
 /// Reads the next request head; the head of an endpoint request stays in the inbox for the HTTP library.
@@ -226,12 +238,12 @@ async fn file(
     down: &mut Downstream,
     conn: &ConnGuard,
     mut request: Box<Request>,
+    arrived_in_time: bool,
     upstream: &mut Upstream,
 ) -> AfterRequest {
     down.last_request = !request.keep_alive;
     down.http10 = !request.interim;
-    let is_verification = request.method == Method::Head && request.if_match.is_some();
-    let refused = if node.drain().is_draining() && !is_verification {
+    let refused = if node.drain().is_draining() && !arrived_in_time && !is_verification(&request) {
         Some((Reason::Draining, String::new()))
     } else if !host_allowed(&node.config.access, request.host.as_ref().map(|host| &host.host)) {
         Some((Reason::Policy, UNKNOWN_NAME.to_owned()))

@@ -65,7 +65,7 @@ fn run_scene(scene: Scene) -> ((Tally, usize), Vec<(u64, usize)>) {
         while let Some(left) = running.left() {
             assert!(began.elapsed() < MAX_CLEANUP, "left behind: {left}: {:?}", running.scene);
             sleep(Duration::from_millis(100)).await;
-            running.nodes.iter().for_each(|node| _ = node.reap_expired());
+            running.nodes.iter().for_each(|node| _ = node.upstream_shared().close_expired());
         }
         chain.replace(None);
         let connects = running.connects.borrow().get(&0).copied();

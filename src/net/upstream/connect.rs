@@ -1,7 +1,10 @@
 //! Connecting to a hop: resolves it, filters the addresses, connects to the first that accepts.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
+use std::slice;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -30,6 +33,33 @@ pub(crate) struct Connected {
     pub connect_ms: f64,
     /// Bytes of the first request that were sent already.
     pub sent: usize,
+}
+
+/// A hop's addresses, and what is left of the time to connect to one of them.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    pub(super) addresses: Addresses,
+    /// Time of the lookup in ms; 0 for an IP address.
+    pub(super) ms: f64,
+    deadline: Deadline,
+}
+
+/// A hop's address, or those of its name.
+#[derive(Debug)]
+pub(super) enum Addresses {
+    Ip(IpAddr),
+    Found(Arc<[IpAddr]>),
+}
+
+impl Deref for Addresses {
+    type Target = [IpAddr];
+
+    fn deref(&self) -> &[IpAddr] {
+        match self {
+            Self::Ip(ip) => slice::from_ref(ip),
+            Self::Found(found) => found,
+        }
+    }
 }
 
 /// Error text for a link-local address.
@@ -70,53 +100,62 @@ pub(crate) async fn connect_with(
     first: &[u8],
     buffers: Option<u32>,
 ) -> Result<Connected, Problem> {
+    let resolved = resolve(resolver, hop, limit).await?;
+    connect_resolved(resolver.machine(), hop, resolved, filter, first, buffers).await
+}
+
+/// Returns the addresses of a hop, without waiting if it is an address.
+pub(super) async fn resolve(resolver: &Resolver, hop: &HostPort, limit: Duration) -> Result<Resolved, Problem> {
     let began = Instant::now();
     let mut deadline = Deadline::after(limit);
-    let fail = |reason, action, detail: String| Problem::next(reason, action, hop, detail, ms_since(began));
-    let mut connecting = began;
-    let addresses = match &hop.host {
-        Host::Ip(ip) => vec![SocketAddr::new(*ip, hop.port)],
-        // Boxed to keep the parent future small: most hops are addresses. The lookup has a deadline of its own; if this
-        // program is suspended, both are extended.
-        Host::Name(name) => match deadline
-            .bound(Box::pin(resolver.resolve(name.as_str(), deadline)))
-            .await
-            .unwrap_or(Err(ResolveError::TimedOut))
-        {
-            Ok(found) => {
-                connecting = Instant::now();
-                found.iter().map(|ip| SocketAddr::new(*ip, hop.port)).collect()
-            }
-            Err(error @ ResolveError::TimedOut) => {
-                return Err(fail(Reason::TimedOut, FailedAction::Resolve, error.to_string()));
-            }
-            Err(error @ ResolveError::Failed(_)) => {
-                return Err(fail(Reason::Unresolved, FailedAction::Resolve, error.to_string()));
-            }
-            // The lookup never started, so neither the name nor its hop is at fault.
-            Err(error @ (ResolveError::Crowded | ResolveError::NoThread(_))) => {
-                return Err(Problem::here(Reason::Busy, FailedAction::Resolve, "", error.to_string()));
-            }
-        },
+    let fail = |reason, detail: String| Problem::next(reason, FailedAction::Resolve, hop, detail, ms_since(began));
+    let name = match &hop.host {
+        Host::Ip(ip) => return Ok(Resolved { addresses: Addresses::Ip(*ip), ms: 0.0, deadline }),
+        Host::Name(name) => name.as_str(),
     };
-    let resolve_ms = (connecting - began).as_secs_f64() * 1000.0;
+    // Boxed to keep the parent future small: most hops are addresses. The lookup has a deadline of its own; if this
+    // program is suspended, both are extended.
+    let found = deadline.bound(Box::pin(resolver.resolve(name, deadline))).await;
+    match found.unwrap_or(Err(ResolveError::TimedOut)) {
+        Ok(found) => Ok(Resolved { addresses: Addresses::Found(found), ms: ms_since(began), deadline }),
+        Err(error @ ResolveError::TimedOut) => Err(fail(Reason::TimedOut, error.to_string())),
+        Err(error @ ResolveError::Failed(_)) => Err(fail(Reason::Unresolved, error.to_string())),
+        // The lookup never started, so neither the name nor its hop is at fault.
+        Err(error @ (ResolveError::Crowded | ResolveError::NoThread(_))) => {
+            Err(Problem::here(Reason::Busy, FailedAction::Resolve, "", error.to_string()))
+        }
+    }
+}
+
+/// Connects as [`connect_with`] does, to the first of these addresses that accepts.
+pub(super) async fn connect_resolved(
+    machine: Machine,
+    hop: &HostPort,
+    Resolved { addresses, ms: resolve_ms, mut deadline }: Resolved,
+    filter: &(dyn Fn(SocketAddr) -> Result<(), NotPermitted> + Send + Sync),
+    first: &[u8],
+    buffers: Option<u32>,
+) -> Result<Connected, Problem> {
+    let began = Instant::now();
+    let elapsed = || resolve_ms + ms_since(began);
+    let fail = |reason, action, detail: String| Problem::next(reason, action, hop, detail, elapsed());
     let mut last = None;
-    for address in addresses {
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+    for ip in addresses.iter() {
+        let address = SocketAddr::new(ip.to_canonical(), hop.port);
         if let Err(NotPermitted { refusal, why }) = filter(address) {
-            last = Some(Problem::refused_by_policy(refusal, hop, why, ms_since(began)));
+            last = Some(Problem::refused_by_policy(refusal, hop, why, elapsed()));
             continue;
         }
         if needs_interface(address) {
             last = Some(fail(Reason::Unreachable, FailedAction::Connect, NO_INTERFACE.to_owned()));
             continue;
         }
-        match deadline.bound(connect_address(resolver.machine(), address, first, buffers)).await {
+        match deadline.bound(connect_address(machine, address, first, buffers)).await {
             Err(_) => return Err(fail(Reason::TimedOut, FailedAction::Connect, String::new())),
             Ok(Err(error)) if is_shortage(&error) => return Err(shortage(FailedAction::Connect, &error)),
             Ok(Err(error)) => last = Some(fail(reason_of(&error), FailedAction::Connect, detail_of(&error))),
             Ok(Ok((stream, sent))) => {
-                return Ok(Connected { stream, address, resolve_ms, connect_ms: ms_since(connecting), sent });
+                return Ok(Connected { stream, address, resolve_ms, connect_ms: ms_since(began), sent });
             }
         }
     }

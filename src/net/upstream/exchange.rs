@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
+use super::idle::idle_time;
 use super::link::UpstreamConn;
 use super::protocols::{SILENCE, probe};
 use super::{ExchangeStage, OnStage, Upstream, UpstreamReply};
@@ -48,47 +49,50 @@ impl Upstream {
         deadline: &mut Deadline,
         on_stage: OnStage<'_>,
     ) -> Result<UpstreamReply, Problem> {
-        let kept = self.link.take().filter(|link| link.hop == hop.address && link.is_idle());
-        // A different base on the same server may not be allowed.
-        let kept = kept.filter(|link| self.check_address(hop, link.address).is_ok());
-        if let Some(mut link) = kept {
-            match self.exchange(&mut link, hop, request, deadline, None, on_stage).await {
-                Ok(reply) => return Ok(self.store_reply(link, reply, Leg::default())),
-                Err(ExchangeError::Problem(problem)) => return Err(problem),
-                // The kept connection may have been closed while the request was in flight: reconnect once.
-                Err(ExchangeError::Unanswered(_) | ExchangeError::SpeaksLegacy) => {}
+        let protocol_unknown = request.ack;
+        let (mut idle, mut resolved) = self.reuse(hop, request.method, deadline, on_stage).await?;
+        loop {
+            // The protocol of an idle connection is known.
+            let reused = idle.is_some();
+            request.ack = protocol_unknown && !reused;
+            let (mut head, mut sent) = (Vec::new(), 0);
+            let (mut link, leg) = match idle.take() {
+                Some(link) => {
+                    let resolve_ms = resolved.as_ref().map_or(0.0, |resolved| resolved.ms);
+                    (link, Leg { resolve_ms, ..Leg::default() })
+                }
+                None => {
+                    head = encode_head(hop, request, deadline)?;
+                    let connecting = self.connect(hop, resolved.take(), Protocol::Http, deadline, &head, on_stage);
+                    let (link, leg, with_connect) = connecting.await?;
+                    sent = with_connect;
+                    (link, leg)
+                }
+            };
+            // A request not sent with the connect is encoded again: less time is left by now.
+            let rest = (sent > 0).then(|| &head[sent..]);
+            match self.exchange(&mut link, hop, request, deadline, rest, on_stage).await {
+                // Some servers send this status when they close an idle connection: it is no reply to this request.
+                Ok(reply) if reused && reply.status == 408 => {}
+                Ok(reply) => return Ok(self.store_reply(link, reply, leg, request)),
+                Err(ExchangeError::Unanswered(_)) if reused => {}
+                Err(ExchangeError::Problem(problem) | ExchangeError::Unanswered(problem)) => return Err(problem),
+                Err(ExchangeError::SpeaksLegacy) => {
+                    drop(link);
+                    self.links.remember(&hop.address, Protocol::Legacy);
+                    return Box::pin(self.request_legacy(hop, request, deadline, on_stage)).await;
+                }
             }
-        }
-        let head = encode_head(hop, request, deadline)?;
-        // Only nodes are connected to ahead, and a base means another kind of server.
-        let preconnection = if hop.base.is_none() { self.links.preconnections.take(&hop.address, &head) } else { None };
-        if let Some((stream, address, sent)) = preconnection {
-            let mut link = UpstreamConn::new(&hop.address, address, Protocol::Http, stream, 0.0);
-            match self.exchange(&mut link, hop, request, deadline, Some(&head[sent..]), on_stage).await {
-                Ok(reply) => return Ok(self.store_reply(link, reply, Leg::default())),
-                Err(ExchangeError::Problem(problem)) => return Err(problem),
-                // The same holds for a connection that was opened ahead.
-                Err(ExchangeError::Unanswered(_) | ExchangeError::SpeaksLegacy) => {}
-            }
-        }
-        let (mut link, connected, sent) = self.connect(hop, Protocol::Http, deadline, &head, on_stage).await?;
-        // A request not sent with the connect is encoded again: less time is left by now.
-        let rest = (sent > 0).then(|| &head[sent..]);
-        match self.exchange(&mut link, hop, request, deadline, rest, on_stage).await {
-            Ok(reply) => Ok(self.store_reply(link, reply, connected)),
-            Err(ExchangeError::Problem(problem) | ExchangeError::Unanswered(problem)) => Err(problem),
-            Err(ExchangeError::SpeaksLegacy) => {
-                drop(link);
-                self.links.remember(&hop.address, Protocol::Legacy);
-                Box::pin(self.request_legacy(hop, request, deadline, on_stage)).await
-            }
+            // The hop closed the connection when it was idle, or restarts. Even if it has read some or all of the
+            // request, that can be sent again: GET and HEAD change nothing, and no byte of a reply was passed on. Only
+            // once, and over a new connection: that one was not idle.
+            self.links.idle.closed_unanswered();
         }
     }
 
-    fn store_reply(&mut self, mut link: UpstreamConn, reply: Box<Reply>, leg: Leg) -> UpstreamReply {
+    fn store_reply(&mut self, mut link: UpstreamConn, reply: Box<Reply>, leg: Leg, request: &Request) -> UpstreamReply {
         let response = UpstreamReply { leg, protocol: link.protocol, address: link.address, reply };
-        link.keep_alive &= response.reply.keep_alive;
-        link.is_node = link.protocol == Protocol::Http && response.reply.hops.is_some();
+        link.verification_pending = request.awaits_verification();
         self.link = Some(link);
         response
     }
@@ -122,11 +126,11 @@ impl Upstream {
             // A body may stall for long, and needs no buffer for a head meanwhile.
             link.read_ahead = Vec::new();
         }
-        link.keep_alive = reply.keep_alive;
+        link.idle_time = if reply.keep_alive { idle_time(reply.keep_alive_timeout) } else { Duration::ZERO };
         if reply.status >= 300 && request.method == Method::Get {
             Box::pin(read_problem(link, &mut reply, &mut wait.until)).await;
         } else if request.method == Method::Get {
-            link.remaining = reply.length.unwrap_or_default();
+            link.begin_body(reply.length.unwrap_or_default());
         }
         Ok(reply)
     }
@@ -234,7 +238,7 @@ impl Upstream {
         on_stage: OnStage<'_>,
     ) -> Result<UpstreamReply, Problem> {
         let text = legacy::encode_request(request, hop)?;
-        let (mut link, connected, sent) = self.connect(hop, Protocol::Legacy, deadline, &text, on_stage).await?;
+        let (mut link, connected, sent) = self.connect(hop, None, Protocol::Legacy, deadline, &text, on_stage).await?;
         let sent_at = Instant::now();
         let mut wait = ReplyWait { hop, request, sent_at, until: *deadline, protocol_unknown: false, on_stage };
         if !matches!(wait.until.bound(link.stream.write_all(&text[sent..])).await, Ok(Ok(()))) {
@@ -280,7 +284,7 @@ impl Upstream {
             lines: "Cache-Control: no-cache\r\n".into(),
             ..Reply::default()
         };
-        Ok(self.store_reply(link, Box::new(reply), connected))
+        Ok(self.store_reply(link, Box::new(reply), connected, request))
     }
 }
 
@@ -342,14 +346,14 @@ async fn read_some(link: &mut UpstreamConn, wait: &mut ReplyWait<'_>) -> Result<
 async fn read_problem(link: &mut UpstreamConn, reply: &mut Reply, until: &mut Deadline) {
     let length = reply.length.filter(|length| *length <= problem::MAX_BODY as u64);
     let Some(length) = length.map(|length| length as usize) else {
-        link.keep_alive = false;
+        link.idle_time = Duration::ZERO;
         return;
     };
     while link.read_ahead.len() < length {
         match until.bound(link.stream.read_buf(&mut link.read_ahead)).await {
             Ok(Ok(read)) if read > 0 => {}
             _ => {
-                link.keep_alive = false;
+                link.idle_time = Duration::ZERO;
                 return;
             }
         }

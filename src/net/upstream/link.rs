@@ -1,22 +1,24 @@
 //! An open connection to the next hop, and the body received over it.
 
-use std::io::{self, ErrorKind::WouldBlock};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::net::body::sockbuf::{Incoming, has_low_rtt};
+use crate::net::body::sockbuf::{FLOWING_AFTER, Incoming, has_low_rtt};
 use crate::net::body::{Direct, Source};
 use crate::net::os::socket::Socket;
-use crate::route::{HostPort, Protocol};
+use crate::route::Protocol;
 
 /// An open connection to the next hop.
 pub(super) struct UpstreamConn {
-    pub(super) hop: HostPort,
     pub(super) address: SocketAddr,
     pub(super) protocol: Protocol,
     pub(super) stream: Socket,
@@ -26,34 +28,55 @@ pub(super) struct UpstreamConn {
     pub(super) read_ahead: Vec<u8>,
     /// Body bytes still to come.
     pub(super) remaining: u64,
-    /// The connection can be reused.
-    pub(super) keep_alive: bool,
-    /// The peer is one of our nodes.
-    pub(super) is_node: bool,
+    /// Time for which it may be idle after the current exchange; zero if the peer closes it.
+    pub(super) idle_time: Duration,
+    /// It delivered a file whose verification may be requested next.
+    pub(super) verification_pending: bool,
+    /// The kernel's buffers have grown, see [`Self::begin_body`].
+    pub(super) grown: bool,
 }
 
 /// The rest of a body; ends after exactly the announced bytes, or prematurely.
 pub struct UpstreamBody<'a>(pub(super) &'a mut UpstreamConn);
 
 impl UpstreamConn {
-    pub(super) fn new(
-        hop: &HostPort,
-        address: SocketAddr,
-        protocol: Protocol,
-        stream: TcpStream,
-        connect_ms: f64,
-    ) -> Self {
-        let low_rtt = has_low_rtt(address.ip(), connect_ms);
-        let (hop, read_ahead, stream) = (hop.clone(), Vec::new(), Socket::new(stream));
-        Self { hop, address, protocol, stream, low_rtt, read_ahead, remaining: 0, keep_alive: false, is_node: false }
+    pub(super) fn new(address: SocketAddr, protocol: Protocol, stream: TcpStream, connect_ms: f64) -> Self {
+        Self {
+            address,
+            protocol,
+            stream: Socket::new(stream),
+            low_rtt: has_low_rtt(address.ip(), connect_ms),
+            read_ahead: Vec::new(),
+            remaining: 0,
+            idle_time: Duration::ZERO,
+            verification_pending: false,
+            grown: false,
+        }
     }
 
-    /// Returns true if the connection can be reused: the last reply was read to its end, and nothing follows. Any bytes
-    /// would be taken for the next reply, such as the `408` that some servers send before they close an idle
-    /// connection.
-    pub(super) fn is_idle(&self) -> bool {
-        let silent = || matches!(self.stream.try_read(&mut [0; 1]), Err(error) if error.kind() == WouldBlock);
-        self.keep_alive && self.remaining == 0 && self.read_ahead.is_empty() && silent()
+    /// Records that a body of this length follows.
+    ///
+    /// A long one makes the kernel grow the receive buffer of the connection, by megabytes, and never shrink it. On a
+    /// link with a low round-trip time, where a new buffer is large enough at once, the next body would only be
+    /// buffered there if its reader is slow: the transfer would seem further than it is, and a hop that fails would be
+    /// noticed late. On a longer link the next body needs that buffer, and the congestion window that belongs to it.
+    pub(super) fn begin_body(&mut self, length: u64) {
+        self.remaining = length;
+        self.grown |= self.low_rtt && length >= FLOWING_AFTER;
+    }
+
+    /// Returns true if the connection can carry another request: the last reply was read to its end, nothing was read
+    /// behind it, and the peer keeps the connection open. One with grown buffers is kept only for the verification of
+    /// what it delivered.
+    pub(super) fn is_reusable(&self) -> bool {
+        let is_read = self.remaining == 0 && self.read_ahead.is_empty();
+        is_read && !self.idle_time.is_zero() && (!self.grown || self.verification_pending)
+    }
+
+    /// Returns true if neither bytes nor an end have arrived, by asking the kernel: tokio learns of them only when the
+    /// runtime polls for events, which may be after the next request.
+    pub(super) fn is_silent(&self) -> bool {
+        recv(&*self.stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) == Err(Errno::AGAIN)
     }
 }
 

@@ -1,19 +1,22 @@
-//! Cache of the protocol of each next hop, and the probe that detects an unknown one.
+//! State that all requests to next hops share, such as the protocol of each hop, and the probe that detects an unknown
+//! one.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::connect::{Connected, connect_with};
+use super::idle::IdleConnections;
 use super::policy::NotPermitted;
-use super::preconnect::Preconnections;
 use super::resolve::Resolver;
 use crate::net::os::deadline::within;
 use crate::route::{HostPort, Protocol};
+use crate::snapshot::UpstreamTotals;
 use crate::wire::legacy::{NOT_FOUND, PROBE_NAME, PROBE_REPLY};
 
 /// Time that an unknown hop may be silent on HTTP before it is probed over the legacy protocol.
@@ -22,14 +25,24 @@ pub(crate) const SILENCE: Duration = Duration::from_millis(300);
 const CACHE_TTL: Duration = Duration::from_mins(10);
 /// Limit on entries; far more than a node has neighbors.
 const MAX_ENTRIES: usize = 1024;
+/// Time for which a name leads to idle connections without another lookup: a service that moves to another address is
+/// followed that soon, and a busy name costs few lookups.
+const ADDRESSES_TTL: Duration = Duration::from_secs(10);
+/// Time between two checks of a client for expired connections; a node has periodic checks of its own.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The addresses of a name, and when they were looked up.
+type Lookup = (Arc<[IpAddr]>, Instant);
 
 /// State shared by all requests to neighbors.
 #[derive(Debug, Default)]
 pub struct UpstreamShared {
     protocols: Mutex<BTreeMap<HostPort, (Protocol, Instant)>>,
-    /// Connections opened ahead.
-    pub preconnections: Preconnections,
-    /// Resolver of their names.
+    /// The last lookup of each name.
+    addresses: Mutex<BTreeMap<String, Lookup>>,
+    /// Idle connections.
+    pub(super) idle: IdleConnections,
+    /// Resolver of names.
     pub(super) resolver: Resolver,
 }
 
@@ -55,6 +68,46 @@ impl UpstreamShared {
             }
         }
         protocols.insert(hop.clone(), (protocol, Instant::now()));
+    }
+
+    /// Returns the addresses of a name, if it was looked up in the last ten seconds.
+    pub(super) fn recent_addresses(&self, name: &str) -> Option<Arc<[IpAddr]>> {
+        let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = addresses.get(name).filter(|(_, since)| since.elapsed() < ADDRESSES_TTL);
+        recent.map(|(found, _)| Arc::clone(found))
+    }
+
+    /// Stores the addresses of a name.
+    pub(super) fn remember_addresses(&self, name: &str, found: Arc<[IpAddr]>) {
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if addresses.len() >= MAX_ENTRIES && !addresses.contains_key(name) {
+            addresses.clear();
+        }
+        addresses.insert(name.to_owned(), (found, Instant::now()));
+    }
+
+    /// Returns the counts of connections.
+    pub fn totals(&self) -> UpstreamTotals {
+        self.idle.totals()
+    }
+
+    /// Closes idle connections that have expired; returns true if others are left.
+    pub fn close_expired(&self) -> bool {
+        self.idle.close_expired()
+    }
+
+    /// Closes idle connections as they expire, for as long as it is polled.
+    pub async fn keep_closing_expired(&self) -> Infallible {
+        loop {
+            sleep(EXPIRY_INTERVAL).await;
+            self.close_expired();
+        }
+    }
+
+    /// Closes all idle connections but those over which a file may still have to be verified, and keeps no others from
+    /// now on.
+    pub fn drain(&self) {
+        self.idle.drain();
     }
 
     /// Removes a hop whose protocol turned out to be another.

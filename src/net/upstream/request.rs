@@ -29,10 +29,14 @@ impl Upstream {
         mut deadline: Deadline,
         on_stage: OnStage<'_>,
     ) -> Result<UpstreamReply, Problem> {
+        // The end of a previous exchange, if there was one.
+        self.finish();
         let deadline = &mut deadline;
         let began = Instant::now();
         request.host = Some(hop.address.clone());
         request.interim = true;
+        // What the client announced is about its own connection.
+        request.keep_alive = self.limits.idle_connections > 0;
         if deadline.left() <= HOP_SHARE {
             return Err(no_time());
         }

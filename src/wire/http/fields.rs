@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -81,6 +82,14 @@ impl<'a> HeaderValues<'a> {
 /// Parses an unsigned decimal integer.
 pub(crate) fn number(value: &str) -> Option<u64> {
     digits(value.as_bytes())
+}
+
+/// Parses the timeout of a `Keep-Alive` field.
+pub(super) fn keep_alive_timeout(value: &str) -> Option<Duration> {
+    value.split(',').find_map(|part| {
+        let (name, seconds) = part.trim().split_once('=')?;
+        if name.eq_ignore_ascii_case("timeout") { number(seconds).map(Duration::from_secs) } else { None }
+    })
 }
 
 /// Parses the file name of a URL path, without its base: the name, and its escaped form if that differs from what

@@ -166,6 +166,7 @@ fn read_field(reply: &mut Reply, framing: &mut Framing, name: &[u8], value: &str
             let close = value.split(',').any(|part| part.trim().eq_ignore_ascii_case("close"));
             reply.keep_alive &= !close;
         }
+        b"keep-alive" => reply.keep_alive_timeout = fields::keep_alive_timeout(value),
         _ => {}
     }
     Ok(())
@@ -435,6 +436,7 @@ mod tests {
             retry_after: Some(1),
             problem: Some(Problem::next(Reason::Refused, FailedAction::Connect, "é:1", "", 0.5)),
             keep_alive: true,
+            keep_alive_timeout: None,
             echo_keep_alive: false,
         };
         let leg = Leg { resolve_ms: 0.5, connect_ms: 1.0, wait_ms: 2.25 };

@@ -101,7 +101,7 @@ impl Node {
         match self {
             Self::StandIn(node) => node.becomes_idle(timeout),
             Self::Legacy(node) => node.becomes_idle(1, 1, timeout),
-            Self::Chainview(node) => node.becomes_idle(0, usize::MAX, timeout),
+            Self::Chainview(node) => node.becomes_idle(0, usize::MAX, timeout + process::IDLE_TIME),
         }
     }
 

@@ -16,6 +16,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Outcome, Pace, TIMEOUT};
 
+/// Time after which nodes have closed the idle connections between them, including the interval of their check.
+pub(crate) const IDLE_TIME: Duration = Duration::from_secs(12);
+
 /// A running node; it is killed when this is dropped.
 pub(crate) struct Node {
     child: Child,
