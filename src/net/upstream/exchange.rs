@@ -64,7 +64,8 @@ impl Upstream {
                 None => {
                     head = encode_head(hop, request, deadline)?;
                     let connecting = self.connect(hop, resolved.take(), Protocol::Http, deadline, &head, on_stage);
-                    let (link, leg, with_connect) = connecting.await?;
+                    // Boxed to keep the parent future small: most requests find an idle connection.
+                    let (link, leg, with_connect) = Box::pin(connecting).await?;
                     sent = with_connect;
                     (link, leg)
                 }

@@ -58,8 +58,8 @@ impl IdleConnections {
         }
     }
 
-    /// Counts a connection that was closed, most likely while it was idle, before it replied to the request for which it
-    /// was taken.
+    /// Counts a connection that was closed, most likely while it was idle, before it replied to the request that took
+    /// it.
     pub(super) fn closed_unanswered(&self) {
         self.lock().not_reused();
     }
