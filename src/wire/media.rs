@@ -1,5 +1,8 @@
 //! Media types by file extension.
 
+/// The media type of the content of a folder in one stream.
+pub const TAR: &str = "application/x-tar";
+
 /// Media type of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Media {
@@ -61,7 +64,7 @@ impl Media {
             b"bz2" => plain("application/x-bzip2"),
             b"xz" => plain("application/x-xz"),
             b"zst" => plain("application/zstd"),
-            b"tar" => plain("application/x-tar"),
+            b"tar" => plain(TAR),
             b"7z" => plain("application/x-7z-compressed"),
             b"deb" => plain("application/vnd.debian.binary-package"),
             _ => plain("application/octet-stream"),

@@ -8,10 +8,9 @@ use std::io::Write as _;
 use tar::{EntryType, Header};
 
 use super::http::{HeadError, decode_name, encode_name};
+pub use super::media::TAR as MEDIA_TYPE;
 use crate::route::{FileName, WalkRange};
 
-/// The media type of a tar stream.
-pub const MEDIA_TYPE: &str = "application/x-tar";
 /// Everything in a tar stream is a multiple of this long.
 const BLOCK: u64 = 512;
 /// Two zero blocks end a stream.
@@ -52,6 +51,7 @@ struct Unproven {
 pub struct TarLength {
     bytes: u64,
     unproven: Unproven,
+    any_file: bool,
 }
 
 /// Writes a stream; the content of the files is the caller's.
@@ -59,6 +59,7 @@ pub struct TarLength {
 pub struct TarWriter {
     unproven: Unproven,
     digests: Vec<[u8; 32]>,
+    any_file: bool,
 }
 
 impl Unproven {
@@ -81,15 +82,17 @@ impl TarLength {
         self.add(head_length(path, size));
         self.add(size);
         self.add(padding(size));
+        self.any_file = true;
         if self.unproven.add(size) {
             let files = std::mem::take(&mut self.unproven).files;
             self.add(digests_length(files));
         }
     }
 
-    /// Returns the length with its end.
-    pub fn total(&self) -> u64 {
-        self.bytes.saturating_add(digests_length(self.unproven.files)).saturating_add(END)
+    /// Returns the length with its end; `folder` is the path of the whole folder, unless it has no name.
+    pub fn total(&self, folder: Option<&[u8]>) -> u64 {
+        let repeated = folder.filter(|_| self.any_file).map_or(0, |folder| head_length(folder, 0));
+        self.bytes.saturating_add(digests_length(self.unproven.files)).saturating_add(repeated + END)
     }
 
     fn add(&mut self, bytes: u64) {
@@ -117,6 +120,7 @@ impl TarWriter {
     /// Writes what follows the content of a file: its padding, and digests where they are due.
     pub fn end_of_file(&mut self, size: u64, digest: [u8; 32], out: &mut Vec<u8>) {
         pad(size, out);
+        self.any_file = true;
         self.digests.push(digest);
         if self.unproven.add(size) {
             self.digests(out);
@@ -137,9 +141,14 @@ impl TarWriter {
         write_record(EntryType::XGlobalHeader, &record(b"comment", &value), out);
     }
 
-    /// Writes the end of the stream.
-    pub fn finish(&mut self, out: &mut Vec<u8>) {
+    /// Writes the end of the stream; `folder` is the whole folder, unless it has no name.
+    ///
+    /// It comes once more after the last digests: Python fails where a global record is followed by no entry.
+    pub fn finish(&mut self, folder: Option<&EntryHead<'_>>, out: &mut Vec<u8>) {
         self.digests(out);
+        if let Some(folder) = folder.filter(|_| self.any_file) {
+            self.head(folder, out);
+        }
         out.resize(out.len() + END as usize, 0);
     }
 }
@@ -298,8 +307,9 @@ mod tests {
             out.resize(out.len() + size as usize, b'x');
             writer.end_of_file(size, [7; 32], &mut out);
         }
-        writer.finish(&mut out);
-        (out, length.total())
+        let folder = EntryHead { path: b"whole/", size: 0, modified: 0, executable: true };
+        writer.finish(Some(&folder), &mut out);
+        (out, length.total(Some(folder.path)))
     }
 
     fn paths() -> impl Strategy<Value = Vec<u8>> {
@@ -340,6 +350,9 @@ mod tests {
                 let mut content = Vec::new();
                 entry.read_to_end(&mut content).unwrap();
                 read.push((entry.path_bytes().into_owned(), content.len()));
+            }
+            if entries.iter().any(|(path, _)| !path.ends_with(b"/")) {
+                prop_assert_eq!(read.pop(), Some((b"whole/".to_vec(), 0)));
             }
             prop_assert_eq!(read, entries);
         }
@@ -394,7 +407,7 @@ mod tests {
             let mut length = TarLength::default();
             length.add_file(path, size);
             let expected = head_length(path, size) + padded(size) + digests_length(1) + END;
-            assert_eq!(length.total(), expected);
+            assert_eq!(length.total(None), expected);
             let mut archive = tar::Archive::new(&out[..]);
             let entry = archive.entries().unwrap().next().unwrap().unwrap();
             assert_eq!((entry.size(), entry.header().mtime().unwrap()), (size, 0));
@@ -403,7 +416,7 @@ mod tests {
         let mut length = TarLength::default();
         length.add_file(b"a", u64::MAX);
         length.add_file(b"b", u64::MAX);
-        assert_eq!(length.total(), u64::MAX, "no stream has this length, so it cannot be announced");
+        assert_eq!(length.total(Some(b"d/")), u64::MAX, "no stream has this length, so it cannot be announced");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod conditional;
 mod control;
 mod faults;
+mod folders;
 mod forms;
 mod idle;
 mod listing;

@@ -36,6 +36,7 @@ mod spawned;
 mod standin;
 mod stopped;
 mod support;
+mod tar_tools;
 mod terminal;
 mod tidy;
 mod tools;

@@ -8,7 +8,7 @@ use super::write::{line, put_all};
 use super::{HeadError, MAX_FIELDS, MAX_REQUEST_BODY, fields, head_end};
 use crate::route::{DEFAULT_BASE, FileName, Host, HostPort};
 use crate::secret::Secret;
-use crate::wire::tar::MEDIA_TYPE as TAR;
+use crate::wire::media::TAR;
 use crate::wire::{Method, Reason, Request, TransferId, add_to_list};
 
 /// Kind of a request.

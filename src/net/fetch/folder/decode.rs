@@ -281,9 +281,11 @@ impl Decoder {
         }
         self.padding(0)?;
         let name = name.strip_suffix(b"/").unwrap_or(name);
-        // The requested folder itself may come first; it has no path of its own.
+        // The requested folder itself may come first, and comes last, because some programs expect an entry after every
+        // record; it has no path of its own.
         let is_first = !self.had_folder && self.last.is_none() && self.range.after.is_none();
-        if is_first && self.prefix.strip_suffix(b"/") == Some(name) {
+        let is_last = self.left == END && self.unproven_files == 0 && self.last.is_some();
+        if (is_first || is_last) && self.prefix.strip_suffix(b"/") == Some(name) {
             self.had_folder = true;
             return Ok(None);
         }

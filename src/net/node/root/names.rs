@@ -11,7 +11,7 @@ use super::is_hidden;
 
 /// Bytes of names on a page: with the room that vectors reserve, and while a page is halved, it takes at most about
 /// 7 MiB. A directory of a million names is read some ten times; most are read once.
-const MAX_PAGE: usize = 3 << 20;
+pub(super) const MAX_PAGE: usize = 3 << 20;
 /// Buffer for one system call, which returns some hundred names.
 const READ_BUFFER: usize = 32 * 1024;
 
@@ -40,12 +40,13 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Reads the visible names of a directory that a request can contain, within bounds.
-    pub(super) fn read(folder: &OwnedFd, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> rustix::io::Result<Self> {
-        Self::read_within(folder, lower, upper, MAX_PAGE)
-    }
-
-    fn read_within(folder: &OwnedFd, lower: Bound<&[u8]>, upper: Bound<&[u8]>, max: usize) -> rustix::io::Result<Self> {
+    /// Reads the visible names of a directory that a request can contain, between two bounds, up to about `max` bytes.
+    pub(super) fn read(
+        folder: &OwnedFd,
+        lower: Bound<&[u8]>,
+        upper: Bound<&[u8]>,
+        max: usize,
+    ) -> rustix::io::Result<Self> {
         let mut page = Self::default();
         // The last name that can still be on this page.
         let mut last: Option<Vec<u8>> = None;
@@ -193,7 +194,7 @@ mod tests {
             let (mut names, mut lower, mut pages) = (Vec::new(), None::<Vec<u8>>, 0);
             loop {
                 let bound = lower.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-                let mut page = Names::read_within(&folder, bound, Bound::Unbounded, max).unwrap();
+                let mut page = Names::read(&folder, bound, Bound::Unbounded, max).unwrap();
                 assert!(page.memory() <= max + 64, "{} of {max}", page.memory());
                 pages += 1;
                 while let Some((kind, name)) = page.take() {
@@ -207,7 +208,7 @@ mod tests {
             }
             assert_eq!((names == expected, pages > 1), (true, max < 1 << 20));
         }
-        let within = Names::read(&folder, Bound::Included(b"a"), Bound::Included(b"a-")).unwrap();
+        let within = Names::read(&folder, Bound::Included(b"a"), Bound::Included(b"a-"), MAX_PAGE).unwrap();
         assert_eq!((within.index.len(), within.has_more()), (2, false));
     }
 }

@@ -15,18 +15,31 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::names::{NameKind, Names};
+use super::names::{MAX_PAGE, NameKind, Names};
 use super::{OpenError, Root, is_hidden, is_on_synthetic, is_synthetic};
 use crate::route::{FileName, MAX_NAME, WalkRange};
 use crate::text::SafeText;
 use level::{Level, id};
 use place::{Limits, Place, segment};
 
-/// Folders on the current path that are held open; one above them is opened again on the way back.
-const MAX_OPEN: usize = 32;
-/// Bytes of the names of all folders above the current one; those of the highest are dropped first, and read again on
-/// the way back.
-const MAX_ABOVE: usize = 1 << 20;
+/// What a walk may hold at once.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// Folders on the current path that are open; one above them is opened again on the way back.
+    open: usize,
+    /// Bytes of the names of one folder.
+    names: usize,
+    /// Bytes of the names of all folders above that; those of the highest are dropped first, and read again on the way
+    /// back.
+    above: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { open: 32, names: MAX_PAGE, above: 1 << 20 }
+    }
+}
+
 const OPEN: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
 /// Seconds and nanoseconds of a change.
@@ -50,6 +63,7 @@ pub struct Walk {
     newest: ChangeTime,
     /// The latest change that an earlier walk saw: a later one ends this walk.
     limit: Option<ChangeTime>,
+    bounds: Bounds,
 }
 
 /// An entry of a walk.
@@ -102,7 +116,7 @@ impl Root {
         // A generated folder has no files of known size.
         let levels = if is_on_synthetic(&handle) { Vec::new() } else { vec![Level::new(handle, &stat, 0, limits)] };
         let (path, omitted, newest, limit) = (Vec::new(), 0, change_time(&stat), None);
-        Ok(Walk { base, range, levels, path, stat, omitted, newest, limit })
+        Ok(Walk { base, range, levels, path, stat, omitted, newest, limit, bounds: Bounds::default() })
     }
 }
 
@@ -235,14 +249,16 @@ impl Walk {
         let opened = openat(folder, name, OPEN | OFlags::NOFOLLOW, Mode::empty());
         let file = match opened {
             Ok(file) => file,
+            // It was removed or replaced since its directory was read.
+            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) if self.limit.is_some() => return Err(self.changed()),
             // Left out of the earlier walk, too, or not.
             Err(error) => return if self.read()?.is_some() { Err(self.failed(error)) } else { Ok(None) },
         };
         let stat = fstat(&file).map_err(|error| self.failed(error))?;
+        self.check(&stat)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || is_synthetic(&file, &stat) {
             return Ok(None);
         }
-        self.check(&stat)?;
         Ok(Some((file, stat)))
     }
 
@@ -290,7 +306,7 @@ impl Walk {
         if place.descends {
             let path = self.path.len() + 1;
             self.levels.push(Level::new(handle, &stat, path, place.limits));
-            if let Some(above) = self.levels.len().checked_sub(MAX_OPEN + 1).filter(|above| *above > 0) {
+            if let Some(above) = self.levels.len().checked_sub(self.bounds.open + 1).filter(|above| *above > 0) {
                 self.levels[above].handle = None;
             }
         }
@@ -301,7 +317,7 @@ impl Walk {
     fn read_names(&mut self) -> Result<(), WalkError> {
         let mut above: usize = self.levels.iter().filter_map(|level| level.names.as_ref()).map(Names::memory).sum();
         for at in 1..self.levels.len() {
-            if above <= MAX_ABOVE {
+            if above <= self.bounds.above {
                 break;
             }
             let taken = self.path[self.levels[at - 1].path..self.levels[at].path - 1].to_vec();
@@ -320,7 +336,7 @@ impl Walk {
             None => Bound::Unbounded,
         };
         let upper = until.as_deref().map_or(Bound::Unbounded, Bound::Included);
-        let names = Names::read(handle, lower, upper).map_err(|error| self.failed(error))?;
+        let names = Names::read(handle, lower, upper, self.bounds.names).map_err(|error| self.failed(error))?;
         if let Some(level) = self.levels.last_mut() {
             level.names = Some(names);
         }
@@ -375,3 +391,6 @@ fn may_read(folder: &OwnedFd, name: &CStr, stat: &Stat) -> bool {
 fn change_time(stat: &Stat) -> ChangeTime {
     (stat.st_ctime, stat.st_ctime_nsec.cast_signed())
 }
+
+#[cfg(test)]
+mod tests;

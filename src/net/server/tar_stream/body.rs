@@ -77,7 +77,7 @@ impl TarBody {
     }
 }
 
-/// Converts an error; a change has the kind by which the record of a transfer is told that its source changed.
+/// Converts an error; a change gets the kind that means so in the record of a transfer.
 fn to_io(error: WalkError) -> io::Error {
     match error {
         WalkError::Changed(_) => io::Error::new(io::ErrorKind::InvalidData, error),

@@ -68,8 +68,9 @@ impl Measuring {
     /// Starts to walk through a folder, `None` for the root.
     pub(super) fn new(walk: Walk, folder: Option<&FileName>, range: &WalkRange) -> Self {
         let (path, mut length) = (PathInStream::new(folder), TarLength::default());
-        if path.has_top(range) {
-            length.add_folder(&path.bytes);
+        // A later part of a walk does not begin with it.
+        if let Some(top) = path.top().filter(|_| range.after.is_none()) {
+            length.add_folder(top);
         }
         Self { walk, path, length }
     }
@@ -100,7 +101,7 @@ impl Measuring {
 
     /// Returns the length of the whole stream.
     pub(super) fn length(&self) -> u64 {
-        self.length.total()
+        self.length.total(self.path.top())
     }
 
     /// Returns how many files and folders were left out.
@@ -113,7 +114,7 @@ impl Measuring {
     /// # Errors
     /// `Changed` if the folder is not the same any more.
     pub(super) fn pack(self, root: &Root, folder: Option<&FileName>, range: WalkRange) -> Result<Packer, WalkError> {
-        let has_top = self.path.has_top(&range);
+        let has_top = self.path.top().is_some() && range.after.is_none();
         let gone = |_| WalkError::Changed(folder.map(FileName::shown).unwrap_or_default());
         let walk = root.walk(folder, range).map_err(gone)?.unchanged_since(self.walk.newest())?;
         let top = has_top.then(|| *walk.folder());
@@ -171,7 +172,8 @@ impl Packer {
             }
             match self.walk.advance()? {
                 None => {
-                    self.writer.finish(out);
+                    let folder = self.path.top().map(|path| head(path, self.walk.folder()));
+                    self.writer.finish(folder.as_ref(), out);
                     return if out.len() == left { Ok(()) } else { Err(self.differs()) };
                 }
                 Some(WalkEntry::Folder(stat)) => {
@@ -239,10 +241,8 @@ impl OpenFile {
 
 impl PathInStream {
     fn new(folder: Option<&FileName>) -> Self {
-        let mut bytes = folder
-            .and_then(|folder| folder.as_bytes().rsplit(|byte| *byte == b'/').next())
-            .unwrap_or_default()
-            .to_vec();
+        let segments = folder.into_iter().flat_map(|folder| folder.as_bytes().rsplit(|byte| *byte == b'/'));
+        let mut bytes = segments.into_iter().find(|segment| !segment.is_empty()).unwrap_or_default().to_vec();
         if !bytes.is_empty() {
             bytes.push(b'/');
         }
@@ -250,9 +250,9 @@ impl PathInStream {
         Self { bytes, prefix }
     }
 
-    /// Returns whether the folder itself has an entry: the root has no name, and a later part of a walk no beginning.
-    fn has_top(&self, range: &WalkRange) -> bool {
-        self.prefix > 0 && range.after.is_none()
+    /// Returns the path of the folder itself; the root has none.
+    fn top(&self) -> Option<&[u8]> {
+        Some(&self.bytes[..self.prefix]).filter(|path| !path.is_empty())
     }
 
     fn file(&mut self, path: &[u8]) -> &[u8] {
@@ -272,3 +272,6 @@ fn head<'a>(path: &'a [u8], stat: &Stat) -> EntryHead<'a> {
     let size = if path.ends_with(b"/") { 0 } else { Version::of(stat).size };
     EntryHead { path, size, modified: stat.st_mtime, executable: stat.st_mode & OWNER_EXECUTES != 0 }
 }
+
+#[cfg(test)]
+mod tests;
