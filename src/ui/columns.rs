@@ -204,7 +204,9 @@ pub(crate) fn fields<'a>(hop: &'a str, xfer: &'a str, conn: &'a ConnSnapshot) ->
 /// Returns the text of a connection in each column.
 pub(crate) fn texts(chain: &ChainSnapshot, history: &History, hop: &HopSnapshot, conn: &ConnSnapshot) -> [String; 16] {
     let is_admin = conn.state == ConnState::Admin;
-    let rates = history.rates.of(hop, conn).filter(|_| !is_admin && !hop.is_lost());
+    // The rate of the last second is that of a request which has ended.
+    let moves = !is_admin && conn.state != ConnState::Idle;
+    let rates = history.rates.of(hop, conn).filter(|_| moves && !hop.is_lost());
     // Reports in which only their own requests changed cause no new snapshot, so this age would not advance.
     let age = (!is_admin).then(|| Eta(Some(Duration::from_millis(conn.age_ms / 1000 * 1000))));
     let tcp = conn.tcp.filter(|_| !is_admin);

@@ -42,6 +42,23 @@ fn connections_with_a_request_come_before_idle_ones() {
 }
 
 #[test]
+fn a_connection_that_became_idle_has_no_rate() {
+    let mut script = Script::new(120, 40, sharing()).watched();
+    let row = |script: &mut Script| {
+        let screen = script.keys("2").screen();
+        screen.lines().find(|line| line.contains("127.0.0.1:51803")).map(str::to_owned).unwrap()
+    };
+    assert!(row(&mut script).contains(" 10.3 MB "), "{}", row(&mut script));
+    let mut chain = script.chain.clone();
+    for conn in &mut chain.hops[0].node.as_mut().unwrap().connections {
+        (conn.state, conn.transfer) = (ConnState::Idle, "".into());
+    }
+    script.see(chain);
+    let row = row(&mut script);
+    assert!(row.contains("idle") && !row.contains("10.3 MB"), "{row}");
+}
+
+#[test]
 fn details_of_a_hop_state_how_many_requests_used_a_kept_connection() {
     let screen = Script::new(200, 60, sharing()).keys("<enter>").screen();
     assert!(screen.contains("17 open (12 idle), 4 accepted, 0 refused"), "{screen}");
