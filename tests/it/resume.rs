@@ -1,5 +1,6 @@
 //! Resuming with real processes: nodes and clients that are killed, files that change.
 
+mod folder;
 pub(crate) mod scene;
 use crate::support;
 
