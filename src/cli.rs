@@ -162,6 +162,7 @@ fn limits(args: &Args) -> Limits {
         stall: args.stall_timeout,
         drain: args.drain_timeout,
         sockbuf: args.sockbuf,
+        idle_connections: args.idle_connections as usize,
         ..defaults
     }
 }

@@ -286,6 +286,7 @@ fn flags(nodes: &NodePlan) -> Vec<OsString> {
         ("--stall-timeout", time(limits.stall)),
         ("--drain-timeout", time(limits.drain)),
         ("--max-connections", nodes.max_connections.to_string()),
+        ("--idle-connections", limits.idle_connections.to_string()),
     ] {
         flags.extend([flag.into(), value.into()]);
     }

@@ -151,6 +151,10 @@ pub(super) struct Args {
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) max_connections: u32,
 
+    /// Most idle connections to next hops that are kept for the next request, at most 32 to one hop; 0 keeps none
+    #[arg(long, help_heading = NODES, value_name = "N", env = "CHAINVIEW_IDLE_CONNECTIONS", default_value = "256",
+          value_parser = clap::value_parser!(u32).range(0..=65_536))]
+    pub(super) idle_connections: u32,
     /// Size of the kernel's send and receive buffers of connections that carry files, such as 32K [default: adapts to
     /// the flow]
     #[arg(long, help_heading = NODES, value_name = "SIZE", env = "CHAINVIEW_SOCKBUF", value_parser = values::sockbuf)]

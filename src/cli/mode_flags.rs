@@ -55,7 +55,7 @@ const FLAG_MODES: &[(&[&str], &[ModeKind])] = &[
     (&["allow_faults", "list"], &[Node]),
     (&["local_users"], &[Dashboard, Demo, Spawn, Node]),
     (&["limit", "delay", "fault", "stall_timeout", "drain_timeout"], &[Dashboard, Demo, Spawn, Node]),
-    (&["sockbuf"], &[Dashboard, Demo, Spawn, Node, Fetch]),
+    (&["sockbuf", "idle_connections"], &[Dashboard, Demo, Spawn, Node, Fetch]),
     (&["on_done"], &[Dashboard, Demo, Fetch, Spawn]),
     (&["no_spawn"], &[Dashboard]),
     (&["until_stdin_closes"], &[Node]),

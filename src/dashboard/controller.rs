@@ -25,6 +25,8 @@ use crate::snapshot::{ChainSnapshot, Level};
 
 /// Time between two evaluations of running transfers; the screen draws no more often for data.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Time between two checks for expired idle connections.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum time between two snapshots: the screen reads half as often.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(50);
 /// Denominator of the share of a core that snapshots may take: each may copy thousands of connections.
@@ -137,6 +139,9 @@ impl Controller {
         let mut is_ready = false;
         let mut polls = interval(POLL_INTERVAL);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut expiries = interval(EXPIRY_INTERVAL);
+        expiries.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut connections_idle = false;
         let mut tour_steps = interval(STEP_INTERVAL);
         tour_steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut next_snapshot, mut stale) = (Instant::now(), false);
@@ -151,12 +156,18 @@ impl Controller {
                 Some(command) = commands.recv() => self.execute(command),
                 Some(text) = panics.recv() => self.publisher.log.push(Level::Error, None, text),
                 Some(line) = next_line(&mut self.lines) => self.publisher.log.push_node_line(line),
-                Some(event) = self.publisher.queue.next_event() => self.transfer_changed(event),
+                Some(event) = self.publisher.queue.next_event() => {
+                    connections_idle = true;
+                    self.transfer_changed(event);
+                }
                 Some(ended) = self.commands.join_next() => self.command_ended(ended),
                 Some(done) = self.tasks.join_next() => self.publisher.task_ended(done),
                 () = self.watcher.changed() => {}
                 () = sleep_until(next_snapshot), if stale => {}
                 _ = tour_steps.tick(), if self.tour.as_ref().is_some_and(TourRun::is_running) => self.step_tour(),
+                _ = expiries.tick(), if connections_idle => {
+                    connections_idle = self.publisher.queue.close_expired();
+                }
                 _ = polls.tick(), if self.publisher.any_transfer_runs() => self.publisher.evaluate(&self.watcher),
             }
             let began = Instant::now();

@@ -63,8 +63,6 @@ struct EndedVerdict {
 #[derive(Debug)]
 struct FinishedTask {
     job: FetchJob,
-    /// Its chain of connections, which the next transfer may use.
-    upstream: Upstream,
     error: Option<Error>,
     /// The path of the complete file.
     path: Option<PathBuf>,
@@ -89,7 +87,7 @@ impl Queue {
     /// Opens the queue: transfers may start.
     pub(super) fn open(&mut self) {
         self.open = true;
-        self.fill(None);
+        self.fill();
     }
 
     /// Queues a transfer and returns its number, or the reason of the refusal.
@@ -104,7 +102,7 @@ impl Queue {
         }
         self.numbered += 1;
         self.list.push(QueuedTransfer::new(self.numbered, route, cap));
-        self.fill(None);
+        self.fill();
         Ok(self.numbered)
     }
 
@@ -139,7 +137,7 @@ impl Queue {
     /// Resumes a paused transfer, as soon as its turn comes.
     pub(super) fn resume(&mut self, number: u64) -> Result<(), String> {
         self.find(number)?.resume()?;
-        self.fill(None);
+        self.fill();
         Ok(())
     }
 
@@ -225,8 +223,13 @@ impl Queue {
         found.ok_or_else(|| format!("there is no transfer #{number}"))
     }
 
-    /// Starts waiting transfers up to the limit; the first reuses a chain that has just become free.
-    fn fill(&mut self, mut free: Option<Upstream>) {
+    /// Closes idle connections that have expired; returns true if others are left.
+    pub(super) fn close_expired(&self) -> bool {
+        self.links.close_expired()
+    }
+
+    /// Starts waiting transfers up to the limit.
+    fn fill(&mut self) {
         let max_running = self.plan.jobs.unwrap_or(DEFAULT_JOBS) as usize;
         while self.open && self.running.len() < max_running {
             let next = self.list.iter_mut().find(|transfer| matches!(transfer.state, TransferState::Queued(_)));
@@ -238,8 +241,7 @@ impl Queue {
             let (sender, progress) = watch::channel(transfer.snapshot());
             let stop = CancellationToken::new();
             let plan = &self.plan;
-            let upstream =
-                free.take().unwrap_or_else(|| fetch::client(Arc::clone(&self.links), plan.limits, plan.protocol));
+            let upstream = fetch::client(Arc::clone(&self.links), plan.limits, plan.protocol);
             let task = self.running.spawn(transfer_one(job, upstream, sender, stop.clone())).id();
             transfer.state = TransferState::Running { progress, stop, task, then: AfterStop::Over };
         }
@@ -247,12 +249,12 @@ impl Queue {
 
     /// Records the end of a transfer, requests the records of the hops, and starts the next.
     fn settle(&mut self, ended: Result<FinishedTask, JoinError>) -> QueueEvent {
-        let FinishedTask { job, upstream, error, path, flow, reach } = match ended {
+        let FinishedTask { job, error, path, flow, reach } = match ended {
             Ok(ended) => ended,
             Err(error) => {
                 let broken = self.list.iter_mut().find(|transfer| transfer.task() == Some(error.id()));
                 let number = broken.map_or(0, |transfer| transfer.panicked(&error));
-                self.fill(None);
+                self.fill();
                 return QueueEvent::Panicked(number, error.to_string());
             }
         };
@@ -277,7 +279,7 @@ impl Queue {
                 EndedVerdict { number, verdict: evaluate(&flow, &Stage::of(&records)), records, report }
             });
         }
-        self.fill(Some(upstream));
+        self.fill();
         event
     }
 }
@@ -299,5 +301,5 @@ async fn transfer_one(
         Ok(fetched) => (Some(fetched.path), None),
         Err(error) => (None, Some(error)),
     };
-    FinishedTask { job, upstream, error, path, flow, reach }
+    FinishedTask { job, error, path, flow, reach }
 }

@@ -247,7 +247,11 @@ pub(super) async fn chains(
             ended
         });
     }
-    gathered(running).await
+    tokio::select! {
+        biased;
+        result = gathered(running) => result,
+        never = links.keep_closing_expired() => match never {},
+    }
 }
 
 /// Collects the results of all chains.

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::faults::Faults;
 use crate::net::node::Node;
-use crate::snapshot::{ConnState, Flow, NodeSnapshot};
+use crate::snapshot::{ConnState, Flow, NodeSnapshot, UpstreamTotals};
 use crate::verdict::LocalLimit;
 
 /// A text format for the counters.
@@ -79,6 +79,7 @@ pub(crate) fn render(node: &Node, format: Format) -> Result<String, fmt::Error> 
     let mut metrics = Registry::with_prefix("chainview");
     describe(&mut metrics, &snapshot);
     count_connections(&mut metrics, node, &snapshot);
+    count_upstream(&mut metrics, snapshot.upstream);
     count_bodies(&mut metrics, &snapshot.totals.flow);
     count_evidence(&mut metrics, node, &snapshot);
     let mut page = String::new();
@@ -142,6 +143,20 @@ fn count_connections(metrics: &mut Registry, node: &Node, snapshot: &NodeSnapsho
     let failed = node.registry.failures().into_iter();
     let failed = failed.map(|(reason, count)| (label("reason", json_name(reason)), ConstCounter::new(count))).collect();
     metrics.register("requests_failed", "File requests that failed, by reason", Series(failed));
+}
+
+/// Connections to next hops.
+fn count_upstream(metrics: &mut Registry, totals: UpstreamTotals) {
+    let UpstreamTotals { idle, opened, reused, expired, displaced, found_closed } = totals;
+    let help = "Idle connections to next hops, kept for the next request";
+    metrics.register("upstream_idle_connections", help, ConstGauge::new(idle));
+    let mut count = |name: &str, help: &str, value| metrics.register(name, help, ConstCounter::new(value));
+    count("upstream_connections_opened", "Connections to next hops opened", opened);
+    count("upstream_connections_reused", "Requests sent on an idle connection to the next hop", reused);
+    let unused = [("expired", expired), ("displaced", displaced), ("found_closed", found_closed)];
+    let unused = unused.map(|(reason, value)| (label("reason", reason), ConstCounter::new(value)));
+    let help = "Idle connections to next hops that ended before another request used them, by reason";
+    metrics.register("upstream_connections_unused", help, Series(unused.into()));
 }
 
 fn count_bodies(metrics: &mut Registry, flow: &Flow) {
