@@ -26,10 +26,11 @@ use std::time::{Duration, Instant};
 use chainview::error::Error;
 use chainview::limits::Limits;
 use chainview::net::fetch::{FetchJob, Fetched, client, fetch};
+use chainview::net::node::Node;
 use chainview::net::node::digests::Hasher;
 use chainview::options::VerifyMode;
 use chainview::route::Route;
-use chainview::snapshot::TransferSnapshot;
+use chainview::snapshot::{ConnState, TransferSnapshot};
 use chainview::wire::{Algorithm, Digest};
 use faulty::{Fault, Plan, Seeded, Slices};
 use peers::Peer;
@@ -91,6 +92,13 @@ impl Before {
     /// Waits until everything a test started has been released, its chain included.
     async fn is_back(&self, chain: Chain) {
         let began = Instant::now();
+        let is_busy = |node: &Arc<Node>| node.registry.states().keys().any(|state| *state != ConnState::Idle);
+        while chain.nodes.iter().any(is_busy) {
+            assert!(began.elapsed() < RELEASE, "requests are left");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Only connections of a relay that wait for its next request are left.
+        chain.nodes.iter().for_each(|node| node.drain().begin());
         while chain.nodes.iter().any(|node| node.registry.open_count() > 0) {
             let open: Vec<usize> = chain.nodes.iter().map(|node| node.registry.open_count()).collect();
             assert!(began.elapsed() < RELEASE, "open connections: {open:?}");

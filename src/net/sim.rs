@@ -26,6 +26,7 @@ use faulty::Seeded;
 mod chain;
 #[path = "../../tests/it/support/faulty.rs"]
 pub(crate) mod faulty;
+mod shared;
 mod tests;
 
 /// Rounds without activity after which nothing is in flight: from one socket to the next it takes one.

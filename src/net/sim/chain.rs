@@ -2,18 +2,21 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
+use std::{fs, io};
 
 use tempfile::TempDir;
+use tokio::task::AbortHandle;
 
 use super::faulty::{Fault, Plan, Seeded, Slices, join};
 use super::{MACHINE, moved, pair};
 use crate::faults::Faults;
+use crate::limits::Limits;
 use crate::net::access::Access;
 use crate::net::node::registry::Slots;
 use crate::net::node::root::Root;
@@ -23,8 +26,11 @@ use crate::net::server::session;
 use crate::net::upstream::resolve::Resolver;
 use crate::options::LocalUsers;
 use crate::route::{Protocol, Route};
+use crate::snapshot::UpstreamTotals;
 use crate::wire::Algorithm;
 
+/// Port of the first node.
+const FIRST_PORT: u16 = 9101;
 /// A stalled connection stalls for longer than every limit, then discards its input.
 const STALLED: Duration = Duration::from_secs(380);
 
@@ -98,6 +104,26 @@ impl Scene {
         (0..self.size).map(|_| random.next() as u8).collect()
     }
 
+    pub(super) fn network(&self) -> Network {
+        Network { slices: self.slices, faults: self.faults.clone(), refuses: self.refuses, seed: self.seed }
+    }
+
+    pub(super) fn route(&self) -> Route {
+        route("f.bin", (0..).zip(self.protocols.iter().copied()))
+    }
+}
+
+/// What the connections between nodes do.
+#[derive(Clone, Debug)]
+pub(super) struct Network {
+    pub(super) slices: Slices,
+    pub(super) faults: Vec<Planned>,
+    /// This hop refuses this connection attempt.
+    pub(super) refuses: Option<(usize, usize)>,
+    pub(super) seed: u64,
+}
+
+impl Network {
     pub(super) fn plan(&self, hop: usize, connect: usize, back: bool) -> Plan {
         let here = |planned: &&Planned| (planned.hop, planned.connect, planned.back) == (hop, connect, back);
         let mut faults: Vec<(u64, Fault)> = self.faults.iter().filter(here).map(|p| (p.at, p.fault)).collect();
@@ -105,6 +131,7 @@ impl Scene {
         Plan { faults, ..Plan::sliced(self.slices, self.seed ^ (hop * 100 + connect * 2 + usize::from(back)) as u64) }
     }
 
+    /// Returns how many faults alter bytes.
     pub(super) fn altered(&self) -> usize {
         self.faults.iter().filter(|planned| planned.fault.alters()).count()
     }
@@ -128,14 +155,22 @@ impl Planned {
     }
 }
 
-/// The running chain.
+/// Nodes that are running, and the connections between them.
 pub(super) struct Chain {
-    pub(super) scene: Scene,
-    pub(super) nodes: Vec<Arc<Node>>,
+    network: Network,
+    root: PathBuf,
+    limit: Option<u64>,
+    limits: Limits,
+    /// The node at each address; with `None`, nothing listens there.
+    nodes: RefCell<Vec<Option<Arc<Node>>>>,
+    /// Nodes that were stopped.
+    stopped: RefCell<Vec<Arc<Node>>>,
+    /// The sessions of each node.
+    sessions: RefCell<Vec<(usize, AbortHandle)>>,
     /// Connects to each hop so far.
-    pub(super) connects: RefCell<HashMap<usize, usize>>,
+    connects: RefCell<HashMap<usize, usize>>,
     /// Number of sessions and connections that have not ended.
-    pub(super) tasks: Arc<AtomicUsize>,
+    tasks: Arc<AtomicUsize>,
 }
 
 /// Counts a task until dropped.
@@ -155,46 +190,86 @@ impl Drop for Running {
 }
 
 pub(super) fn address(hop: usize) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 9101 + hop as u16))
+    SocketAddr::from(([127, 0, 0, 1], FIRST_PORT + hop as u16))
 }
 
 impl Chain {
-    pub(super) fn new(scene: Scene, root: &Path) -> Self {
-        let node = |hop: usize| {
-            let config = NodeConfig {
-                access: Access { local_users: LocalUsers::Any, ..Access::new(address(hop)) }, // Pairs have no user.
-                faults: Faults { limit: scene.limit.filter(|_| hop == 0), ..Faults::default() },
-                resolver: Resolver::default().on(MACHINE),
-                ..NodeConfig::of_test(address(hop), Root::open(root).unwrap().on(MACHINE))
-            };
-            Node::new(config, address(hop))
+    /// Starts this many nodes that serve a folder; the first has a rate limit if any.
+    pub(super) fn new(count: usize, network: Network, root: &Path, (limit, limits): (Option<u64>, Limits)) -> Self {
+        let chain = Self {
+            network,
+            root: root.to_owned(),
+            limit,
+            limits,
+            nodes: RefCell::new(vec![None; count]),
+            stopped: RefCell::default(),
+            sessions: RefCell::default(),
+            connects: RefCell::default(),
+            tasks: Arc::default(),
         };
-        let nodes = (0..scene.protocols.len()).map(node).collect();
-        Self { scene, nodes, connects: RefCell::default(), tasks: Arc::default() }
+        (0..count).for_each(|hop| chain.start(hop));
+        chain
+    }
+
+    /// Starts the node at an address, unless one runs there.
+    pub(super) fn start(&self, hop: usize) {
+        let config = NodeConfig {
+            access: Access { local_users: LocalUsers::Any, ..Access::new(address(hop)) }, // Pairs have no user.
+            faults: Faults { limit: self.limit.filter(|_| hop == 0), ..Faults::default() },
+            resolver: Resolver::default().on(MACHINE),
+            limits: self.limits,
+            ..NodeConfig::of_test(address(hop), Root::open(&self.root).unwrap().on(MACHINE))
+        };
+        self.nodes.borrow_mut()[hop].get_or_insert_with(|| Node::new(config, address(hop)));
+    }
+
+    /// Drains a node, which accepts nothing from now on.
+    pub(super) fn drain(&self, hop: usize) {
+        if let Some(node) = self.nodes.borrow_mut()[hop].take() {
+            node.drain().begin();
+            node.upstream_shared().drain();
+            self.stopped.borrow_mut().push(node);
+        }
+    }
+
+    /// Ends a node with all its sessions, as a crash does.
+    pub(super) fn kill(&self, hop: usize) {
+        self.drain(hop);
+        self.sessions.borrow_mut().retain(|(of, session)| {
+            if *of == hop {
+                session.abort();
+            }
+            *of != hop
+        });
+    }
+
+    /// Returns the number of connections to a hop so far, refused ones included.
+    pub(super) fn connects(&self, hop: usize) -> usize {
+        self.connects.borrow().get(&hop).copied().unwrap_or(0)
     }
 
     /// Opens a connection to a hop, with the faults of the seed in between.
-    pub(super) fn connect(&self, to: SocketAddr) -> std::io::Result<std::os::fd::OwnedFd> {
-        let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-        let hop = usize::from(to.port()).checked_sub(9101).filter(|hop| *hop < self.nodes.len()).ok_or_else(refused)?;
-        let connect = *self.connects.borrow_mut().entry(hop).and_modify(|before| *before += 1).or_insert(0);
-        if self.scene.refuses == Some((hop, connect)) {
-            return Err(refused());
-        }
+    pub(super) fn connect(&self, to: SocketAddr) -> io::Result<OwnedFd> {
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let hop = usize::from(to.port()).checked_sub(usize::from(FIRST_PORT)).ok_or_else(refused)?;
+        let node = self.nodes.borrow().get(hop).cloned().flatten();
+        let connect = self.connects(hop);
+        self.connects.borrow_mut().insert(hop, connect + 1);
+        let node = node.filter(|_| self.network.refuses != Some((hop, connect))).ok_or_else(refused)?;
         let (near, mut near_end) = pair()?;
         let (far, mut far_end) = pair()?;
-        let node = Arc::clone(&self.nodes[hop]);
         let far = tokio::net::TcpStream::from_std(far.into())?;
-        let peer = SocketAddr::from(([127, 0, 0, 1], 20_000 + (hop * 100 + connect) as u16));
+        let peer = SocketAddr::from(([127, 0, 0, 1], 20_000 + (hop * 1000 + connect) as u16));
         let conn = node.registry.open(peer);
         let head = conn.begin_head(Slots(node.config.max_connections)).unwrap();
         let deadline = Deadline::after(node.config.limits.head);
         let running = Running::count(&self.tasks);
-        tokio::spawn(async move {
+        let session = tokio::spawn(async move {
             session::run(node, far, conn, head, deadline).await;
             drop(running);
         });
-        let (mut there, mut back) = (self.scene.plan(hop, connect, false), self.scene.plan(hop, connect, true));
+        self.sessions.borrow_mut().push((hop, session.abort_handle()));
+        let (mut there, mut back) = (self.network.plan(hop, connect, false), self.network.plan(hop, connect, true));
         let stall = [&mut there, &mut back].into_iter().find_map(|plan| {
             let at = plan.faults.iter().position(|(_, fault)| *fault == Fault::Stall)?;
             // Nothing after it arrives.
@@ -218,23 +293,47 @@ impl Chain {
         Ok(near)
     }
 
-    pub(super) fn route(&self) -> Route {
-        let line = |(hop, protocol): (usize, &Option<Protocol>)| {
-            let protocol = protocol.map_or(String::new(), |protocol| format!(" protocol={}", protocol.as_str()));
-            format!("127.0.0.1 {}{protocol}\n", address(hop).port())
-        };
-        let lines: String = self.scene.protocols.iter().enumerate().map(line).collect();
-        Route::parse(format!("f.bin\n{lines}").as_bytes()).unwrap()
+    /// Closes what nodes keep for a limited time, as their accept loops do.
+    pub(super) fn close_expired(&self) {
+        let nodes = self.nodes.borrow();
+        nodes
+            .iter()
+            .flatten()
+            .chain(&*self.stopped.borrow())
+            .for_each(|node| _ = node.upstream_shared().close_expired());
     }
 
-    /// Returns what is left of the client's connections and transfers, if anything.
+    /// Returns the sum of the nodes' counts of connections to next hops; asserts that no more are idle than may be.
+    pub(super) fn upstream_totals(&self) -> UpstreamTotals {
+        let (nodes, stopped) = (self.nodes.borrow(), self.stopped.borrow());
+        let totals = nodes.iter().flatten().chain(&*stopped).map(|node| node.upstream_shared().totals());
+        totals.fold(UpstreamTotals::default(), |sum, one| {
+            assert!(one.idle <= self.limits.idle_connections as u64, "{one:?}");
+            UpstreamTotals { reused: sum.reused + one.reused, opened: sum.opened + one.opened, ..sum }
+        })
+    }
+
+    /// Returns what is left of all connections and transfers, if anything.
     pub(super) fn left(&self) -> Option<String> {
-        let open: Vec<usize> = self.nodes.iter().map(|node| node.registry.open_count()).collect();
-        let held: Vec<usize> = self.nodes.iter().map(|node| Arc::strong_count(node) - 1).collect();
+        let nodes: Vec<_> = self.nodes.borrow().iter().flatten().chain(&*self.stopped.borrow()).cloned().collect();
+        let open: Vec<usize> = nodes.iter().map(|node| node.registry.open_count()).collect();
+        // One holder is the chain, and one the list above.
+        let held: Vec<usize> = nodes.iter().map(|node| Arc::strong_count(node) - 2).collect();
         let tasks = self.tasks.load(Relaxed);
         let rests = tasks == 0 && open.iter().chain(&held).all(|count| *count == 0);
         (!rests).then(|| format!("{tasks} tasks, connections {open:?}, holders of nodes {held:?}"))
     }
+}
+
+/// Returns the route over these hops, with their protocols.
+pub(super) fn route(name: &str, hops: impl Iterator<Item = (usize, Option<Protocol>)>) -> Route {
+    let lines: Vec<_> = hops
+        .map(|(hop, protocol)| {
+            let protocol = protocol.map_or(String::new(), |protocol| format!(" protocol={}", protocol.as_str()));
+            format!("127.0.0.1 {}{protocol}\n", address(hop).port())
+        })
+        .collect();
+    Route::parse(format!("{name}\n{}", lines.concat()).as_bytes()).unwrap()
 }
 
 /// Reads until the other end closes, then closes this one.
@@ -251,8 +350,8 @@ pub(super) fn folder() -> TempDir {
 }
 
 /// Writes the file, with a modification time by which its digest is always cached or never.
-pub(super) fn write(root: &Path, content: &[u8], settled: bool) {
-    let (mut file, hour) = (fs::File::create(root.join("f.bin")).unwrap(), Duration::from_hours(1));
+pub(super) fn write(path: &Path, content: &[u8], settled: bool) {
+    let (mut file, hour) = (fs::File::create(path).unwrap(), Duration::from_hours(1));
     std::io::Write::write_all(&mut file, content).unwrap();
     file.set_modified(if settled { SystemTime::now() - hour } else { SystemTime::now() + hour }).unwrap();
 }

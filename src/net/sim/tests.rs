@@ -42,15 +42,29 @@ struct Tally {
 
 /// Runs one world to its end; panics if an invariant is violated.
 fn run_world(seed: u64) -> (Tally, Vec<(u64, usize)>) {
-    let ((tally, _), trace) = run_scene(Scene::of(seed));
+    let ((tally, _), trace) = run_scene(&Scene::of(seed));
     (tally, trace)
 }
 
 /// Runs a scene to its end; also returns the number of connections to the first hop.
-fn run_scene(scene: Scene) -> ((Tally, usize), Vec<(u64, usize)>) {
+fn run_scene(scene: &Scene) -> ((Tally, usize), Vec<(u64, usize)>) {
     let (seed, root) = (scene.seed, folder());
     let content = scene.content();
-    write(root.path(), &content, scene.settled);
+    let file = root.path().join("f.bin");
+    write(&file, &content, scene.settled);
+    run_chain(
+        seed,
+        || Chain::new(scene.protocols.len(), scene.network(), root.path(), (scene.limit, Limits::default())),
+        async |chain| (run_client(scene, &file, content).await, chain.connects(0)),
+    )
+}
+
+/// Runs a chain until its clients have ended and nothing is left of them.
+pub(super) fn run_chain<T>(
+    seed: u64,
+    start: impl FnOnce() -> Chain,
+    clients: impl AsyncFnOnce(Rc<Chain>) -> T,
+) -> (T, Vec<(u64, usize)>) {
     let chain: Rc<RefCell<Option<Rc<Chain>>>> = Rc::default();
     let connecting = Rc::clone(&chain);
     let connector = move |to| {
@@ -58,25 +72,23 @@ fn run_scene(scene: Scene) -> ((Tally, usize), Vec<(u64, usize)>) {
         chain.expect("the chain stands").connect(to)
     };
     run(seed, Box::new(connector), || async {
-        let running = Rc::new(Chain::new(scene, root.path()));
+        let running = Rc::new(start());
         chain.replace(Some(Rc::clone(&running)));
-        let tally = run_client(&running, root.path(), content).await;
+        let output = clients(Rc::clone(&running)).await;
         let began = Instant::now();
         while let Some(left) = running.left() {
-            assert!(began.elapsed() < MAX_CLEANUP, "left behind: {left}: {:?}", running.scene);
+            assert!(began.elapsed() < MAX_CLEANUP, "left behind: {left}");
             sleep(Duration::from_millis(100)).await;
-            running.nodes.iter().for_each(|node| _ = node.upstream_shared().close_expired());
+            running.close_expired();
         }
         chain.replace(None);
-        let connects = running.connects.borrow().get(&0).copied();
-        (tally, connects.map_or(0, |last| last + 1))
+        output
     })
 }
 
 /// Runs the client: fetches each file up to three times, until it succeeds.
-async fn run_client(chain: &Chain, root: &Path, mut content: Vec<u8>) -> Tally {
-    let folder = folder();
-    let (scene, route) = (&chain.scene, chain.route());
+async fn run_client(scene: &Scene, file: &Path, mut content: Vec<u8>) -> Tally {
+    let (folder, route) = (folder(), scene.route());
     let mut upstream = client(Arc::new(UpstreamShared::new(Resolver::default().on(MACHINE))), Limits::default(), None);
     let mut tally = Tally::default();
     for number in 1..=scene.fetches {
@@ -107,7 +119,7 @@ async fn run_client(chain: &Chain, root: &Path, mut content: Vec<u8>) -> Tally {
                     assert!(!output.exists(), "{error}, and yet the file is there: {scene:?}");
                     if scene.changes && number == 1 {
                         content = content.iter().map(|byte| !byte).collect();
-                        write(root, &content, false);
+                        write(file, &content, false);
                     }
                 }
             }
@@ -120,8 +132,9 @@ async fn run_client(chain: &Chain, root: &Path, mut content: Vec<u8>) -> Tally {
 fn check(scene: &Scene, content: &[u8], fetched: &Fetched) {
     let found = fs::read(&fetched.path).unwrap();
     assert_eq!(found.len() as u64, fetched.size, "{scene:?}");
-    let excused = matches!(fetched.integrity, Integrity::SizeChecked { .. }) && scene.altered() > 0;
-    let proven = scene.protocols.iter().all(|protocol| *protocol == Some(Protocol::Http)) && scene.altered() < 2;
+    let excused = matches!(fetched.integrity, Integrity::SizeChecked { .. }) && scene.network().altered() > 0;
+    let proven =
+        scene.protocols.iter().all(|protocol| *protocol == Some(Protocol::Http)) && scene.network().altered() < 2;
     assert!(found == content || excused && !proven, "a wrong success, {:?}: {scene:?}", fetched.integrity);
 }
 
@@ -131,12 +144,12 @@ fn digest(algorithm: Algorithm, content: &[u8]) -> Digest {
     hasher.finish()
 }
 
-fn number(variable: &str) -> Option<u64> {
+pub(super) fn number(variable: &str) -> Option<u64> {
     env::var(variable).ok().and_then(|value| value.parse().ok())
 }
 
 /// Returns the requested seed, or the first `most`.
-fn seeds(most: u64) -> RangeInclusive<u64> {
+pub(super) fn seeds(most: u64) -> RangeInclusive<u64> {
     number("CHAINVIEW_SEED").map_or(1..=most, |seed| seed..=seed)
 }
 
@@ -180,7 +193,7 @@ fn a_failure_is_attributed_over_simulated_connections() {
         changes: false,
         seed: 1,
     };
-    let ((tally, connects), _) = run_scene(scene);
+    let ((tally, connects), _) = run_scene(&scene);
     // The body that was cut, the query about it, and the second try: none of them may use a port of this machine.
     assert_eq!((tally, connects), (Tally { fetches: 1, tries: 2, done: 1 }, 3));
 }
