@@ -199,12 +199,16 @@ fn variables(report: &DoneReport) -> Vec<(&'static str, OsString)> {
         Integrity::Pending => "",
     };
     let hop = error.and_then(Error::hop).map(|hop| hop.to_string()).unwrap_or_default();
+    let files = snapshot.folder.as_ref().map(|folder| (folder.done + folder.present, folder.failed));
+    let count = |count: Option<u64>| count.map(|count| count.to_string()).unwrap_or_default();
     vec![
         ("CHAINVIEW_DONE_STATUS", status.into()),
         ("CHAINVIEW_DONE_FILE", report.file.clone()),
         ("CHAINVIEW_DONE_PATH", path.unwrap_or_default().into()),
         ("CHAINVIEW_DONE_BYTES", snapshot.received.to_string().into()),
         ("CHAINVIEW_DONE_SECONDS", format!("{:.3}", snapshot.elapsed.as_secs_f64()).into()),
+        ("CHAINVIEW_DONE_FILES", count(files.map(|(here, _)| here)).into()),
+        ("CHAINVIEW_DONE_FAILED", count(files.map(|(_, failed)| failed)).into()),
         ("CHAINVIEW_DONE_DIGEST", digest.into()),
         ("CHAINVIEW_DONE_VERDICT", report.verdict.map(|verdict| verdict.to_string()).unwrap_or_default().into()),
         ("CHAINVIEW_DONE_HOP", hop.into()),

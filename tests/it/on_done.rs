@@ -76,6 +76,22 @@ fn a_success_is_in_variables_and_a_hostile_name_stays_one() {
 }
 
 #[test]
+fn a_folder_has_counts() {
+    let (folder, node) = scene("data.bin");
+    let served = folder.path().join("root");
+    for path in ["d/a", "d/b", "d/c"] {
+        fs::create_dir_all(served.join("d")).unwrap();
+        fs::write(served.join(path), path).unwrap();
+    }
+    fs::create_dir_all(folder.path().join("out/d")).unwrap();
+    fs::write(folder.path().join("out/d/b"), "other content").unwrap();
+    fs::write(folder.path().join("input.txt"), format!("d/\n{}\n", node.address())).unwrap();
+    let output = run(&folder, &["--fetch", "-o", "out/", "--on-done", "./told.sh"]);
+    assert_eq!((told(&folder, "FILES"), told(&folder, "FAILED")), ("2".to_owned(), "1".to_owned()), "{}", err(&output));
+    assert_eq!(told(&folder, "STATUS"), "failed");
+}
+
+#[test]
 fn a_failure_names_the_hop_and_the_exit_code() {
     let (folder, node) = scene("data.bin");
     fs::write(folder.path().join("input.txt"), format!("none.bin\n{}\n", node.address())).unwrap();

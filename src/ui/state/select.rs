@@ -76,14 +76,16 @@ impl UiState {
         let runs = |at: &&usize| chain.transfers.get(**at).is_some_and(|t| t.phase != Phase::Queued);
         let more = self.transfer_lines(chain, self.area.width).saturating_sub(1);
         let ended = self.row_of(Panel::Transfers, chain) >= lists.open;
+        // On the first tab, idle connections need no room of other panels.
+        let idle = if self.tab == Tab::Chain { lists.conns_idle.saturating_sub(1) } else { 0 };
+        let connections = lists.conns.len() - idle;
         Wants {
             hops: rows(chain.hops.len()),
             // The selected row may take several lines.
             ended: rows(lists.transfers.len() - lists.open + if ended { more } else { 0 }),
             running: rows(lists.transfers[..lists.open].iter().filter(runs).count()),
             open: rows(lists.open + if ended { 0 } else { more }).max(1),
-            // Idle connections need no room of other panels.
-            connections: rows(lists.conns.len() - lists.conns_idle + lists.conns_idle.min(1)).max(1),
+            connections: rows(connections).max(1),
             log: rows(lists.log.len()),
         }
     }

@@ -42,6 +42,19 @@ fn connections_with_a_request_come_before_idle_ones() {
 }
 
 #[test]
+fn idle_connections_have_room_on_their_own_tab_only() {
+    let mut chain = sharing();
+    for node in chain.hops.iter_mut().filter_map(|hop| hop.node.as_mut()) {
+        node.connections.retain(|conn| conn.state != ConnState::Streaming);
+    }
+    let idle = |screen: &str| screen.lines().filter(|line| line.contains("  idle  ") && line.contains("0:09")).count();
+    let mut script = Script::new(120, 40, chain);
+    assert_eq!(idle(&script.keys("j").screen()), 1, "{}", script.screen());
+    let screen = script.keys("2").screen();
+    assert!(idle(&screen) > 12, "{screen}");
+}
+
+#[test]
 fn a_connection_that_became_idle_has_no_rate() {
     let mut script = Script::new(120, 40, sharing()).watched();
     let row = |script: &mut Script| {
