@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::fetch::{RunResult, chains, outcome, report};
-use super::{FinishedFetch, ProgressDisplay, VerdictSource, on_one_thread};
+use super::{FinishedFetch, ProgressDisplay, VerdictSource, folder, on_one_thread};
 use crate::cli::OutputOptions;
 use crate::console::signals::stop_on_signals;
 use crate::console::start_log;
@@ -35,7 +35,10 @@ const LAST_LINES_TIMEOUT: Duration = Duration::from_millis(500);
 pub fn plain(plan: ChainPlan, options: &OutputOptions) -> Result<(), Error> {
     let mode = if plan.demo.is_some() { "demo" } else { "run" };
     let display = ProgressDisplay::new(options);
-    let ran = start_log(options, Level::WARN).and_then(|_log| on_one_thread(run(plan, &display)));
+    let ran = start_log(options, Level::WARN).and_then(|_log| {
+        folder::check_options(&plan.route, &plan.fetch)?;
+        on_one_thread(run(plan, &display))
+    });
     report(mode, ran, &display)
 }
 

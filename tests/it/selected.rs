@@ -194,8 +194,49 @@ fn an_interrupted_run_leaves_what_is_proven() {
     scene.assert_same();
 }
 
+#[test]
+fn killed_runs_are_continued_and_receive_nothing_twice() {
+    let scene = Scene::new(1200);
+    let mut published = 0;
+    for round in 1..=4 {
+        let mut client = scene.client("-q").stderr(Stdio::null()).spawn().unwrap();
+        // Killed at some time after its first files.
+        wait_for(|| files_in(&scene.out()) > published, &mut client);
+        std::thread::sleep(Duration::from_millis(7 * round));
+        client.kill().unwrap();
+        client.wait().unwrap();
+        let here = files_in(&scene.out());
+        assert!(here >= published, "{here} of {published}");
+        published = here;
+    }
+    for (path, file) in files(&scene.out()) {
+        let served = fs::read(scene.tree().join(&path)).ok();
+        assert!(
+            is_staging(&path) || file.is_none() || file.map(|(content, _)| content) == served,
+            "{}",
+            path.display()
+        );
+    }
+    let rest = scene.fetch("");
+    assert_eq!((rest.code, rest.count("failed")), (0, 0), "{}", rest.err);
+    assert_eq!(rest.count("fetched") + rest.count("present"), 1200);
+    assert!(rest.count("present") as usize >= published * 99 / 100, "{published}: {}", rest.err);
+    scene.assert_same();
+}
+
+fn is_staging(path: &Path) -> bool {
+    path.to_str().is_some_and(|path| path.starts_with(".chainview-staging"))
+}
+
+/// Counts the files below a folder without those that are not published; it may change meanwhile.
 fn files_in(folder: &Path) -> usize {
-    if folder.is_dir() { files(folder).values().flatten().count() } else { 0 }
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let counts = entries.map(|path| match path.file_name() {
+        Some(name) if is_staging(Path::new(name)) => 0,
+        _ if path.is_dir() => files_in(&path),
+        _ => 1,
+    });
+    counts.sum()
 }
 
 /// Polls, as a folder that fills sends no event.

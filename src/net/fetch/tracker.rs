@@ -109,10 +109,8 @@ impl<'a> Tracker<'a> {
 
     /// Records the chain that the first part of a folder came through.
     pub(super) fn chain(&mut self, protocol: Protocol, legs: &[Leg]) {
-        if self.snapshot.protocol.is_none() {
-            (self.snapshot.protocol, self.snapshot.legs) = (Some(protocol), legs.to_vec());
-            self.update_waterfall(None);
-        }
+        (self.snapshot.protocol, self.snapshot.legs) = (Some(protocol), legs.to_vec());
+        self.update_waterfall(None);
     }
 
     /// Records the id of the part of a folder that was requested last.
@@ -123,6 +121,12 @@ impl<'a> Tracker<'a> {
     /// Sets the whole size, as far as it is known.
     pub(super) fn size(&mut self, size: Option<u64>) {
         self.snapshot.size = size;
+    }
+
+    /// Sets or clears the message about parts of a folder that do not move, and the hop at which they failed.
+    pub(super) fn set_problem(&mut self, problem: Option<(SafeText, Option<usize>)>) {
+        let problem = problem.map(|(error, hop)| (Some(error), hop));
+        (self.snapshot.error, self.snapshot.failed_hop) = problem.unwrap_or_default();
     }
 
     /// Returns true if the body has begun.

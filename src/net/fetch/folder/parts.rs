@@ -18,8 +18,12 @@ use crate::net::fetch::job::FetchJob;
 use crate::net::fetch::retry::{RetryPolicy, is_transient};
 use crate::net::fetch::tracker::{Tracker, wait_to_retry};
 use crate::net::upstream::Upstream;
-use crate::snapshot::TransferSnapshot;
+use crate::snapshot::{Phase, TransferSnapshot};
+use crate::text::SafeText;
 use crate::wire::Reason;
+
+/// Most parts at a time: each has a staging folder of its own, of which there are at most 100.
+const MAX_PARTS: usize = 64;
 
 /// A running part.
 struct Active {
@@ -143,7 +147,7 @@ impl Parts<'_, '_> {
     /// Returns the most parts at a time.
     fn most(&self) -> usize {
         // The limit is one of each stream, and means the whole transfer.
-        if self.job.rate_limit.get().is_some() { 1 } else { self.job.parts.max(1) }
+        if self.job.rate_limit.get().is_some() { 1 } else { self.job.parts.clamp(1, MAX_PARTS) }
     }
 
     /// Decides what follows a page that did not come: another attempt, or the names of the list.
@@ -239,7 +243,18 @@ impl Parts<'_, '_> {
             self.ended + active.sum::<u64>() + self.queue.iter().map(expected).sum::<u64>()
         });
         self.tracker.size(size);
+        self.tracker.set_problem(self.problem());
         self.tracker.publish();
+    }
+
+    /// Returns why no part moves, if one is retried.
+    fn problem(&self) -> Option<(SafeText, Option<usize>)> {
+        let parts = || self.active.values().map(|part| part.news.borrow());
+        if parts().any(|part| part.phase == Phase::Streaming) {
+            return None;
+        }
+        let failed = parts().find(|part| part.phase == Phase::Retrying)?;
+        Some((format!("{}: retrying", failed.error.as_ref()?).into(), failed.failed_hop))
     }
 }
 
