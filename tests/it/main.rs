@@ -21,6 +21,7 @@ mod faults;
 mod foreign;
 mod fuzzed;
 mod http_chain;
+mod large_folder;
 mod legacy_protocol;
 mod legacy_rules;
 mod load;

@@ -314,6 +314,8 @@ fn a_node_without_threads_replies_503_and_keeps_serving() {
     for _ in 0..3 {
         let (status, head, _) = get("GET /files/", "");
         assert!(status == 503 && head.to_lowercase().contains("retry-after: 1\r\n"), "{head}");
+        let (status, head, _) = get("GET /files/", "Accept: application/x-tar\r\n");
+        assert!(status == 503 && head.contains("Retry-After: 1\r\n"), "{head}");
         let (status, head, _) = get("HEAD /files/large", "Want-Repr-Digest: blake3=10\r\n");
         assert!(status == 503 && head.contains("Retry-After: 1\r\n"), "{head}");
         let (status, head, _) = get("HEAD /files/small", "Want-Repr-Digest: blake3=10\r\n");
