@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use crate::net::os::deadline::within;
 
@@ -61,9 +61,9 @@ impl Drain {
         self.force.is_cancelled()
     }
 
-    /// Waits until draining begins.
-    pub async fn draining(&self) {
-        self.soft.cancelled().await;
+    /// Waits until draining begins; may be polled again afterwards.
+    pub fn draining(&self) -> WaitForCancellationFuture<'_> {
+        self.soft.cancelled()
     }
 
     /// Waits until everything must end.

@@ -158,6 +158,37 @@ impl Timer {
     }
 }
 
+/// A timer for waits that rarely last: it is set again only after it has fired, or for an earlier time. To set and to
+/// remove one for each wait takes longer than most of these waits.
+#[derive(Debug, Default)]
+pub(in crate::net) struct ReusedTimer(Option<Pin<Box<Sleep>>>);
+
+impl ReusedTimer {
+    /// Waits for a future until a deadline, as [`Deadline::bound`] does.
+    pub(in crate::net) fn bound<F: Future>(
+        &mut self,
+        deadline: &mut Deadline,
+        future: F,
+    ) -> Bound<F, impl Future<Output = ()>> {
+        Bound { future, end: self.passed(deadline) }
+    }
+
+    async fn passed(&mut self, deadline: &mut Deadline) {
+        loop {
+            let since = Instant::now();
+            let end = deadline.due.min(since + deadline.part);
+            let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(end)));
+            if sleep.is_elapsed() || sleep.deadline() > end {
+                sleep.as_mut().reset(end);
+            }
+            part_over(sleep.as_mut(), since, deadline).await;
+            if deadline.has_passed() {
+                return;
+            }
+        }
+    }
+}
+
 /// Completes with this timer and a turn of the reactor after it, so that a future polled first has seen what is ready;
 /// moves the deadline if this program did not run meanwhile.
 async fn part_over(mut sleep: Pin<&mut Sleep>, since: Instant, deadline: &mut Deadline) {
@@ -245,6 +276,30 @@ mod tests {
             tokio::select! { biased; _ = waiting => panic!("over"), () = sleep(LIMIT / 4) => {} }
         }
         assert!(deadline.left() > LIMIT / 4, "{:?}", deadline.left());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reused_timer_keeps_each_limit_and_counts_no_time_while_stopped() {
+        let mut timer = ReusedTimer::default();
+        // Longer and shorter limits follow each other, after waits that ended early and after one that did not.
+        for limit in [LIMIT, LIMIT * 20, LIMIT / 10, LIMIT * 3, Duration::ZERO, LIMIT] {
+            for _ in 0..100 {
+                let early = timer.bound(&mut Deadline::after(limit * 2), sleep(limit / 3)).await;
+                assert_eq!(early, Ok(()), "{limit:?}");
+            }
+            let began = Instant::now();
+            assert_eq!(timer.bound(&mut Deadline::after(limit), pending::<()>()).await, Err(Elapsed));
+            let ms = Duration::from_millis(2 * u64::from(PARTS));
+            assert!(began.elapsed() >= limit && began.elapsed() <= limit + ms, "{limit:?}: {:?}", began.elapsed());
+        }
+        let (began, mut deadline) = (Instant::now(), Deadline::after(LIMIT));
+        {
+            let mut waiting = pin!(timer.bound(&mut deadline, pending::<()>()));
+            stopped(waiting.as_mut(), Duration::from_millis(100), LIMIT * 30).await;
+            assert_eq!(waiting.await, Err(Elapsed));
+        }
+        let counted = began.elapsed().saturating_sub(LIMIT * 30);
+        assert!(counted + LIMIT / PARTS >= LIMIT && counted <= LIMIT * 2, "{counted:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! One accepted connection: detects the protocol by the first line, then serves requests until one side closes.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -14,7 +15,7 @@ use crate::net::node::Node;
 use crate::net::node::registry::{ConnGuard, HeadGuard, Slots};
 use crate::net::os::caught::{Panicked, caught};
 use crate::net::os::clock::http_date;
-use crate::net::os::deadline::{Deadline, within};
+use crate::net::os::deadline::{Deadline, ReusedTimer, within};
 use crate::net::upstream::Upstream;
 use crate::route::{Protocol, Role, advance};
 use crate::snapshot::ConnState;
@@ -96,9 +97,11 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
     let mut verifications_pending = 0_usize;
     // A request on a kept connection had arrived before the node began to drain.
     let mut arrived_in_time = false;
+    // Both serve all waits of the connection: made for each request, they would be the larger part of its waiting.
+    let (mut timer, mut draining) = (ReusedTimer::default(), pin!(node.drain().draining()));
     loop {
         conn.set_state(ConnState::Head);
-        let received = deadline.bound(read_head(&mut down)).await;
+        let received = timer.bound(&mut deadline, read_head(&mut down)).await;
         drop(head);
         if let Ok(Ok(Some(RequestKind::File(request)))) = &received {
             if request.awaits_verification() {
@@ -151,11 +154,11 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         down.release_buffer();
         arrived_in_time = true;
         if down.inbox.is_empty() {
-            let idle = within(node.config.limits.idle, down.fill());
+            deadline = Deadline::after(node.config.limits.idle);
             let read = tokio::select! {
                 biased;
-                read = idle => Some(read),
-                () = node.drain().draining() => None,
+                read = timer.bound(&mut deadline, down.fill()) => Some(read),
+                () = &mut draining => None,
             };
             if let Some(sent) = down.sent.take() {
                 sent.check(node, conn.peer());

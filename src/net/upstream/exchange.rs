@@ -336,7 +336,7 @@ impl ReplyWait<'_> {
 /// Reads more into the buffer; the end of the stream is a problem, because a reply is still expected.
 async fn read_some(link: &mut UpstreamConn, wait: &mut ReplyWait<'_>) -> Result<usize, Problem> {
     link.read_ahead.reserve(MAX_HEAD);
-    match wait.until.bound(link.stream.read_buf(&mut link.read_ahead)).await {
+    match link.timer.bound(&mut wait.until, link.stream.read_buf(&mut link.read_ahead)).await {
         Err(_) => Err(wait.problem(Reason::TimedOut, "")),
         Ok(Ok(0) | Err(_)) => Err(wait.problem(Reason::Closed, "")),
         Ok(Ok(read)) => Ok(read),

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::net::body::sockbuf::{FLOWING_AFTER, Incoming, has_low_rtt};
 use crate::net::body::{Direct, Source};
+use crate::net::os::deadline::ReusedTimer;
 use crate::net::os::socket::Socket;
 use crate::route::Protocol;
 
@@ -22,6 +23,8 @@ pub(super) struct UpstreamConn {
     pub(super) address: SocketAddr,
     pub(super) protocol: Protocol,
     pub(super) stream: Socket,
+    /// Of the waits for its replies.
+    pub(super) timer: ReusedTimer,
     /// The round-trip time is known to be low.
     pub(super) low_rtt: bool,
     /// Bytes read from the stream and not consumed yet.
@@ -45,6 +48,7 @@ impl UpstreamConn {
             address,
             protocol,
             stream: Socket::new(stream),
+            timer: ReusedTimer::default(),
             low_rtt: has_low_rtt(address.ip(), connect_ms),
             read_ahead: Vec::new(),
             remaining: 0,
