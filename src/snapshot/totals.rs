@@ -32,7 +32,7 @@ pub struct UpstreamTotals {
     pub reused: u64,
     /// Idle connections closed because no request came in time.
     pub expired: u64,
-    /// Idle connections closed because others took their place.
+    /// Idle connections closed because there were too many.
     pub displaced: u64,
     /// Idle connections that turned out to be closed by the hop when they were to be reused.
     pub found_closed: u64,

@@ -6,6 +6,7 @@
 //! Such are the `408` that some servers send before they close an idle connection, and what a faulty server sends
 //! behind a body.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,9 +22,13 @@ use crate::snapshot::UpstreamTotals;
 const MAX_IDLE_TIME: Duration = Duration::from_secs(10);
 /// Part of an announced timeout in which no request is sent any more: it might arrive after the server has closed.
 const CLOSE_MARGIN: Duration = Duration::from_millis(500);
-/// Limit on idle connections to one address, so that one busy hop does not take the place of all others, and does not
-/// find all its connection slots taken by one relay.
+/// Limit on connections to one address that stay idle, so that one busy hop does not take the place of all others, and
+/// does not find all its connection slots taken by one relay. Applied by the periodic check: in one turn of the runtime
+/// the exchanges of many clients end before the next requests are read, and a limit at that moment would close and
+/// reopen up to half of the connections of 64 clients.
 const MAX_PER_HOP: usize = 32;
+/// Time after which a connection beyond this limit counts as unused: longer than any turn of the runtime.
+const UNUSED: Duration = Duration::from_millis(400);
 
 /// Returns how long a connection may be idle, from the time that its server announced.
 pub(super) fn idle_time(announced: Option<Duration>) -> Duration {
@@ -37,9 +42,10 @@ pub(super) struct IdleConnections(Mutex<Pool<UpstreamConn>>);
 impl IdleConnections {
     /// Keeps a connection for the next request, unless `max` is 0. Another one may be closed instead.
     pub(super) fn put(&self, conn: UpstreamConn, max: usize) {
-        let (address, expires) = (conn.address, Instant::now() + conn.idle_time);
+        let (address, since) = (conn.address, Instant::now());
+        let expires = since + conn.idle_time;
         let (grown, verification_pending) = (conn.grown, conn.verification_pending);
-        let entry = Entry { address, expires, verification_pending, grown, conn };
+        let entry = Entry { address, since, expires, verification_pending, grown, conn };
         // Dropped when the lock is released: closing a socket takes as long as everything else here.
         let displaced = self.lock().put(entry, max);
         drop(displaced);
@@ -69,7 +75,7 @@ impl IdleConnections {
         self.lock().totals.opened += 1;
     }
 
-    /// Closes expired connections; returns true if others are left.
+    /// Closes expired connections, and those that are too many; returns true if others are left.
     pub(super) fn close_expired(&self) -> bool {
         let (expired, left) = {
             let mut pool = self.lock();
@@ -108,6 +114,7 @@ impl fmt::Debug for IdleConnections {
 #[derive(Debug)]
 struct Entry<C> {
     address: SocketAddr,
+    since: Instant,
     expires: Instant,
     /// It delivered a file whose verification may be requested next.
     verification_pending: bool,
@@ -138,14 +145,8 @@ impl<C> Pool<C> {
         if max == 0 || (self.draining && !entry.verification_pending) {
             return Some(entry);
         }
-        let of_hop = self.entries.iter().filter(|other| other.address == entry.address).count();
         // The one that was idle for longest is the first that its server would close.
-        let oldest = if of_hop >= MAX_PER_HOP {
-            self.entries.iter().position(|other| other.address == entry.address)
-        } else {
-            (self.entries.len() >= max).then_some(0)
-        };
-        let displaced = oldest.map(|at| self.entries.remove(at));
+        let displaced = (self.entries.len() >= max).then(|| self.entries.remove(0));
         self.totals.displaced += u64::from(displaced.is_some());
         self.entries.push(entry);
         displaced
@@ -165,10 +166,23 @@ impl<C> Pool<C> {
         self.totals.found_closed += 1;
     }
 
-    /// Removes expired connections.
+    /// Removes expired connections, and the oldest unused ones of each hop that has too many.
     fn expire(&mut self, now: Instant) -> Vec<Entry<C>> {
-        let expired: Vec<_> = self.entries.extract_if(.., |entry| entry.expires <= now).collect();
+        let mut expired: Vec<_> = self.entries.extract_if(.., |entry| entry.expires <= now).collect();
         self.totals.expired += expired.len() as u64;
+        let mut of_hop = BTreeMap::<SocketAddr, usize>::new();
+        for entry in &self.entries {
+            *of_hop.entry(entry.address).or_default() += 1;
+        }
+        let surplus = self.entries.extract_if(.., |entry| {
+            let left = of_hop.entry(entry.address).or_default();
+            let removed = *left > MAX_PER_HOP && entry.since + UNUSED <= now;
+            *left -= usize::from(removed);
+            removed
+        });
+        let before = expired.len();
+        expired.extend(surplus);
+        self.totals.displaced += (expired.len() - before) as u64;
         if self.entries.is_empty() {
             self.entries = Vec::new();
         }
@@ -207,8 +221,8 @@ mod tests {
         }
 
         fn put_of(&mut self, max: usize, port: u16, conn: u32, expires: u64) -> Option<u32> {
-            let expires = self.began + Duration::from_secs(expires);
-            let entry = Entry { address: hop(port), expires, verification_pending: false, grown: false, conn };
+            let (since, expires) = (self.began, self.began + Duration::from_secs(expires));
+            let entry = Entry { address: hop(port), since, expires, verification_pending: false, grown: false, conn };
             self.pool.put(entry, max).map(|entry| entry.conn)
         }
 
@@ -248,21 +262,29 @@ mod tests {
     }
 
     #[test]
-    fn at_the_limits_of_a_hop_and_of_the_node_the_oldest_one_is_closed() {
+    fn at_the_limit_of_the_node_the_oldest_connection_is_closed() {
+        let mut scene = Scene::new();
+        for conn in 0..MAX as u32 {
+            assert_eq!(scene.put(1 + conn as u16 % 2, conn, 10), None);
+        }
+        assert_eq!((scene.put(3, 1000, 10), scene.put(3, 1001, 10)), (Some(0), Some(1)));
+        assert_eq!((scene.pool.entries.len(), scene.pool.totals.displaced), (MAX, 2));
+        assert_eq!(scene.put_of(4, 1, 7, 10), Some(2), "one out, one in, even with another limit");
+    }
+
+    #[test]
+    fn more_connections_of_a_hop_than_its_limit_are_kept_only_while_they_are_in_use() {
         let mut scene = Scene::new();
         let per_hop = MAX_PER_HOP as u32;
         scene.put(9, 1000, 10);
-        for conn in 0..per_hop {
+        for conn in 0..2 * per_hop {
             assert_eq!(scene.put(1, conn, 10), None);
         }
-        assert_eq!((scene.put(1, per_hop, 10), scene.put(1, per_hop + 1, 10)), (Some(0), Some(1)));
-        assert_eq!(scene.take(9, 0), Some(1000), "another hop keeps its own");
-        for conn in 0..MAX as u32 {
-            scene.put(100 + conn as u16, conn, 10);
-        }
-        assert_eq!((scene.pool.entries.len(), scene.take(1, 0)), (MAX, None));
-        assert_eq!(scene.put_of(4, 1, 7, 10), Some(0), "one out, one in, even with another limit");
-        assert_eq!(scene.pool.totals.displaced, 2 + u64::from(per_hop) + 1);
+        assert!(scene.expire(0).is_empty(), "between two requests");
+        let oldest: Vec<u32> = (0..per_hop).collect();
+        assert_eq!((scene.expire(1), scene.pool.totals.displaced), (oldest, u64::from(per_hop)));
+        assert!(scene.expire(2).is_empty());
+        assert_eq!((scene.take(1, 2), scene.take(9, 2)), (Some(2 * per_hop - 1), Some(1000)));
     }
 
     #[test]
@@ -276,7 +298,8 @@ mod tests {
     fn a_draining_pool_keeps_only_what_a_verification_may_need() {
         let mut scene = Scene::new();
         let expires = scene.began + Duration::from_secs(10);
-        let pending = |conn| Entry { address: hop(1), expires, verification_pending: true, grown: false, conn };
+        let since = scene.began;
+        let pending = |conn| Entry { address: hop(1), since, expires, verification_pending: true, grown: false, conn };
         scene.put(1, 1, 10);
         scene.pool.put(pending(2), MAX);
         let drained: Vec<_> = scene.pool.drain().into_iter().map(|entry| entry.conn).collect();
@@ -288,9 +311,9 @@ mod tests {
     #[test]
     fn a_connection_with_grown_buffers_carries_no_other_body() {
         let mut scene = Scene::new();
-        let expires = scene.began + Duration::from_secs(10);
+        let (since, expires) = (scene.began, scene.began + Duration::from_secs(10));
         scene.put(1, 1, 10);
-        let grown = Entry { address: hop(1), expires, verification_pending: true, grown: true, conn: 2 };
+        let grown = Entry { address: hop(1), since, expires, verification_pending: true, grown: true, conn: 2 };
         assert!(scene.pool.put(grown, MAX).is_none());
         assert_eq!((scene.take(1, 0), scene.take(1, 0)), (Some(1), None));
         assert_eq!(scene.pool.take(hop(1), false, scene.began), Some(2));
