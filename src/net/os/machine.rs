@@ -36,7 +36,7 @@ impl Default for Machine {
     fn default() -> Self {
         Self {
             connect: socket::open,
-            random: random::random,
+            random: random::random_id,
             etag: Version::etag,
             load: load::load,
             is_timed: true,
