@@ -90,6 +90,7 @@ fn pace(meter: &Meter) -> CopyOptions<'_> {
         stall: LIMIT,
         step: LIMIT,
         fixed: false,
+        last: false,
     }
 }
 

@@ -152,7 +152,11 @@ async fn send_head<S: Source>(
     let available = source.peek(max).map_err(CopyError::Source)?;
     let with = available.len() as u64;
     options.meter.record_read(with);
-    options.write(reader, &head, available).await?;
+    if options.last && with == length {
+        options.write_last(reader, &head, available).await?;
+    } else {
+        options.write(reader, &head, available).await?;
+    }
     source.consume(with);
     Ok(with)
 }

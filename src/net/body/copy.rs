@@ -107,12 +107,33 @@ impl CopyOptions<'_> {
     ///
     /// # Errors
     /// `Stalled` if the reader accepts nothing for the stall limit, `ReaderClosed` if it has disconnected.
-    pub async fn write<D: Reader>(&self, reader: &mut D, mut head: &[u8], mut piece: &[u8]) -> Result<(), CopyError> {
+    pub async fn write<D: Reader>(&self, reader: &mut D, head: &[u8], piece: &[u8]) -> Result<(), CopyError> {
+        self.write_pieces(reader, head, piece, false).await
+    }
+
+    /// Writes a head and a whole body, and ends the connection's direction: the end is sent in the last packet with
+    /// bytes. A packet of its own would cost both ends as much as a small body does, and the reader another wakeup.
+    ///
+    /// # Errors
+    /// Those of [`Self::write`].
+    pub async fn write_last<D: Reader>(&self, reader: &mut D, head: &[u8], body: &[u8]) -> Result<(), CopyError> {
+        self.write_pieces(reader, head, body, true).await?;
+        reader.end();
+        Ok(())
+    }
+
+    async fn write_pieces<D: Reader>(
+        &self,
+        reader: &mut D,
+        mut head: &[u8],
+        mut piece: &[u8],
+        more: bool,
+    ) -> Result<(), CopyError> {
         while !(head.is_empty() && piece.is_empty()) {
             let writing = write_some(reader, (self.stall, self.step), |reader, cx| {
                 let written = match (head, piece) {
-                    ([], one) | (one, []) => reader.poll_write(cx, one),
-                    _ => reader.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(piece)]),
+                    ([], one) | (one, []) if !more => reader.poll_write(cx, one),
+                    _ => reader.poll_write_pieces(cx, &[IoSlice::new(head), IoSlice::new(piece)], more),
                 };
                 if written.is_pending() {
                     self.meter.wait(WaitKind::Write, self.clock.now_us());
@@ -179,7 +200,16 @@ mod tests {
 
     fn options(meter: &Meter, clock: Clock) -> CopyOptions<'_> {
         static NO_FAULTS: LazyLock<LiveFaults> = LazyLock::new(LiveFaults::default);
-        CopyOptions { meter, clock, faults: &NO_FAULTS, idle: IDLE, stall: STALL, step: STALL, fixed: false }
+        CopyOptions {
+            meter,
+            clock,
+            faults: &NO_FAULTS,
+            idle: IDLE,
+            stall: STALL,
+            step: STALL,
+            fixed: false,
+            last: false,
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -125,6 +125,8 @@ pub struct CopyOptions<'a> {
     pub step: Duration,
     /// The user fixed the size of the kernel's buffers.
     pub fixed: bool,
+    /// The connection ends with this body.
+    pub last: bool,
 }
 
 impl CopyOptions<'_> {

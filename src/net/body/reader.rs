@@ -9,11 +9,12 @@
 //! - Anything else: no progress.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -32,11 +33,39 @@ const MAX_UNANSWERED_PROBES: u8 = 2;
 pub trait Reader: AsyncRead + AsyncWrite + Unpin {
     /// Returns the connection; `None` if there is no kernel socket.
     fn socket(&self) -> Option<&TcpStream>;
+
+    /// Writes two pieces in one call. With `more`, the last packet may be held back until something follows it: more
+    /// bytes, or the end by [`Reader::end`].
+    fn poll_write_pieces(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>; 2],
+        _more: bool,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, pieces)
+    }
+
+    /// Ends the direction of the body, after everything that was written.
+    fn end(&self) {}
 }
 
 impl Reader for Socket {
     fn socket(&self) -> Option<&TcpStream> {
         Some(self)
+    }
+
+    fn poll_write_pieces(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>; 2],
+        more: bool,
+    ) -> Poll<io::Result<usize>> {
+        if more { self.poll_send_more(cx, pieces) } else { self.poll_write_vectored(cx, pieces) }
+    }
+
+    fn end(&self) {
+        // A connection that is lost shows when it is closed.
+        let _ = shutdown(&**self, Shutdown::Write);
     }
 }
 

@@ -162,8 +162,16 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
     });
     let (meter, clock, faults) = (Meter::default(), Clock::start(), LiveFaults::default());
     let limit = if matches!(ending, Ending::Silent(_) | Ending::NotReading) { SHORT } else { LONG };
-    let options =
-        CopyOptions { meter: &meter, clock, faults: &faults, idle: limit, stall: limit, step: limit, fixed: false };
+    let options = CopyOptions {
+        meter: &meter,
+        clock,
+        faults: &faults,
+        idle: limit,
+        stall: limit,
+        step: limit,
+        fixed: false,
+        last: false,
+    };
     let mut source = Upstream { socket, direct: way != Way::Looped, available: Vec::new() };
     let pipes = Arc::new(if way == Way::Copied { Pipes::exhausted() } else { Pipes::default() });
     meter.begin(clock.now_us());
@@ -288,6 +296,7 @@ async fn a_reset_that_looks_like_a_clean_end_is_short() {
                 stall: LONG,
                 step: LONG,
                 fixed: false,
+                last: false,
             };
             let mut source = Upstream { socket, direct: way != Way::Looped, available: Vec::new() };
             let pipes = Arc::new(if way == Way::Copied { Pipes::exhausted() } else { Pipes::default() });
@@ -313,8 +322,16 @@ async fn a_reader_that_the_kernel_gives_up_on_is_stalled() {
         let (reader, _client) = pair().await;
         rustix::net::sockopt::set_tcp_user_timeout(&reader, 300).unwrap();
         let (meter, clock, faults) = (Meter::default(), Clock::start(), LiveFaults::default());
-        let options =
-            CopyOptions { meter: &meter, clock, faults: &faults, idle: LONG, stall: LONG, step: LONG, fixed: false };
+        let options = CopyOptions {
+            meter: &meter,
+            clock,
+            faults: &faults,
+            idle: LONG,
+            stall: LONG,
+            step: LONG,
+            fixed: false,
+            last: false,
+        };
         let sent = if let Some(way) = way {
             let feeding = tokio::spawn(async move {
                 let _ = origin.write_all(&vec![7; LENGTH]).await;
@@ -332,5 +349,40 @@ async fn a_reader_that_the_kernel_gives_up_on_is_stalled() {
             from_file(&file, 0, LENGTH as u64, &reader, options).await.map(|_| ())
         };
         assert!(matches!(sent, Err(CopyError::Stalled(_))), "{way:?}: {sent:?}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_last_body_of_a_connection_ends_it_and_with_its_own_bytes() {
+    for (length, last) in [(0, true), (4096, true), (4096, false)] {
+        let (mut origin, socket) = pair().await;
+        let (reader, mut client) = pair().await;
+        let (mut reader, content) = (Socket::new(reader), vec![7; length]);
+        origin.write_all(&content).await.unwrap();
+        socket.readable().await.unwrap();
+        let (meter, clock, faults) = (Meter::default(), Clock::start(), LiveFaults::default());
+        let options = CopyOptions {
+            meter: &meter,
+            clock,
+            faults: &faults,
+            idle: LONG,
+            stall: LONG,
+            step: LONG,
+            fixed: false,
+            last,
+        };
+        let mut source = Upstream { socket, direct: false, available: Vec::new() };
+        let head = b"the head\n".to_vec();
+        send(head.clone(), &mut source, &mut reader, length as u64, options, EarlyInput::Discard, &Arc::default())
+            .await
+            .unwrap();
+        let mut received = vec![0; head.len() + length];
+        client.read_exact(&mut received).await.unwrap();
+        assert_eq!(received, [head, content].concat());
+        // What was sent in one packet is there already.
+        client.readable().await.unwrap();
+        let end = client.try_read(&mut [0]).map_err(|error| error.kind());
+        assert_eq!(end, if last { Ok(0) } else { Err(io::ErrorKind::WouldBlock) });
+        drop(reader);
     }
 }

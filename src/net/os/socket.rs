@@ -12,7 +12,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::io::{Errno, retry_on_intr, writev};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, connect, recv, send, sendmsg,
+    socket_with,
+};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -37,6 +40,15 @@ impl Socket {
     /// Returns another reference; the connection stays open until all are dropped.
     pub fn held(&self) -> Arc<TcpStream> {
         Arc::clone(&self.0)
+    }
+}
+
+impl Socket {
+    /// Writes pieces after which more follows at once, as [`SendFlags::MORE`] tells the kernel.
+    pub fn poll_send_more(&self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let most = pieces.iter().map(|piece| piece.len()).sum();
+        let flags = SendFlags::NOSIGNAL | SendFlags::MORE;
+        poll_send(&self.0, cx, most, || sendmsg(&*self.0, pieces, &mut SendAncillaryBuffer::default(), flags))
     }
 }
 

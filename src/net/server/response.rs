@@ -75,9 +75,17 @@ pub async fn send_body<S: Source>(
     let meter = &job.job().meter;
     let _watched = job.job().watch(down.stream.held(), source.socket(), length);
     meter.begin(clock.now_us());
-    let fixed = limits.sockbuf.is_some();
-    let pace =
-        CopyOptions { meter, clock, faults: &node.faults, idle: limits.idle, stall: limits.stall, step: STEP, fixed };
+    let pace = CopyOptions {
+        meter,
+        clock,
+        faults: &node.faults,
+        idle: limits.idle,
+        stall: limits.stall,
+        step: STEP,
+        fixed: limits.sockbuf.is_some(),
+        // In the legacy protocol the peer closes first.
+        last: down.last_request && job.job().protocol() == Protocol::Http,
+    };
     let early = match job.job().protocol() {
         Protocol::Http => EarlyInput::Keep(&mut down.inbox),
         Protocol::Legacy => EarlyInput::Discard,
