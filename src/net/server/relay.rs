@@ -1,11 +1,11 @@
 //! The relay: sends a client's request to the next hop and the reply back.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::SystemTime;
-
-use tokio::sync::Notify;
 
 use super::downstream::{AfterRequest, Downstream};
 use super::response::{delay_reply, send_body};
@@ -55,14 +55,15 @@ async fn request_head(
     let (method, interim) = (request.method, request.interim);
     let keep = request.keep_alive && !node.drain().is_draining();
     let result = {
-        let (working, latest) = (Notify::new(), Mutex::new(None));
+        // Set only while the request is polled, in the same turn that reads it: no wakeup is needed.
+        let working = Mutex::new(None);
         let on_stage = |stage| {
             track_stage(job, stage);
             if let ExchangeStage::Working(progress) = stage {
-                *latest.lock().unwrap_or_else(PoisonError::into_inner) = progress;
-                working.notify_one();
+                *working.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
             }
         };
+        let next_working = || working.lock().unwrap_or_else(PoisonError::into_inner).take();
         // Pinned in place: moving it would double the size of the session.
         let mut requesting =
             pin!(ask(node, node.local_addr_of(&down.stream), job, request, &next, upstream, &on_stage));
@@ -70,8 +71,7 @@ async fn request_head(
             tokio::select! {
                 biased;
                 result = &mut requesting => break result,
-                () = working.notified() => {
-                    let progress = latest.lock().unwrap_or_else(PoisonError::into_inner).take();
+                progress = poll_fn(|_| next_working().map_or(Poll::Pending, Poll::Ready)) => {
                     if interim && down.write(&encode_working(progress)).await.is_err() {
                         return Err(AfterRequest::Drop);
                     }
