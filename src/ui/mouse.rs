@@ -58,7 +58,8 @@ pub fn gesture(state: &mut UiState, chain: &ChainSnapshot, gesture: Gesture, col
         state.settle(chain);
         return None;
     }
-    if by != 0 && state.view_mode == ViewMode::Why && regions.detail.contains(at) {
+    let scrolls = state.view_mode == ViewMode::Why || state.focus() == Panel::Files;
+    if by != 0 && scrolls && regions.detail.contains(at) {
         return state.apply(Action::View(ViewAction::Move(by)), chain);
     }
     let panel = regions.panel_at(at)?;

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use chainview::command::Command;
 use chainview::faults::FaultChange;
-use chainview::snapshot::Phase;
+use chainview::route::FileName;
+use chainview::snapshot::timing::Step;
 use chainview::snapshot::verdict::{FaultKind, Limit};
+use chainview::snapshot::{ConnState, Phase};
 
 use super::Run;
 
@@ -130,4 +132,32 @@ async fn quitting_keeps_partial_files() {
     assert!(controlling.await.unwrap().nodes.is_empty() && part.exists());
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     assert_eq!(snapshots.borrow_and_update().transfers[0].phase, Phase::Cancelled);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_on_a_kept_connection_stay_apart() {
+    let run = Run::up(3, 100_000, "").await;
+    for (number, name) in [(1, "data.bin"), (2, "other.bin")] {
+        run.command(Command::FetchName(FileName::new(name.as_bytes()).unwrap())).await;
+        run.phase(number, Phase::Done).await;
+    }
+    let second = run.transfer(2, "with the records of its hops", |t| !t.hop_records.is_empty()).await;
+    let records: Vec<_> = second.hop_records.iter().map(|record| record.map(|record| record.flow.bytes_out)).collect();
+    assert_eq!(records, [Some(50_000); 3], "each has the bytes of this request alone");
+    let connected = second.waterfall.iter().filter(|row| row.step == Step::Connect).map(|row| row.stage);
+    assert_eq!(connected.collect::<Vec<_>>(), Vec::<usize>::new(), "no stage connected again: {:?}", second.waterfall);
+    let hop = run
+        .hop(2, "with idle connections", |hop| {
+            hop.node.as_ref().is_some_and(|node| node.upstream.idle > 0 && node.upstream.reused > 0)
+        })
+        .await;
+    let node = hop.node.unwrap();
+    let idle: Vec<_> = node.connections.iter().filter(|conn| conn.state == ConnState::Idle).collect();
+    assert!(!idle.is_empty(), "{node:#?}");
+    for conn in idle {
+        let of_no_request = conn.transfer.as_str().is_empty() && conn.name.as_str().is_empty();
+        assert!(of_no_request && conn.upstream.as_str().is_empty() && conn.tcp.is_none(), "{conn:?}");
+        assert_eq!(conn.flow.bytes_out, 150_000, "of both requests: {conn:?}");
+    }
+    run.ends().await;
 }

@@ -2,6 +2,7 @@
 
 use chainview::options::ColorScheme;
 use chainview::snapshot::{FolderProgress, Phase};
+use chainview::ui::input::Gesture;
 use chainview::ui::state::Effect;
 
 use super::script::{Script, on_every_screen};
@@ -59,6 +60,17 @@ fn details_list_failed_files_first_and_scroll_to_the_selected_one() {
         assert!(top.contains("1,204 of 2,000"), "{top}");
         assert!(script.keys("<esc>").screen().contains("Finished"), "{}", script.screen());
     });
+}
+
+#[test]
+fn the_wheel_moves_along_the_files() {
+    let mut script = Script::new(80, 24, folders());
+    script.keys("3 g <enter>");
+    script.mouse(Gesture::WheelDown, 10, 10).mouse(Gesture::WheelDown, 10, 10);
+    let screen = script.screen();
+    assert!(screen.contains("▌ = here already"), "the sixth: {screen}");
+    script.mouse(Gesture::WheelUp, 10, 10).mouse(Gesture::WheelUp, 10, 10);
+    assert!(!script.screen().contains("▌ ✗"), "none: {}", script.screen());
 }
 
 #[test]

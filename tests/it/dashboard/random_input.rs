@@ -7,7 +7,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use proptest::prelude::*;
 
 use super::script::Script;
-use super::snapshots::{idle, mixed, streaming, transfer};
+use super::snapshots::{folders, idle, mixed, sharing, streaming, transfer};
 
 /// All sizes up to this one; without optimization, which makes a frame ten times as slow, only those where something
 /// changes.
@@ -27,6 +27,10 @@ fn no_size_panics() {
             let mut script = Script::new(columns, rows, chain.clone());
             assert_eq!(script.keys(keys).screen().lines().count(), usize::from(rows));
         }
+    }
+    for (columns, rows) in [(1, 1), (40, 8), (41, 9), (60, 15), (70, 12), (99, 18), (140, 28), (200, 60)] {
+        Script::new(columns, rows, folders()).keys("3 g <enter> j G / x <enter> <esc> k g y").screen();
+        Script::new(columns, rows, sharing()).keys("2 G <enter>").screen();
     }
     for columns in [1, 39, 40, 80, 200] {
         Script::new(columns, 24, ChainSnapshot::default()).keys("3 <enter> 4 <enter> 2 s").screen();
@@ -96,7 +100,7 @@ proptest! {
         columns in 1..140_u16,
         rows in 1..50_u16,
     ) {
-        let chains = [idle(), streaming(), mixed(), ChainSnapshot::default()];
+        let chains = [idle(), streaming(), mixed(), folders(), sharing(), ChainSnapshot::default()];
         let mut script = Script::new(columns, rows, idle());
         for (key, chain) in presses {
             script.see(chains[chain].clone());
