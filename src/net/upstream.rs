@@ -10,6 +10,8 @@ pub mod policy;
 pub(crate) mod protocols;
 mod request;
 pub mod resolve;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::SocketAddr;

@@ -98,6 +98,12 @@ impl IdleConnections {
         UpstreamTotals { idle: pool.entries.len() as u64, ..pool.totals }
     }
 
+    /// Returns true if no idle connection has received anything.
+    #[cfg(test)]
+    pub(super) fn are_silent(&self) -> bool {
+        self.lock().entries.iter().all(|entry| entry.conn.is_silent())
+    }
+
     /// A panic elsewhere leaves nothing half-changed.
     fn lock(&self) -> MutexGuard<'_, Pool<UpstreamConn>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -3,11 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chainview::limits::Limits;
 use chainview::net::node::Node;
-use chainview::snapshot::UpstreamTotals;
+use chainview::net::node::drain::Drain;
+use chainview::net::server;
+use chainview::snapshot::{ConnState, UpstreamTotals};
+use chainview::wire::Reason;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::scene::{Chain, pattern};
+use super::scene::{Chain, config, exchange, pattern, read_reply};
 
 /// Far longer than any step here takes.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,4 +60,65 @@ async fn a_stopped_hop_is_named_despite_an_idle_connection() {
     let reply = chain.get("f", "").await;
     assert_eq!((reply.status, reply.problem().hop), (502, 2), "{}", reply.problem());
     assert_eq!((upstream(&chain.nodes[1]).idle, upstream(&chain.nodes[1]).found_closed), (0, 1));
+}
+
+#[tokio::test]
+async fn a_drained_next_hop_is_named_after_its_idle_connection_is_closed() {
+    let (origin, drain, running) = node().await;
+    let (relay, _, _relay) = node().await;
+    let lines = format!("Chain-Route: {}\r\nConnection: close\r\n", origin.address);
+    let get = async || {
+        let mut stream = TcpStream::connect(relay.address).await.unwrap();
+        exchange(&mut stream, "GET", "/files/f", &lines).await
+    };
+    assert_eq!(get().await.status, 200);
+    assert_eq!(upstream(&relay).idle, 1);
+    drain.begin();
+    running.await.unwrap();
+    let reply = get().await;
+    assert_eq!((reply.status, reply.problem().reason, reply.problem().hop), (502, Reason::Refused, 1));
+    assert_eq!((upstream(&relay).idle, upstream(&relay).found_closed), (0, 1));
+}
+
+#[tokio::test]
+async fn a_request_that_came_before_the_drain_is_served() {
+    let (origin, drain, running) = node().await;
+    let mut stream = TcpStream::connect(origin.address).await.unwrap();
+    assert_eq!(exchange(&mut stream, "GET", "/files/f", "").await.status, 200);
+    becomes("idle", || origin.registry.states().contains_key(&ConnState::Idle)).await;
+    // In one step of this thread: the runtime learns of the drain before it learns of the request.
+    let mut stream = stream.into_std().unwrap();
+    std::io::Write::write_all(&mut stream, b"GET /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").unwrap();
+    drain.begin();
+    let reply = read_reply(&mut TcpStream::from_std(stream).unwrap(), "GET").await;
+    assert_eq!((reply.status, reply.field("connection")), (200, Some("close")));
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_draining_relay_closes_its_idle_connections() {
+    let (origin, _drain, _running) = node().await;
+    let (relay, drain, running) = node().await;
+    let mut stream = TcpStream::connect(relay.address).await.unwrap();
+    let lines = format!("Chain-Route: {}\r\n", origin.address);
+    assert_eq!(exchange(&mut stream, "GET", "/files/f", &lines).await.status, 200);
+    assert_eq!(origin.registry.open_count(), 1);
+    drain.begin();
+    running.await.unwrap();
+    becomes("closed at the origin", || origin.registry.open_count() == 0).await;
+}
+
+/// Starts a node that serves the file `f`, with its drain and its end.
+async fn node() -> (Arc<Node>, Drain, JoinHandle<()>) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("f"), pattern(1000)).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (node, drain) = (Node::new(config(folder.path(), address, Limits::default()), address), Drain::new());
+    let running = server::run(Arc::clone(&node), listener, drain.clone());
+    let running = tokio::spawn(async move {
+        running.await;
+        drop(folder);
+    });
+    (node, drain, running)
 }
