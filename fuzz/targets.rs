@@ -1,6 +1,7 @@
 //! Fuzz targets and the properties that they check. The fuzzer and `tests/it/fuzzed.rs` run the same functions.
 
-use chainview::route::{FileName, Hop, Host, HostPort, MAX_HOPS, MAX_INPUT, MAX_NAME, Route};
+use chainview::net::fetch::{Decoder, Event};
+use chainview::route::{FileName, Hop, Host, HostPort, MAX_HOPS, MAX_INPUT, MAX_NAME, Route, WalkRange, walk_order};
 use chainview::snapshot::{Listing, MAX_CONNECTIONS, NodeSnapshot};
 use chainview::text::SafeText;
 use chainview::wire::http::{
@@ -23,6 +24,7 @@ pub(crate) const ALL: &[(&str, Target)] = &[
     ("input_file", input_file),
     ("snapshot", snapshot),
     ("name", name),
+    ("tar_stream", tar_stream),
 ];
 
 /// A request head: parsed the same with more bytes after it, incomplete with fewer, and unchanged by a round trip.
@@ -256,4 +258,68 @@ fn unescaped(mut escaped: &[u8]) -> Option<Vec<u8>> {
         escaped = &escaped[2..];
     }
     Some(bytes)
+}
+
+/// A tar stream of the folder `d`: the same events in any pieces, of paths beneath it in order, as many digests as
+/// files, and an end at the announced length only.
+pub(crate) fn tar_stream(bytes: &[u8]) {
+    const BLOCK: usize = 512;
+    let mut bytes = bytes.to_vec();
+    bytes.resize(bytes.len().next_multiple_of(BLOCK).max(2 * BLOCK), 0);
+    for header in bytes.chunks_exact_mut(BLOCK).filter(|block| &block[257..263] == b"ustar\0") {
+        // Otherwise almost every change would only be found by the checksum.
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+    let whole = decoded(&bytes, bytes.len());
+    assert_eq!(decoded(&bytes, 1), whole);
+    assert_eq!(decoded(&bytes, 700), whole);
+}
+
+/// Decodes in pieces; returns the files with their content, the number of digests, and how it ended.
+fn decoded(bytes: &[u8], piece: usize) -> (Vec<(FileName, Vec<u8>)>, usize, Result<bool, String>) {
+    let folder = FileName::new(b"x/d/").expect("a valid name");
+    let mut decoder = Decoder::new(&folder, WalkRange::default(), bytes.len() as u64).expect("a valid length");
+    let (mut files, mut last, mut digests, mut left, mut ended) = (Vec::new(), None::<FileName>, 0, 0, false);
+    let mut follows = |path: &FileName| {
+        let visible =
+            path.as_bytes().split(|byte| *byte == b'/').all(|segment| !segment.is_empty() && segment[0] != b'.');
+        assert!(
+            visible
+                && last
+                    .replace(path.clone())
+                    .is_none_or(|last| { walk_order(last.as_bytes(), path.as_bytes()).is_lt() })
+        );
+    };
+    for mut input in bytes.chunks(piece) {
+        loop {
+            match decoder.next(&mut input) {
+                Err(error) => return (files, digests, Err(error.to_string())),
+                Ok(None) => break,
+                Ok(Some(Event::Folder(path))) => follows(&path),
+                Ok(Some(Event::File(entry))) => {
+                    follows(&entry.path);
+                    left = entry.size;
+                    files.push((entry.path, Vec::new()));
+                }
+                Ok(Some(Event::Data(data))) => {
+                    left -= data.len() as u64;
+                    files.last_mut().expect("a file").1.extend_from_slice(data);
+                }
+                Ok(Some(Event::FileEnd)) => assert_eq!(left, 0),
+                Ok(Some(Event::Digests(more))) => {
+                    digests += more.len();
+                    assert_eq!(digests, files.len());
+                }
+                Ok(Some(Event::End)) => {
+                    assert_eq!(digests, files.len());
+                    ended = true;
+                }
+            }
+        }
+        assert!(input.is_empty());
+    }
+    assert!(ended, "an archive of the announced length ends");
+    (files, digests, Ok(ended))
 }
