@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 
-use super::job::{FetchJob, Fetched};
+use super::job::{FetchJob, Fetched, blocking};
 use super::retry::RetryPolicy;
 use super::tracker::{Tracker, wait_to_retry};
 use crate::error::{Error, KeptBytes};
@@ -30,11 +30,12 @@ use crate::snapshot::{FolderProgress, Integrity};
 use part::Outcome;
 use publish::Results;
 use select::Walk;
+use staging::Staging;
 use tree::TreePath;
 
 pub use decode::{ArchiveError, Decoder, Event, Fault, FileEntry};
 
-/// Fetches a folder: as one stream if nothing of it is here, else the parts that are missing.
+/// Fetches a folder, and removes what killed runs left in its staging folders.
 pub(super) async fn fetch_folder(
     upstream: &mut Upstream,
     job: &mut FetchJob,
@@ -46,6 +47,25 @@ pub(super) async fn fetch_folder(
     }
     let path = TreePath::of(&job.output, &job.route.file)?;
     tracker.path(&path.path());
+    let result = fetch_missing(upstream, job, &path, tracker, stop).await;
+    if !job.dry_run {
+        let removed = blocking(job.machine, move || {
+            path.open_existing().map(|tree| tree.iter().for_each(Staging::remove_left_over))
+        });
+        // A folder that cannot be opened has no staging folder, either.
+        let _ = removed.await;
+    }
+    result
+}
+
+/// Fetches a folder: as one stream if nothing of it is here, else the parts that are missing.
+async fn fetch_missing(
+    upstream: &mut Upstream,
+    job: &mut FetchJob,
+    path: &TreePath,
+    tracker: &mut Tracker<'_>,
+    stop: &CancellationToken,
+) -> Result<Fetched, Error> {
     let progress = Arc::new(Mutex::new(FolderProgress::default()));
     tracker.folder(Arc::clone(&progress));
     tracker.attempt(job.id);
@@ -54,20 +74,20 @@ pub(super) async fn fetch_folder(
     let mut outcome = Outcome::default();
     let mut after = None;
     if whole {
-        let begun = whole_stream(upstream, job, (&path, &results), &mut outcome, tracker, stop).await?;
+        let begun = whole_stream(upstream, job, (path, &results), &mut outcome, tracker, stop).await?;
         match begun {
-            None => return finished(job, &path, outcome, tracker),
+            None => return finished(job, path, outcome, tracker),
             Some(last) => after = Some(last),
         }
     }
     let shared = Arc::new(job.clone());
     let walk = Walk::after(Arc::clone(&shared), path.clone(), after);
-    let rest = parts::receive(upstream, &shared, walk, (&path, &results), tracker, stop).await?;
+    let rest = parts::receive(upstream, &shared, walk, (path, &results), tracker, stop).await?;
     outcome.failed += rest.failed;
     outcome.first = outcome.first.or(rest.first);
     outcome.chain = outcome.chain.or(rest.chain);
     outcome.size_checked = outcome.size_checked.or(rest.size_checked);
-    finished(job, &path, outcome, tracker)
+    finished(job, path, outcome, tracker)
 }
 
 /// Receives all of a folder as one stream; if that breaks off, returns the last path that has a result.

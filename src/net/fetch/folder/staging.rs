@@ -31,20 +31,33 @@ impl<'a> Staging<'a> {
     pub(super) fn open(tree: &'a Tree) -> Result<Self, Error> {
         let failed = |error: Errno| Error::disk("create a staging folder in it", tree.path(), &error.into());
         for number in 0..MAX_FOLDERS {
-            let name = if number == 0 { STAGING.to_owned() } else { format!("{STAGING}-{number}") };
+            let name = folder_name(number);
             let created = match rustix::fs::mkdirat(tree.root(), &name, Mode::RWXU) {
                 Ok(()) => true,
                 Err(Errno::EXIST) => false,
                 Err(error) => return Err(failed(error)),
             };
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let Ok(handle) = rustix::fs::openat(tree.root(), &name, flags, Mode::empty()) else { continue };
-            let staging = Claimed { handle, created };
-            if staging.is_ours(tree, &name) && staging.empty() {
-                return Ok(Self { tree, name, handle: staging.handle });
+            if let Some(staging) = Self::claim(tree, name, created) {
+                return Ok(staging);
             }
         }
         Err(failed(Errno::EXIST))
+    }
+
+    /// Removes the staging folders that earlier runs left.
+    pub(super) fn remove_left_over(tree: &'a Tree) {
+        let names = (0..MAX_FOLDERS).map(folder_name);
+        let is_used = |name: &String| rustix::fs::statat(tree.root(), name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        names.filter(is_used).for_each(|name| drop(Self::claim(tree, name, false)));
+    }
+
+    /// Opens, locks and empties a staging folder; `None` if it is not ours, or another run uses it.
+    fn claim(tree: &'a Tree, name: String, created: bool) -> Option<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = rustix::fs::openat(tree.root(), &name, flags, Mode::empty()).ok()?;
+        let claimed = Claimed { handle, created };
+        let ours = claimed.is_ours(tree, &name) && claimed.empty();
+        ours.then_some(Self { tree, name, handle: claimed.handle })
     }
 
     /// Returns its handle.
@@ -160,6 +173,10 @@ fn for_each_entry(folder: BorrowedFd<'_>, each: &mut dyn FnMut(&CStr, &Stat) -> 
         }
     }
     true
+}
+
+fn folder_name(number: u32) -> String {
+    if number == 0 { STAGING.to_owned() } else { format!("{STAGING}-{number}") }
 }
 
 fn name(number: u64) -> String {

@@ -230,11 +230,16 @@ async fn what_a_killed_run_left_is_removed_and_another_run_is_left_alone() {
     std::fs::create_dir_all(&left).unwrap();
     std::fs::set_permissions(&left, PermissionsExt::from_mode(0o700)).unwrap();
     std::fs::write(left.join("0"), "left over").unwrap();
+    // A run in several parts has several, of which the next one may use fewer.
+    let second = root.join(".chainview-staging-3");
+    std::fs::create_dir(&second).unwrap();
+    std::fs::set_permissions(&second, PermissionsExt::from_mode(0o700)).unwrap();
+    std::fs::write(second.join("17"), "left over").unwrap();
     let foreign = root.join(".chainview-staging-1");
     std::fs::create_dir(&foreign).unwrap();
     std::fs::write(foreign.join("notes"), "mine").unwrap();
-    receive(&mut scene).await.unwrap();
-    assert!(!left.exists() && foreign.join("notes").exists() && root.join("a").exists());
+    scene.fetch().await.unwrap();
+    assert!(!left.exists() && !second.exists() && foreign.join("notes").exists() && root.join("a").exists());
     std::fs::rename(&foreign, &left).unwrap();
     let mut scene = of(&sample()).await;
     std::fs::rename(&root, scene.folder.path().join("d")).unwrap();
