@@ -84,10 +84,11 @@ impl Selection {
         Self { include, exclude, names: None }
     }
 
-    /// Restricts it to the names of a list.
+    /// Restricts it to the names of a sorted list.
     #[must_use]
     pub fn named(self, names: Vec<FileName>) -> Self {
-        Self { names: Some(names.into()), ..self }
+        let names = names.into_iter().filter(|name| self.matches(name.as_bytes())).collect();
+        Self { names: Some(names), ..self }
     }
 
     /// Returns true if all files are selected.
@@ -96,9 +97,8 @@ impl Selection {
     }
 
     /// Returns the selected names of the list, if there is one, in the order of a walk.
-    pub fn names(&self) -> Option<impl Iterator<Item = &FileName>> {
-        let names = self.names.as_deref()?;
-        Some(names.iter().filter(|name| self.matches(name.as_bytes())))
+    pub fn names(&self) -> Option<&[FileName]> {
+        self.names.as_deref()
     }
 
     /// Returns true if the patterns select the file of this path, relative to the folder.
@@ -212,7 +212,7 @@ mod tests {
         let names = parse_names(b"b.c\na.c\ntest.c\nz.h\n").unwrap();
         let listed = selection.named(names);
         assert!(listed.contains(b"a.c") && !listed.contains(b"c.c") && !listed.contains(b"test.c"));
-        let names: Vec<_> = listed.names().unwrap().map(|name| name.shown().to_string()).collect();
+        let names: Vec<_> = listed.names().unwrap().iter().map(|name| name.shown().to_string()).collect();
         assert_eq!(names, ["a.c", "b.c"]);
     }
 

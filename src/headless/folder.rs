@@ -66,33 +66,25 @@ pub(super) fn counts(folder: &FolderProgress) -> String {
 
 /// Formats the result in one line: `d/: 1998 files, 8.2 MB in 1.9 s, 4.3 MB/s, verified, in out/d; 12 here already`.
 pub(super) fn summary(snapshot: &TransferSnapshot, folder: &FolderProgress) -> String {
-    let mut text = format!("{}: ", snapshot.name);
-    if folder.planned > 0 || folder.done == 0 {
-        let verb = if folder.planned > 0 { " would be fetched" } else { " fetched" };
-        let bytes = folder.bytes + folder.planned_bytes;
-        text += &format!("{}{verb}, {}", files(folder.planned + folder.done), Bytes(bytes));
+    let moved = if folder.planned > 0 || folder.done == 0 {
+        let verb = if folder.planned > 0 { "would be fetched" } else { "fetched" };
+        let bytes = Bytes(folder.bytes + folder.planned_bytes);
+        format!("{} {verb}, {bytes}", files(folder.planned + folder.done))
     } else {
-        let (time, rate) = (HumanDuration(snapshot.elapsed), Rate(snapshot.rate));
-        text += &format!("{}, {} in {time}, {rate}", files(folder.done), Bytes(folder.bytes));
-        text += &match &snapshot.integrity {
+        let (bytes, time, rate) = (Bytes(folder.bytes), HumanDuration(snapshot.elapsed), Rate(snapshot.rate));
+        let how = match &snapshot.integrity {
             Integrity::Verified { .. } => ", verified".to_owned(),
             Integrity::SizeChecked { reason, .. } => format!(", size-checked: {reason}"),
             // It has ended early; each file was verified before it got its name.
             Integrity::Pending => String::new(),
         };
-    }
-    text += &format!(", in {}", snapshot.path);
-    for (count, what) in [(folder.present, "here already"), (folder.failed, "failed")] {
-        if count > 0 {
-            text += &format!("; {count} {what}");
-        }
-    }
-    match folder.omitted {
-        0 => {}
-        1 => text += "; 1 link or special file left out",
-        omitted => text += &format!("; {omitted} links and special files left out"),
-    }
-    text
+        format!("{}, {bytes} in {time}, {rate}{how}", files(folder.done))
+    };
+    let left_out =
+        if folder.omitted == 1 { "link or special file left out" } else { "links and special files left out" };
+    let others = [(folder.present, "here already"), (folder.failed, "failed"), (folder.omitted, left_out)];
+    let others = others.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("; {count} {what}"));
+    format!("{}: {moved}, in {}{}", snapshot.name, snapshot.path, others.collect::<String>())
 }
 
 /// Formats a result as a line: what would be fetched, or why it was not.

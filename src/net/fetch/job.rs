@@ -39,6 +39,8 @@ pub struct FetchJob {
     /// Check first whether the existing file is the same, and transfer nothing then; off when the user wants to watch
     /// the transfer itself.
     pub reuse: bool,
+    /// Take an existing file of the same size and modification time as the same, as for the files of a folder.
+    pub by_time: bool,
     /// Resume an earlier download, if the file is still the same.
     pub resume: bool,
     /// The files that are fetched, if it is a folder.
@@ -98,6 +100,7 @@ impl FetchJob {
             force: false,
             times: true,
             reuse: true,
+            by_time: false,
             resume: true,
             selection: Arc::default(),
             dry_run: false,

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use rustix::fs::{Mode, OFlags};
 use tokio_util::sync::CancellationToken;
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::job::{FetchJob, Fetched, blocking};
 use super::partial::hash;
 use super::request::{all_legs, request, send_request_tracked};
-use super::target::{FileId, TargetPath};
+use super::target::{Existing, FileId, TargetPath};
 use super::tracker::Tracker;
 use super::verify::is_inconclusive;
 use crate::error::{Error, KeptBytes, shown};
@@ -19,7 +20,7 @@ use crate::net::upstream::{Upstream, UpstreamReply};
 use crate::options::VerifyMode;
 use crate::route::Protocol;
 use crate::snapshot::{Integrity, Phase};
-use crate::wire::{Digest, Method, Request};
+use crate::wire::{Digest, Method, Reply, Request};
 
 /// Result of comparing the existing file with a digest.
 enum Content {
@@ -34,12 +35,13 @@ enum Content {
 pub(super) async fn up_to_date(
     upstream: &mut Upstream,
     job: &FetchJob,
-    (target, there): (&Arc<TargetPath>, u64),
+    (target, there): (&Arc<TargetPath>, Existing),
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<Option<Fetched>, Error> {
     // The legacy protocol has sizes only, and sends them before the body anyway.
-    if job.verify == VerifyMode::Skip || job.route.split_first().0.protocol == Some(Protocol::Legacy) {
+    if (job.verify == VerifyMode::Skip && !job.by_time) || job.route.split_first().0.protocol == Some(Protocol::Legacy)
+    {
         return Ok(None);
     }
     tracker.attempt(job.id);
@@ -47,7 +49,15 @@ pub(super) async fn up_to_date(
     let Some(mut response) = request_head(upstream, job, false, tracker, stop).await? else { return Ok(None) };
     let Some(size) = response.reply.size() else { return Ok(None) };
     target.check_existing(size, job.force)?;
-    if size != there {
+    if size != there.size {
+        return Ok(None);
+    }
+    if job.by_time && modified(&response.reply) == Some(there.modified) {
+        let reason = "it has the same size and modification time".into();
+        let integrity = Integrity::SizeChecked { digest: String::new(), reason };
+        return Ok(Some(present(target, size, integrity, None, &response, tracker)));
+    }
+    if job.verify == VerifyMode::Skip {
         return Ok(None);
     }
     if job.verify == VerifyMode::Origin {
@@ -64,23 +74,42 @@ pub(super) async fn up_to_date(
     tracker.verifying_existing(size, &legs);
     let difference = match compare(job, target, size, expected, stop).await? {
         Content::Equal => {
-            return Ok(Some(Fetched {
-                path: target.path(),
-                size,
-                integrity: Integrity::Verified { digest: expected.to_string() },
-                origin: offered,
-                already_present: true,
-                protocol: response.protocol,
-                legs,
-                elapsed: tracker.elapsed(),
-                flow: tracker.flow(),
-            }));
+            let integrity = Integrity::Verified { digest: expected.to_string() };
+            return Ok(Some(present(target, size, integrity, offered, &response, tracker)));
         }
         _ if job.force => return Ok(None),
         Content::Different => "with other content",
         Content::Unreadable => "that cannot be read",
     };
     Err(Error::Exists { path: shown(&target.path()), difference: difference.to_owned(), kept: KeptBytes::default() })
+}
+
+/// Returns an existing file as the requested one.
+fn present(
+    target: &TargetPath,
+    size: u64,
+    integrity: Integrity,
+    origin: Option<Digest>,
+    response: &UpstreamReply,
+    tracker: &Tracker<'_>,
+) -> Fetched {
+    Fetched {
+        path: target.path(),
+        size,
+        integrity,
+        origin,
+        already_present: true,
+        protocol: response.protocol,
+        legs: all_legs(response),
+        elapsed: tracker.elapsed(),
+        flow: tracker.flow(),
+    }
+}
+
+/// Returns when the origin's file was changed, in seconds since 1970.
+fn modified(reply: &Reply) -> Option<i64> {
+    let date = httpdate::parse_http_date(reply.last_modified.as_deref()?).ok()?;
+    i64::try_from(date.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
 }
 
 /// Requests the head; `None` if the reply is inconclusive.

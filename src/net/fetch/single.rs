@@ -89,7 +89,7 @@ async fn begin(
             && job.reuse
             // Boxed to keep the parent future small: most fetches find no file.
             && let Some(fetched) =
-                Box::pin(present::up_to_date(upstream, job, (target, there.size), tracker, stop)).await?
+                Box::pin(present::up_to_date(upstream, job, (target, there), tracker, stop)).await?
         {
             return Ok(AttemptStart::Present(Box::new(fetched)));
         }

@@ -37,6 +37,8 @@ pub(super) struct FileId {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Existing {
     pub(super) size: u64,
+    /// Last change of its content, in seconds since 1970.
+    pub(super) modified: i64,
     /// Permissions, without the set-id bits: those were meant for other content.
     pub(super) mode: u32,
     pub(super) owner: u32,
@@ -113,6 +115,7 @@ impl TargetPath {
             FileType::RegularFile => {
                 return Ok(Existing {
                     size: found.st_size.unsigned_abs(),
+                    modified: found.st_mtime,
                     mode: found.st_mode & 0o777,
                     owner: found.st_uid,
                     group: found.st_gid,

@@ -16,6 +16,8 @@ use crate::support::process::Node;
 struct WebServer {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    /// Bodies sent.
+    bodies: Arc<AtomicUsize>,
 }
 
 impl WebServer {
@@ -23,19 +25,20 @@ impl WebServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&connections);
+        let bodies = Arc::new(AtomicUsize::new(0));
+        let (count, sent) = (Arc::clone(&connections), Arc::clone(&bodies));
         thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
                 count.fetch_add(1, SeqCst);
-                let root = root.clone();
-                thread::spawn(move || serve(&root, stream));
+                let (root, sent) = (root.clone(), Arc::clone(&sent));
+                thread::spawn(move || serve(&root, stream, &sent));
             }
         });
-        Self { address, connections }
+        Self { address, connections, bodies }
     }
 }
 
-fn serve(root: &std::path::Path, stream: TcpStream) -> Option<()> {
+fn serve(root: &std::path::Path, stream: TcpStream, bodies: &AtomicUsize) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut writer = stream;
     loop {
@@ -47,12 +50,16 @@ fn serve(root: &std::path::Path, stream: TcpStream) -> Option<()> {
         }
         let (method, path) = first.split_once(' ')?;
         let path = path.split(' ').next()?.trim_start_matches('/');
-        let (status, body) = match fs::read(root.join(path)) {
+        let path = root.join(path);
+        let (status, body) = match fs::read(&path) {
             Ok(body) => ("200 OK", body),
             Err(_) => ("404 Not Found", b"<html>no such file</html>".to_vec()),
         };
-        write!(writer, "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len()).ok()?;
+        let modified = fs::metadata(&path).ok().and_then(|found| found.modified().ok()).map(httpdate::fmt_http_date);
+        let modified = modified.map(|date| format!("Last-Modified: {date}\r\n")).unwrap_or_default();
+        write!(writer, "HTTP/1.1 {status}\r\nContent-Length: {}\r\n{modified}\r\n", body.len()).ok()?;
         if method == "GET" {
+            bodies.fetch_add(1, SeqCst);
             writer.write_all(&body).ok()?;
         }
     }
@@ -91,6 +98,10 @@ fn a_list_is_fetched_file_by_file_over_kept_chains() {
     }
     // A connection for each of the three chains, and some for the attempts to list the folder.
     assert!(server.connections.load(SeqCst) < 20, "{} connections", server.connections.load(SeqCst));
-    let again = client(folder.path(), "--list-from list --exclude none -q").output().unwrap();
-    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    let before = server.bodies.load(SeqCst);
+    let again = client(folder.path(), "--list-from list --exclude none").output().unwrap();
+    let out = String::from_utf8(again.stdout).unwrap();
+    assert!(again.status.success() && out.contains("60 here already"), "{}", String::from_utf8_lossy(&again.stderr));
+    // The attempt to list the folder gets a body.
+    assert!(server.bodies.load(SeqCst) <= before + 1, "sizes and times are compared");
 }

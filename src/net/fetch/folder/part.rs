@@ -131,7 +131,8 @@ async fn fetch_item(
     progress: &watch::Sender<TransferSnapshot>,
     stop: &CancellationToken,
 ) -> Result<Fetched, Error> {
-    let mut job = FetchJob { route: job.route.with_file(whole_name(&job, &item.path)?), ..job };
+    let (route, by_time) = (job.route.with_file(whole_name(&job, &item.path)?), job.times);
+    let mut job = FetchJob { route, by_time, ..job };
     let path = item.path.clone();
     let target = Arc::new(blocking(job.machine, move || tree.target(&path)).await?);
     let mut tracker = Tracker::new(&job, progress);

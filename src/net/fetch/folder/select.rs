@@ -134,14 +134,15 @@ impl Walk {
                 batch.work.splice(..0, runs.into_iter().map(Work::Run));
             }
             Position::Names => {
-                let names: Vec<FileName> =
-                    job.selection.names().into_iter().flatten().skip(self.listed).take(NAMES).cloned().collect();
+                let names = job.selection.names().unwrap_or_default();
+                let names = &names[self.listed.min(names.len())..];
+                let names = &names[..names.len().min(NAMES)];
                 if names.is_empty() {
                     self.position = Position::End;
                 }
                 self.listed += names.len();
                 for path in names {
-                    let item = Item { path, size: None, modified: None, digest: None, is_folder: false };
+                    let item = Item { path: path.clone(), size: None, modified: None, digest: None, is_folder: false };
                     batch.files += 1;
                     let here = comparison.look(&item)?;
                     batch.add(&job, &item, here);
@@ -176,8 +177,8 @@ impl Walk {
 
     /// Records the names of the list before this file, which is of the list or not, as missing at the origin.
     fn missing_names(&mut self, before: Option<&FileName>, batch: &mut Batch) {
-        let Some(names) = self.job.selection.names() else { return };
-        for name in names.skip(self.listed) {
+        let job = Arc::clone(&self.job);
+        while let Some(name) = job.selection.names().and_then(|names| names.get(self.listed)) {
             let order = before.map_or(std::cmp::Ordering::Less, |file| walk_order(name.as_bytes(), file.as_bytes()));
             if order.is_gt() {
                 break;
@@ -186,7 +187,7 @@ impl Walk {
             if order.is_eq() {
                 break;
             }
-            let error = not_found(&self.job, name);
+            let error = not_found(&job, name);
             let result = FileResult {
                 path: name.shown(),
                 size: 0,
@@ -200,7 +201,7 @@ impl Walk {
 
     /// Skips what is before the folder of the next name of the list.
     fn skip_to(&self, next: FileName) -> FileName {
-        let name = self.job.selection.names().and_then(|names| names.skip(self.listed).next());
+        let name = self.job.selection.names().and_then(|names| names.get(self.listed));
         let folder = name.and_then(|name| {
             let slash = name.as_bytes().iter().rposition(|byte| *byte == b'/')?;
             FileName::new(&name.as_bytes()[..slash]).ok()
