@@ -127,7 +127,7 @@ impl Upstream {
             // A body may stall for long, and needs no buffer for a head meanwhile.
             link.read_ahead = Vec::new();
         }
-        link.idle_time = if reply.keep_alive { idle_time(reply.keep_alive_timeout) } else { Duration::ZERO };
+        link.idle_time = idle_time_after(&reply, request.method);
         if reply.status >= 300 && request.method == Method::Get {
             Box::pin(read_problem(link, &mut reply, &mut wait.until)).await;
         } else if request.method == Method::Get {
@@ -287,6 +287,15 @@ impl Upstream {
         };
         Ok(self.store_reply(link, Box::new(reply), connected, request))
     }
+}
+
+/// Returns how long a connection may be idle after this reply; zero if it cannot be used again.
+fn idle_time_after(reply: &Reply, method: Method) -> Duration {
+    // Some plain servers send a body where there may be none, such as one to HEAD. It may arrive after the next request
+    // was sent, and would be taken for the reply to that.
+    let has_no_body = method == Method::Head || matches!(reply.status, 204 | 304);
+    let is_of_node = reply.hops.is_some() || reply.problem.is_some();
+    if reply.keep_alive && (is_of_node || !has_no_body) { idle_time(reply.keep_alive_timeout) } else { Duration::ZERO }
 }
 
 /// Encodes the head of a request, including the time that the hop has.

@@ -57,8 +57,9 @@ pub(crate) enum Act {
     TimeoutBehind,
     ReplyBehind,
     InterimBehind,
-    /// A reply to HEAD with a body, a 304 or 204 with one.
+    /// A reply to HEAD with a body, a 304 or 204 with one; at once, or later than the head.
     ForbiddenBody,
+    LateForbiddenBody,
     NoContent,
     Chunked,
     ChunkedError,
@@ -85,7 +86,7 @@ const CORRECT: [Act; 11] = [
     Act::OldKeepAlive,
     Act::Plain,
 ];
-const FAULTS: [Act; 25] = [
+const FAULTS: [Act; 26] = [
     Act::CloseUnanswered,
     Act::ResetUnanswered,
     Act::CloseAfterInterim,
@@ -100,6 +101,7 @@ const FAULTS: [Act; 25] = [
     Act::ReplyBehind,
     Act::InterimBehind,
     Act::ForbiddenBody,
+    Act::LateForbiddenBody,
     Act::NoContent,
     Act::Chunked,
     Act::ChunkedError,
@@ -244,6 +246,10 @@ pub(crate) fn reply(request: &Request, act: Act, random: &mut Seeded) -> (Vec<Pa
         Act::ReplyBehind => behind = stray(),
         Act::InterimBehind => behind = WORKING.to_vec(),
         Act::ForbiddenBody => body = if request.head || status == 304 { stray() } else { body },
+        Act::LateForbiddenBody if request.head || status == 304 => {
+            let late = Part::Pause(Duration::from_millis(1 + random.below(10)));
+            return (vec![Part::Bytes(head(version, status, &lines)), late, Part::Bytes(stray())], Close::No);
+        }
         Act::NoLength => {
             lines.retain(|line| !line.starts_with("Content-Length"));
             close = Close::Now;
