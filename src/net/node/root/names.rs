@@ -9,9 +9,11 @@ use rustix::fs::{FileType, RawDir, SeekFrom, seek};
 
 use super::is_hidden;
 
-/// Bytes of names on a page: with the room that vectors reserve, and while a page is halved, it takes at most about
-/// 7 MiB. A directory of a million names is read some ten times; most are read once.
-pub(super) const MAX_PAGE: usize = 3 << 20;
+/// Bytes of names on a page. With the index of a page, which has at most an eighth as many entries, it takes 6 MiB; a
+/// directory of a million short names is read some five times, and most are read once.
+pub(super) const MAX_PAGE: usize = 4 << 20;
+/// Bytes of the longest name, its type and the zero byte.
+const MAX_ENTRY: usize = 257;
 /// Buffer for one system call, which returns some hundred names.
 const READ_BUFFER: usize = 32 * 1024;
 
@@ -41,13 +43,18 @@ pub(super) struct Names {
 
 impl Names {
     /// Reads the visible names of a directory that a request can contain, between two bounds, up to about `max` bytes.
+    ///
+    /// The memory of earlier names is used again: freed by another thread each time, it would not return to the system.
     pub(super) fn read(
+        &mut self,
         folder: &OwnedFd,
         lower: Bound<&[u8]>,
         upper: Bound<&[u8]>,
         max: usize,
-    ) -> rustix::io::Result<Self> {
-        let mut page = Self::default();
+    ) -> rustix::io::Result<()> {
+        self.bytes.clear();
+        self.index.clear();
+        (self.taken, self.more) = (0, false);
         // The last name that can still be on this page.
         let mut last: Option<Vec<u8>> = None;
         let mut buffer = vec![MaybeUninit::uninit(); READ_BUFFER];
@@ -56,24 +63,20 @@ impl Names {
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            if is_hidden(name) || name.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+            if is_hidden(name)
+                || name.iter().any(|byte| matches!(byte, b'\r' | b'\n'))
+                || !(lower, upper).contains_name(name)
+                || last.as_deref().is_some_and(|last| name > last)
+            {
                 continue;
             }
-            if !(lower, upper).contains_name(name) {
-                continue;
-            }
-            if last.as_deref().is_some_and(|last| name > last) {
-                continue;
-            }
-            page.push(NameKind::of(entry.file_type()), name);
-            if page.bytes.len() + size_of_val(&page.index[..]) > max {
-                last = Some(page.halve());
+            self.push(NameKind::of(entry.file_type()), name);
+            if self.bytes.len() + MAX_ENTRY > max || self.index.len() >= max / 8 {
+                last = Some(self.halve());
             }
         }
-        page.sort();
-        page.bytes.shrink_to_fit();
-        page.index.shrink_to_fit();
-        Ok(page)
+        self.sort();
+        Ok(())
     }
 
     /// Takes the next name.
@@ -128,12 +131,23 @@ impl Names {
     /// Drops the greater half; returns the greatest name kept.
     fn halve(&mut self) -> Vec<u8> {
         self.sort();
-        let mut kept = Self { more: true, ..Self::default() };
-        for start in &self.index[..self.index.len().div_ceil(2)] {
-            kept.push(NameKind::from_byte(self.bytes[*start as usize]), self.name(*start));
+        self.more = true;
+        self.index.truncate(self.index.len().div_ceil(2));
+        let greatest = self.greatest().to_vec();
+        // In the order of the bytes, each moves to the end of those before it.
+        self.index.sort_unstable();
+        let mut index = std::mem::take(&mut self.index);
+        let mut end = 0;
+        for start in &mut index {
+            let from = *start as usize;
+            let length = self.name(*start).len() + 2;
+            self.bytes.copy_within(from..from + length, end);
+            *start = u32::try_from(end).unwrap_or(u32::MAX);
+            end += length;
         }
-        *self = kept;
-        self.greatest().to_vec()
+        self.bytes.truncate(end);
+        self.index = index;
+        greatest
     }
 }
 
@@ -191,11 +205,12 @@ mod tests {
         expected.dedup();
         let folder = OwnedFd::from(File::open(dir.path()).unwrap());
         for max in [64, 1000, 1 << 20] {
+            let mut page = Names::default();
             let (mut names, mut lower, mut pages) = (Vec::new(), None::<Vec<u8>>, 0);
             loop {
                 let bound = lower.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-                let mut page = Names::read(&folder, bound, Bound::Unbounded, max).unwrap();
-                assert!(page.memory() <= max + 64, "{} of {max}", page.memory());
+                page.read(&folder, bound, Bound::Unbounded, max).unwrap();
+                assert!(page.bytes.len() <= max + MAX_ENTRY && page.index.len() <= (max / 8).max(1), "{page:?}");
                 pages += 1;
                 while let Some((kind, name)) = page.take() {
                     assert_eq!(kind, NameKind::File);
@@ -208,7 +223,8 @@ mod tests {
             }
             assert_eq!((names == expected, pages > 1), (true, max < 1 << 20));
         }
-        let within = Names::read(&folder, Bound::Included(b"a"), Bound::Included(b"a-"), MAX_PAGE).unwrap();
+        let mut within = Names::default();
+        within.read(&folder, Bound::Included(b"a"), Bound::Included(b"a-"), MAX_PAGE).unwrap();
         assert_eq!((within.index.len(), within.has_more()), (2, false));
     }
 }

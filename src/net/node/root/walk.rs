@@ -15,30 +15,12 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::names::{MAX_PAGE, NameKind, Names};
+use super::names::{NameKind, Names};
 use super::{OpenError, Root, is_hidden, is_on_synthetic, is_synthetic};
 use crate::route::{FileName, MAX_NAME, WalkRange};
 use crate::text::SafeText;
-use level::{Level, id};
+use level::{Bounds, Level, id};
 use place::{Limits, Place, segment};
-
-/// What a walk may hold at once.
-#[derive(Clone, Copy, Debug)]
-struct Bounds {
-    /// Folders on the current path that are open; one above them is opened again on the way back.
-    open: usize,
-    /// Bytes of the names of one folder.
-    names: usize,
-    /// Bytes of the names of all folders above that; those of the highest are dropped first, and read again on the way
-    /// back.
-    above: usize,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self { open: 32, names: MAX_PAGE, above: 1 << 20 }
-    }
-}
 
 const OPEN: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
@@ -64,6 +46,8 @@ pub struct Walk {
     /// The latest change that an earlier walk saw: a later one ends this walk.
     limit: Option<ChangeTime>,
     bounds: Bounds,
+    /// Memory for the next names.
+    spare: Names,
 }
 
 /// An entry of a walk.
@@ -116,7 +100,18 @@ impl Root {
         // A generated folder has no files of known size.
         let levels = if is_on_synthetic(&handle) { Vec::new() } else { vec![Level::new(handle, &stat, 0, limits)] };
         let (path, omitted, newest, limit) = (Vec::new(), 0, change_time(&stat), None);
-        Ok(Walk { base, range, levels, path, stat, omitted, newest, limit, bounds: Bounds::default() })
+        Ok(Walk {
+            base,
+            range,
+            levels,
+            path,
+            stat,
+            omitted,
+            newest,
+            limit,
+            bounds: Bounds::default(),
+            spare: Names::default(),
+        })
     }
 }
 
@@ -182,10 +177,10 @@ impl Walk {
             let Some(names) = &mut level.names else { return Ok(None) };
             let Some((kind, name)) = names.take() else {
                 if names.has_more() {
-                    let taken = names.greatest().to_vec();
-                    level.forget_names(taken);
+                    level.last = names.greatest().to_vec();
+                    self.spare = level.names.take().unwrap_or_default();
                 } else {
-                    self.levels.pop();
+                    self.spare = self.levels.pop().and_then(|level| level.names).unwrap_or_default();
                 }
                 continue;
             };
@@ -336,7 +331,8 @@ impl Walk {
             None => Bound::Unbounded,
         };
         let upper = until.as_deref().map_or(Bound::Unbounded, Bound::Included);
-        let names = Names::read(handle, lower, upper, self.bounds.names).map_err(|error| self.failed(error))?;
+        let mut names = std::mem::take(&mut self.spare);
+        names.read(handle, lower, upper, self.bounds.names).map_err(|error| self.failed(error))?;
         if let Some(level) = self.levels.last_mut() {
             level.names = Some(names);
         }
@@ -384,8 +380,8 @@ fn may_read(folder: &OwnedFd, name: &CStr, stat: &Stat) -> bool {
     const ALL: u32 = 0o444;
     const OWNER: u32 = 0o400;
     // Most files are readable by all, or are the user's own; the others cost a system call.
-    let own = stat.st_mode & OWNER != 0 && stat.st_uid == geteuid().as_raw();
-    stat.st_mode & ALL == ALL || own || accessat(folder, name, Access::READ_OK, AtFlags::EACCESS).is_ok()
+    let own = || stat.st_mode & OWNER != 0 && stat.st_uid == geteuid().as_raw();
+    stat.st_mode & ALL == ALL || own() || accessat(folder, name, Access::READ_OK, AtFlags::EACCESS).is_ok()
 }
 
 fn change_time(stat: &Stat) -> ChangeTime {

@@ -1,11 +1,29 @@
-//! A folder on the way down to the current entry of a walk.
+//! A folder on the way down to the current entry of a walk, and how much of all of them is held at once.
 
 use std::os::fd::OwnedFd;
 
 use rustix::fs::Stat;
 
-use super::super::names::Names;
+use super::super::names::{MAX_PAGE, Names};
 use super::place::Limits;
+
+/// What a walk may hold at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Folders on the current path that are open; one above them is opened again on the way back.
+    pub(super) open: usize,
+    /// Bytes of the names of one folder.
+    pub(super) names: usize,
+    /// Bytes of the names of all folders above that; those of the highest are dropped first, and read again on the way
+    /// back.
+    pub(super) above: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { open: 32, names: MAX_PAGE, above: 1 << 20 }
+    }
+}
 
 /// A folder on the current path.
 #[derive(Debug)]
