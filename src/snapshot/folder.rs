@@ -120,17 +120,14 @@ impl FolderProgress {
             (self.failed, "failed"),
             (self.omitted, "left out"),
         ];
-        let mut text = String::new();
-        for (count, word) in parts.into_iter().filter(|(count, _)| *count > 0) {
-            let noun = match (text.is_empty(), count) {
-                (false, _) => "",
-                (true, 1) => " file",
-                (true, _) => " files",
-            };
-            let comma = if text.is_empty() { "" } else { ", " };
-            text += &format!("{comma}{}{noun} {word}", Grouped(count));
-        }
-        if text.is_empty() { "no files".to_owned() } else { text }
+        let parts = parts.into_iter().filter(|(count, _)| *count > 0).enumerate();
+        let words = parts.map(|(at, (count, word))| match (at, count) {
+            (0, 1) => format!("1 file {word}"),
+            (0, _) => format!("{} files {word}", Grouped(count)),
+            _ => format!("{} {word}", Grouped(count)),
+        });
+        let words = words.collect::<Vec<_>>().join(", ");
+        if words.is_empty() { "no files".to_owned() } else { words }
     }
 }
 

@@ -5,6 +5,7 @@ mod condition;
 mod control;
 mod copy;
 mod faults;
+mod files;
 mod follow;
 mod lines;
 mod nodes;
@@ -34,9 +35,9 @@ use super::theme::Theme;
 use crate::faults::FaultChange;
 use crate::options::Alerts;
 use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, TransferSnapshot};
-use crate::text::SafeText;
 
 pub use faults::FAULTS;
+use files::FilesView;
 pub use follow::ViewStage;
 pub use prompt::{ListItem, Prompt, PromptKind, display_name};
 pub use refusal::Refusal;
@@ -199,14 +200,8 @@ pub struct UiState {
     conn_was: usize,
     /// Transfer that the user selected; `None` selects the first that runs.
     transfer: Option<u64>,
-    /// The details of a folder are shown.
-    in_folder: bool,
-    /// Path of the selected file of that folder; `None` selects none.
-    file: Option<SafeText>,
-    /// Its last row: when it is listed no more, the file there is selected.
-    file_was: usize,
-    /// The page is to be scrolled to the selected file.
-    follows_file: bool,
+    /// Position in the files of the folder whose details are shown.
+    files: FilesView,
     /// Selected log line; `None` follows the end of the log.
     line: Option<u64>,
     /// Action that waits for a second press of its key, with its target.
@@ -256,7 +251,7 @@ impl UiState {
 
     /// Returns the focused panel.
     pub fn focus(&self) -> Panel {
-        if self.in_folder { Panel::Files } else { self.panel_of_tab() }
+        if self.files.shown { Panel::Files } else { self.panel_of_tab() }
     }
 
     /// Returns the focused panel of the tab, which a page may cover.

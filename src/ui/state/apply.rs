@@ -216,7 +216,7 @@ impl UiState {
     }
 
     fn back(&mut self) {
-        if self.in_folder && !self.lists.filter(Panel::Files).is_empty() {
+        if self.files.shown && !self.lists.filter(Panel::Files).is_empty() {
             self.lists.set_filter(Panel::Files, String::new());
         } else if self.view_mode != ViewMode::Overview {
             self.view_mode = ViewMode::Overview;

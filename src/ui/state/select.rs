@@ -3,7 +3,7 @@
 use ratatui::layout::Rect;
 
 use super::{Mode, UiState};
-use crate::snapshot::{ChainSnapshot, FileResult, Phase, TourSnapshot};
+use crate::snapshot::{ChainSnapshot, Phase, TourSnapshot};
 use crate::ui::columns::conn;
 use crate::ui::finding::Finding;
 use crate::ui::focus::{ConnKey, Focus, Panel, Tab, ViewMode};
@@ -51,22 +51,6 @@ impl UiState {
         (self.wants, self.wants_of) = (before.max(self.wants_now(chain)), now);
         let regions = self.layout(self.area, chain.hops.len());
         self.scroll(chain, &regions);
-    }
-
-    /// Lists the files of the folder whose details are shown.
-    fn settle_files(&mut self, chain: &ChainSnapshot) {
-        let folder = self.transfer(chain).and_then(|transfer| transfer.folder.as_ref());
-        let of_transfer = matches!(self.panel_of_tab(), Panel::Transfers | Panel::Setup);
-        self.in_folder = self.view_mode == ViewMode::Detail && of_transfer && folder.is_some();
-        if !self.in_folder {
-            self.file = None;
-            self.lists.set_filter(Panel::Files, String::new());
-        }
-        self.lists.refresh_files(folder);
-        if self.file.is_some() {
-            self.file_was = self.file_row(chain).unwrap_or(0);
-            self.file = self.file_at(chain, self.file_was).map(|result| result.path.clone());
-        }
     }
 
     /// Returns the rows that the lists have now.
@@ -140,7 +124,7 @@ impl UiState {
                 let at = self.lists.transfers.get(row);
                 self.transfer = at.and_then(|at| chain.transfers.get(*at)).map(|t| t.number);
             }
-            Panel::Files => self.file = self.file_at(chain, row).map(|result| result.path.clone()),
+            Panel::Files => self.files.selected = self.file_at(chain, row).map(|result| result.path.clone()),
             Panel::Log => {
                 // With its last line selected, the log follows new lines.
                 let line = self.lists.log.get(row).and_then(|at| chain.log.get(*at)).map(|line| line.number);
@@ -248,37 +232,6 @@ impl UiState {
             Panel::Log => self.lists.log.len(),
             Panel::Files => self.lists.files.len(),
         }
-    }
-
-    /// Returns the row of the selected file, if one is selected: its last row, if it is listed no more.
-    pub(crate) fn file_row(&self, chain: &ChainSnapshot) -> Option<usize> {
-        let path = self.file.as_ref()?;
-        let found = (0..self.lists.files.len()).find(|row| self.file_at(chain, *row).is_some_and(|f| f.path == *path));
-        found.or_else(|| self.lists.files.len().checked_sub(1).map(|last| last.min(self.file_was)))
-    }
-
-    /// Returns whether the page is to be scrolled to the selected file, once after it was selected.
-    pub(crate) fn take_file_to_follow(&mut self) -> bool {
-        std::mem::take(&mut self.follows_file)
-    }
-
-    /// Returns the result of the selected file.
-    pub(super) fn selected_file<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a FileResult> {
-        self.file_at(chain, self.file_row(chain)?)
-    }
-
-    fn file_at<'a>(&self, chain: &'a ChainSnapshot, row: usize) -> Option<&'a FileResult> {
-        self.transfer(chain)?.folder.as_ref()?.recent.get(*self.lists.files.get(row)?)
-    }
-
-    /// Moves the selection among the files of a folder; before the first is none, which shows the top of the page.
-    fn move_file(&mut self, chain: &ChainSnapshot, to: impl Fn(usize) -> usize) {
-        let row = to(self.file_row(chain).map_or(0, |row| row + 1));
-        match row.checked_sub(1) {
-            Some(row) => self.select(Panel::Files, row, chain),
-            None => (self.file, self.page_top) = (None, 0),
-        }
-        self.follows_file = self.file.is_some();
     }
 
     fn conn_key(&self, chain: &ChainSnapshot, row: usize) -> Option<ConnKey> {
