@@ -188,6 +188,7 @@ fn fetch_plan(args: &Args) -> FetchPlan {
         list_from: args.list_from.clone(),
         selection: Arc::new(Selection::matching(args.include.clone(), args.exclude.clone())),
         dry_run: args.dry_run,
+        token: None,
         on_done: None,
         protocol: args.protocol.0,
         limits: limits(args),

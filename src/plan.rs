@@ -112,7 +112,8 @@ impl ChainPlan {
             let failed = |reason| Error::Input { path: shown(input), reason: format!(": hop {}: {reason}", at + 1) };
             config::hop_token(hop).map_err(failed)
         };
-        let tokens = route.hops().iter().enumerate().map(token).collect::<Result<_, _>>()?;
+        let tokens: Vec<Option<Secret>> = route.hops().iter().enumerate().map(token).collect::<Result<_, _>>()?;
+        let fetch = FetchPlan { token: tokens.last().cloned().flatten(), ..fetch };
         let spawning = if no_spawn { None } else { Some(spawning(&route, root, nodes)?) };
         let source = SafeText::new(&input.display().to_string());
         let is_file = input != Path::new("-");
@@ -244,6 +245,7 @@ pub fn fetch_job(plan: &FetchPlan, number: u64, route: Route) -> FetchJob {
         reuse: plan.reuse && plan.number == 1,
         selection: Arc::clone(&plan.selection),
         dry_run: plan.dry_run,
+        token: plan.token.clone(),
         parts,
         max_size: plan.max_size,
         resume: plan.resume,

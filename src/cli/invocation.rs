@@ -113,6 +113,8 @@ pub struct FetchPlan {
     pub selection: Arc<Selection>,
     /// Only show which files of a folder would be fetched.
     pub dry_run: bool,
+    /// Read token of the origin, for folders; only after [`Self::with_token`].
+    pub token: Option<Secret>,
     /// Command that runs when a transfer ends.
     pub on_done: Option<DoneCommand>,
     /// Protocol of the first hop, unless the input file sets it.
@@ -130,6 +132,20 @@ impl FetchPlan {
         let Some(list) = &self.list_from else { return Ok(self.clone()) };
         let names = config::read_list(list)?;
         Ok(Self { selection: Arc::new(Selection::clone(&self.selection).named(names)), ..self.clone() })
+    }
+
+    /// Reads the origin's read token, if the route is that of a folder: a stream of all of its files is a listing, too.
+    ///
+    /// # Errors
+    /// `Error::Input` if the token file that the last line of `input` names cannot be read.
+    pub fn with_token(&self, route: &Route, input: &Path) -> Result<Self, Error> {
+        let hops = route.hops();
+        let (Some(origin), true) = (hops.last(), route.file.names_folder()) else { return Ok(self.clone()) };
+        let token = config::hop_token(origin).map_err(|reason| Error::Input {
+            path: config::input_name(input),
+            reason: format!(": hop {}: {reason}", hops.len()),
+        })?;
+        Ok(Self { token, ..self.clone() })
     }
 
     /// Reads an input file as a route, with the file name of `--file` if given. With a list, a name that is no folder

@@ -60,10 +60,17 @@ pub fn fetch(inputs: &[PathBuf], plan: &FetchPlan, options: &OutputOptions) -> R
             return Err(Error::Usage(format!("-o {path}: accepts one transfer at a time: remove -j")));
         }
         let plan = &plan.with_list()?;
-        let routes: Vec<Route> = inputs.iter().map(|input| plan.read_route(input)).collect::<Result<_, _>>()?;
-        routes.iter().try_for_each(|route| folder::check_options(route, plan))?;
-        let threads = routes.iter().map(|route| folder::disk_threads(route, plan)).max().unwrap_or(1);
-        on_threads(threads, all(&routes, plan, &display))
+        let runs: Vec<(Route, FetchPlan)> = inputs
+            .iter()
+            .map(|input| {
+                let route = plan.read_route(input)?;
+                folder::check_options(&route, plan)?;
+                let plan = plan.with_token(&route, input)?;
+                Ok((route, plan))
+            })
+            .collect::<Result<_, _>>()?;
+        let threads = runs.iter().map(|(route, plan)| folder::disk_threads(route, plan)).max().unwrap_or(1);
+        on_threads(threads, all(&runs, &display))
     });
     report("fetch", ran, &display)
 }
@@ -172,11 +179,11 @@ impl FinishedFetch {
     }
 }
 
-async fn all(routes: &[Route], plan: &FetchPlan, display: &ProgressDisplay) -> Result<RunResult, Error> {
+async fn all(runs: &[(Route, FetchPlan)], display: &ProgressDisplay) -> Result<RunResult, Error> {
     let (stop, _signals) = stop_on_signals()?;
     let links = Arc::new(UpstreamShared::default());
     let mut ended = Vec::new();
-    for route in routes {
+    for (route, plan) in runs {
         if stop.is_cancelled() {
             let result = outcome(&ended, &Err(Error::Interrupted { kept: KeptBytes::default() }), display);
             return Ok((ended, result));

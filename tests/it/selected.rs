@@ -2,6 +2,7 @@
 
 mod foreign;
 mod scene;
+mod token;
 
 use std::fs;
 use std::io::Read;

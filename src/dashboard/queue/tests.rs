@@ -56,6 +56,7 @@ async fn stage(jobs: u32) -> Stage {
         list_from: None,
         selection: Arc::default(),
         dry_run: false,
+        token: None,
         max_size: None,
         file: None,
         output: folder.path().to_owned(),

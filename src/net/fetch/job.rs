@@ -11,6 +11,7 @@ use crate::limits::Limits;
 use crate::net::os::machine::Machine;
 use crate::options::VerifyMode;
 use crate::route::{Protocol, Route};
+use crate::secret::Secret;
 use crate::selection::Selection;
 use crate::snapshot::{Flow, Integrity};
 use crate::wire::{Digest, Leg, TransferId};
@@ -47,6 +48,8 @@ pub struct FetchJob {
     pub selection: Arc<Selection>,
     /// Only find out which files of a folder would be received.
     pub dry_run: bool,
+    /// Read token of the origin, sent with requests for folders; every hop on the way sees it.
+    pub token: Option<Secret>,
     /// Parts of a folder that are received at a time, each over its own chain.
     pub parts: usize,
     /// Receives the result of each file of a folder.
@@ -104,6 +107,7 @@ impl FetchJob {
             resume: true,
             selection: Arc::default(),
             dry_run: false,
+            token: None,
             parts: DEFAULT_PARTS,
             files: FileLog::default(),
             max_size: None,

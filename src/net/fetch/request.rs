@@ -136,6 +136,7 @@ pub(super) fn request(job: &FetchJob, method: Method, want_digest: Option<Algori
         interim: true,
         keep_alive: true,
         tar: job.route.file.names_folder(),
+        authorization: job.token.clone().filter(|_| job.route.file.names_folder()),
         ..Request::new(method, job.route.file.clone())
     }
 }

@@ -125,7 +125,7 @@ impl Forwarder {
 }
 
 impl Ended {
-    fn of(output: &Output) -> Self {
+    pub(crate) fn of(output: &Output) -> Self {
         let out = String::from_utf8(output.stdout.clone()).unwrap();
         let err = String::from_utf8(output.stderr.clone()).unwrap();
         let json = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}\n{err}"));

@@ -43,7 +43,7 @@ pub(super) async fn page(job: &FetchJob, after: Option<&FileName>, stop: &Cancel
     let listing = tokio::select! {
         biased;
         () = stop.cancelled() => return Err(Error::Interrupted { kept: KeptBytes::default() }),
-        listing = admin_client::walk(&job.route, folder.as_ref(), after, None) => listing,
+        listing = admin_client::walk(&job.route, folder.as_ref(), after, job.token.as_ref()) => listing,
     };
     let listing = listing.map_err(|problem| Error::at_hop(problem, &job.route))?;
     let leads_on = listing.next.is_some();
