@@ -137,7 +137,8 @@ fn correct(request: &Request) -> (u16, Vec<String>, Vec<u8>) {
     let kind = FileKind::of(name);
     if kind != FileKind::Found {
         let body = format!("{} for {name}", kind.status()).into_bytes();
-        return (kind.status(), vec![format!("Content-Length: {}", body.len())], body);
+        let lines = vec![format!("Content-Length: {}", body.len())];
+        return (kind.status(), lines, if request.head { Vec::new() } else { body });
     }
     let whole = content(name);
     let size = whole.len();
