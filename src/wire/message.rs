@@ -33,6 +33,7 @@ pub enum ByteRange {
 
 /// A file request, in either protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a part of a head by itself")]
 pub struct Request {
     /// GET or HEAD.
     pub method: Method,

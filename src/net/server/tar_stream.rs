@@ -24,7 +24,7 @@ use crate::snapshot::{ConnRole, ConnState};
 use crate::wire::http::encode_working;
 use crate::wire::tar::{MEDIA_TYPE, walk_range};
 use crate::wire::{ConditionResult, FailedAction, FileValidators, Method, Problem, Reason, Reply, Request};
-use body::TarBody;
+use body::{Chunk, TarBody};
 use packer::{Measuring, Packer};
 
 /// Time after which an interim response says that the walk continues; most folders take less.
@@ -151,7 +151,7 @@ struct Wanted {
 /// State of a preparation between two pieces of work.
 enum Preparation {
     Measuring(Box<Measuring>),
-    Done { length: u64, omitted: u64, packed: Option<(Box<Packer>, (Vec<u8>, Result<(), WalkError>))> },
+    Done { length: u64, omitted: u64, packed: Option<(Box<Packer>, Chunk)> },
 }
 
 /// Walks through the folder piece by piece; a walk that is not wanted any more ends with its current piece.
@@ -186,12 +186,11 @@ enum NoStream {
 fn proceed(node: &Node, measuring: Option<Box<Measuring>>, wanted: Wanted) -> Result<Preparation, NoStream> {
     let Wanted { folder, range, body } = wanted;
     let root = &node.config.root;
-    let mut measuring = match measuring {
-        Some(measuring) => measuring,
-        None => {
-            let walk = root.walk(folder.as_ref(), range.clone()).map_err(NoStream::Open)?;
-            Box::new(Measuring::new(walk, folder.as_ref(), &range))
-        }
+    let mut measuring = if let Some(measuring) = measuring {
+        measuring
+    } else {
+        let walk = root.walk(folder.as_ref(), range.clone()).map_err(NoStream::Open)?;
+        Box::new(Measuring::new(walk, folder.as_ref(), &range))
     };
     if !measuring.proceed().map_err(NoStream::Walk)? {
         return Ok(Preparation::Measuring(measuring));

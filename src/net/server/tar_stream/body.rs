@@ -15,7 +15,7 @@ use crate::net::node::root::WalkError;
 use crate::net::os::threads::WorkHandle;
 
 /// A part of a stream, and why it is the last one.
-type Chunk = (Vec<u8>, Result<(), WalkError>);
+pub(super) type Chunk = (Vec<u8>, Result<(), WalkError>);
 
 /// A tar stream as the source of a body. While its reader does not read, no thread is held.
 #[derive(Debug)]

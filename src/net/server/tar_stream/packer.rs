@@ -177,7 +177,7 @@ impl Packer {
                     return if out.len() == left { Ok(()) } else { Err(self.differs()) };
                 }
                 Some(WalkEntry::Folder(stat)) => {
-                    self.writer.head(&head(self.path.folder(self.walk.path()), &stat), out)
+                    self.writer.head(&head(self.path.folder(self.walk.path()), &stat), out);
                 }
                 Some(WalkEntry::File) => {
                     if let Some((handle, stat)) = self.walk.open()? {
