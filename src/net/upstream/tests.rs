@@ -238,13 +238,18 @@ async fn only_what_was_read_to_its_end_is_kept() {
     assert_eq!((shared.totals().idle, shared.totals().opened), (0, 2));
     // An error that was read to its end, and a head without a body.
     const MISSING: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno";
-    const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
-    let server = Server::start(vec![vec![Read, Send(MISSING), Read, Send(HEAD), Wait]]).await;
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nChain-Hops: 0\r\n\r\n";
+    // The same of a server that is not ours, which may still send a body.
+    const FOREIGN: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+    let server = Server::start(vec![vec![Read, Send(MISSING), Read, Send(HEAD), Read, Send(FOREIGN), Wait]]).await;
     let hop = Hop::new(server.address.into());
     assert_eq!(head(&mut upstream, &hop, Method::Get).await.unwrap_err().reason, Reason::NotFound);
     head(&mut upstream, &hop, Method::Head).await.unwrap();
     upstream.finish();
     assert_eq!((server.accepted(), shared.totals().idle), (1, 1));
+    head(&mut upstream, &hop, Method::Head).await.unwrap();
+    upstream.finish();
+    assert_eq!((server.accepted(), shared.totals().idle), (1, 0));
 }
 
 #[tokio::test]
