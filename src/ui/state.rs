@@ -6,6 +6,7 @@ mod control;
 mod copy;
 mod faults;
 mod files;
+mod files_view;
 mod follow;
 mod lines;
 mod nodes;
@@ -37,7 +38,7 @@ use crate::options::Alerts;
 use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, TransferSnapshot};
 
 pub use faults::FAULTS;
-use files::FilesView;
+use files_view::FilesView;
 pub use follow::ViewStage;
 pub use prompt::{ListItem, Prompt, PromptKind, display_name};
 pub use refusal::Refusal;

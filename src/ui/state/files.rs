@@ -1,22 +1,8 @@
-//! Files of a folder on the detail page of its transfer: which are listed, and which one is selected.
+//! Files of a folder on the detail page of its transfer: lists them, and selects one.
 
 use super::UiState;
 use crate::snapshot::{ChainSnapshot, FileResult};
-use crate::text::SafeText;
 use crate::ui::focus::{Panel, ViewMode};
-
-/// Position in the files of a folder.
-#[derive(Clone, Debug, Default)]
-pub(super) struct FilesView {
-    /// The details of a folder are shown.
-    pub(super) shown: bool,
-    /// Path of the selected file; `None` selects none.
-    pub(super) selected: Option<SafeText>,
-    /// Its last row: when it is listed no more, the file there is selected.
-    row: usize,
-    /// The page is to be scrolled to the selected file.
-    follows: bool,
-}
 
 impl UiState {
     /// Lists the files of the folder whose details are shown.
