@@ -277,8 +277,11 @@ pub(crate) fn tar_stream(bytes: &[u8]) {
     assert_eq!(decoded(&bytes, 700), whole);
 }
 
-/// Decodes in pieces; returns the files with their content, the number of digests, and how it ended.
-fn decoded(bytes: &[u8], piece: usize) -> (Vec<(FileName, Vec<u8>)>, usize, Result<bool, String>) {
+/// Files of an archive with their content, the number of digests, and how decoding ended.
+type Decoded = (Vec<(FileName, Vec<u8>)>, usize, Result<bool, String>);
+
+/// Decodes in pieces.
+fn decoded(bytes: &[u8], piece: usize) -> Decoded {
     let folder = FileName::new(b"x/d/").expect("a valid name");
     let mut decoder = Decoder::new(&folder, WalkRange::default(), bytes.len() as u64).expect("a valid length");
     let (mut files, mut last, mut digests, mut left, mut ended) = (Vec::new(), None::<FileName>, 0, 0, false);

@@ -35,7 +35,7 @@ pub type ConnectFilter = Arc<dyn Fn(SocketAddr, Purpose<'_>) -> Result<(), NotPe
 /// A client's or relay's side of the link to the next hop; owns the connection of the exchange in progress.
 ///
 /// A relay has one for each accepted connection, a client one for each chain. Between two exchanges the connection is
-/// among the idle ones that all of them share, see [`idle`]; during one it belongs to this exchange alone.
+/// among the idle ones that all of them share (`idle.rs`); during one it belongs to this exchange alone.
 pub struct Upstream {
     links: Arc<UpstreamShared>,
     limits: Limits,

@@ -56,19 +56,16 @@ impl Upstream {
             let reused = idle.is_some();
             request.ack = protocol_unknown && !reused;
             let (mut head, mut sent) = (Vec::new(), 0);
-            let (mut link, leg) = match idle.take() {
-                Some(link) => {
-                    let resolve_ms = resolved.as_ref().map_or(0.0, |resolved| resolved.ms);
-                    (link, Leg { resolve_ms, ..Leg::default() })
-                }
-                None => {
-                    head = encode_head(hop, request, deadline)?;
-                    let connecting = self.connect(hop, resolved.take(), Protocol::Http, deadline, &head, on_stage);
-                    // Boxed to keep the parent future small: most requests find an idle connection.
-                    let (link, leg, with_connect) = Box::pin(connecting).await?;
-                    sent = with_connect;
-                    (link, leg)
-                }
+            let (mut link, leg) = if let Some(link) = idle.take() {
+                let resolve_ms = resolved.as_ref().map_or(0.0, |resolved| resolved.ms);
+                (link, Leg { resolve_ms, ..Leg::default() })
+            } else {
+                head = encode_head(hop, request, deadline)?;
+                let connecting = self.connect(hop, resolved.take(), Protocol::Http, deadline, &head, on_stage);
+                // Boxed to keep the parent future small: most requests find an idle connection.
+                let (link, leg, with_connect) = Box::pin(connecting).await?;
+                sent = with_connect;
+                (link, leg)
             };
             // A request not sent with the connect is encoded again: less time is left by now.
             let rest = (sent > 0).then(|| &head[sent..]);

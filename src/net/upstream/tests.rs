@@ -227,7 +227,7 @@ async fn only_what_was_read_to_its_end_is_kept() {
         assert_eq!(get(&shared, &server).await.unwrap(), b"ok");
         assert_eq!(shared.totals().idle, 0, "{reply:?}");
     }
-    // A body that nobody wants, and a request that was cancelled.
+    // A body that is not wanted, and a request that was cancelled.
     let server = Server::start(vec![vec![Read, Send(OK), Wait], vec![Read, Wait]]).await;
     let (shared, hop) = (shared(), Hop::new(server.address.into()));
     let mut upstream = client(&shared, Limits::default());
@@ -236,12 +236,12 @@ async fn only_what_was_read_to_its_end_is_kept() {
     assert!(timeout(Duration::from_millis(50), head(&mut upstream, &hop, Method::Get)).await.is_err());
     upstream.finish();
     assert_eq!((shared.totals().idle, shared.totals().opened), (0, 2));
-    // An error that was read to its end, and a head without a body.
-    const MISSING: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno";
-    const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nChain-Hops: 0\r\n\r\n";
-    // The same of a server that is not ours, which may still send a body.
-    const FOREIGN: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
-    let server = Server::start(vec![vec![Read, Send(MISSING), Read, Send(HEAD), Read, Send(FOREIGN), Wait]]).await;
+    // An error that was read to its end, a head without a body, and that of a server that is not ours, which may still
+    // send a body.
+    let missing = "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno";
+    let ours = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nChain-Hops: 0\r\n\r\n";
+    let foreign = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+    let server = Server::start(vec![vec![Read, Send(missing), Read, Send(ours), Read, Send(foreign), Wait]]).await;
     let hop = Hop::new(server.address.into());
     assert_eq!(head(&mut upstream, &hop, Method::Get).await.unwrap_err().reason, Reason::NotFound);
     head(&mut upstream, &hop, Method::Head).await.unwrap();

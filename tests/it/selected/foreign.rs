@@ -72,7 +72,7 @@ fn a_list_is_fetched_file_by_file_over_kept_chains() {
     let mut list = String::new();
     for number in 0..60 {
         fs::write(served.path().join(format!("d/f{number}")), content(1000 + number)).unwrap();
-        list += &format!("f{number}\n");
+        list.extend(["f", &number.to_string(), "\n"]);
     }
     let server = WebServer::start(served.path().to_owned());
     let relay = Node::chainview(served.path(), &[]);

@@ -98,7 +98,9 @@ mod tests {
     /// Returns the runs as `(after, until]`, a run per page end or entry that is left.
     fn plan(entries: &[(&str, Part)]) -> Vec<String> {
         let mut planner = Planner::default();
-        entries.iter().for_each(|(path, part)| planner.push(name(path), *part));
+        for (path, part) in entries {
+            planner.push(name(path), *part);
+        }
         let shown = |name: Option<FileName>| name.map(|name| name.shown().to_string()).unwrap_or_default();
         let runs = planner.take_runs().into_iter().map(|run| run.range);
         runs.map(|run| format!("{} {}", shown(run.after), shown(run.until))).collect()
@@ -168,7 +170,9 @@ mod tests {
             let mut planner = Planner::default();
             let mut runs = Vec::new();
             for entries in walk.chunks(page) {
-                entries.iter().for_each(|(path, _, part)| planner.push(path.clone(), *part));
+                for (path, _, part) in entries {
+                    planner.push(path.clone(), *part);
+                }
                 runs.extend(planner.take_runs().into_iter().map(|run| run.range));
             }
             for (path, _, part) in &walk {

@@ -260,7 +260,7 @@ fn other_paths_than_requested_ones_are_refused() {
     assert_eq!(fault(Archive::default().folder("d/..")), Fault::Parent);
     // The folder itself comes once more at the end, and nowhere else.
     let file = || Archive::default().folder("d").file("d/a", b"x");
-    assert_eq!(decode(&file().digests().folder("d").end(), WalkRange::default(), || 1000).1.unwrap(), true);
+    assert!(decode(&file().digests().folder("d").end(), WalkRange::default(), || 1000).1.unwrap());
     assert_eq!(fault(file().folder("d").digests()), Fault::Prefix);
     assert_eq!(fault(file().digests().folder("d").file("d/b", b"x").digests()), Fault::Prefix);
 }
