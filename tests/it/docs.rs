@@ -69,6 +69,8 @@ fn flags(text: &str) -> Vec<String> {
     for line in text.lines() {
         fenced ^= line.starts_with("```");
         let code: Vec<&str> = if fenced {
+            // Other programs of this project take its name as a value.
+            let line = if line.contains("benches/") { "" } else { line };
             // The command only: what follows it in a pipe, and the comment after it, are other programs' or text.
             let command = line.split_once("chainview ").map(|(_, rest)| rest);
             command.and_then(|rest| rest.split(['|', '#']).next()).into_iter().collect()
