@@ -57,7 +57,8 @@ impl<'a> Staging<'a> {
         let handle = rustix::fs::openat(tree.root(), &name, flags, Mode::empty()).ok()?;
         let claimed = Claimed { handle, created };
         let ours = claimed.is_ours(tree, &name) && claimed.empty();
-        ours.then_some(Self { tree, name, handle: claimed.handle })
+        // Not `then_some`: what it drops would remove the folder of another run.
+        ours.then(|| Self { tree, name, handle: claimed.handle })
     }
 
     /// Returns its handle.
@@ -181,4 +182,31 @@ fn folder_name(number: u32) -> String {
 
 fn name(number: u64) -> String {
     number.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::super::tree::TreePath;
+    use super::*;
+    use crate::route::FileName;
+
+    #[test]
+    fn runs_beside_each_other_leave_each_others_files_alone() {
+        let output = tempfile::tempdir().unwrap();
+        let tree = TreePath::of(output.path(), &FileName::new(b"/").unwrap()).unwrap().open().unwrap();
+        let first = Staging::open(&tree).unwrap();
+        first.create(0, false).unwrap().write_all(b"first").unwrap();
+        let second = Staging::open(&tree).unwrap();
+        second.create(0, false).unwrap().write_all(b"second").unwrap();
+        Staging::remove_left_over(&tree);
+        for (staging, leaf) in [(first, "a"), (second, "b")] {
+            staging.publish(0, tree.root(), leaf.as_bytes()).unwrap();
+        }
+        let mut names: Vec<_> =
+            std::fs::read_dir(output.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["a", "b"], "staging folders are removed with their runs");
+    }
 }
