@@ -257,6 +257,7 @@ impl Controller {
     async fn end(mut self) -> Leftovers {
         self.publisher.exiting = true;
         let cancelled = self.publisher.queue.cancelled();
+        self.publisher.queue.close_idle();
         self.publish();
         let (keep_nodes, supervisor) = (self.keep_nodes, &mut self.supervisor);
         let end_nodes = async {

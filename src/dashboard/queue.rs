@@ -228,6 +228,11 @@ impl Queue {
         self.links.close_expired()
     }
 
+    /// Closes idle connections: the nodes at their other ends wait for that before they exit.
+    pub(super) fn close_idle(&self) {
+        self.links.drain();
+    }
+
     /// Starts waiting transfers up to the limit.
     fn fill(&mut self) {
         let max_running = self.plan.jobs.unwrap_or(DEFAULT_JOBS) as usize;

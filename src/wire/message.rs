@@ -177,8 +177,8 @@ impl Request {
 }
 
 impl Request {
-    /// Returns whether a request that verifies the file follows, as far as known: the digest of a whole file is
-    /// available only after its body.
+    /// Returns whether a request that verifies the file follows, unless the reply has its digest: that of a larger file
+    /// is available only after its body.
     pub fn awaits_verification(&self) -> bool {
         self.method == Method::Get && self.want_digest.is_some()
     }

@@ -67,7 +67,7 @@ fn first_steps(columns: u16, rows: u16) {
     assert_eq!(terminal.children().len(), 3);
     terminal.shows(&["ready to fetch data.bin", "f fetch", "? help", "q quit"]);
     terminal.keys("f");
-    terminal.shows(&["1 done", "#1", "verified: digest", "0 active"]);
+    terminal.shows(&["1 done", "#1", "verified: digest", "0 active\n"]);
     terminal.keys("3");
     terminal.shows(&["Transfers", "1 done"]);
     terminal.keys("\r");

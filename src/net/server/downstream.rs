@@ -27,6 +27,7 @@ const METHOD_LINES: &str = "Allow: GET, HEAD\r\nCache-Control: no-store\r\nX-Con
 
 /// An accepted connection.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one connection")]
 pub struct Downstream {
     /// The socket.
     pub stream: Socket,
@@ -38,6 +39,8 @@ pub struct Downstream {
     pub last_request: bool,
     /// The peer speaks HTTP/1.0: a reply must state that the connection stays open.
     pub http10: bool,
+    /// The last reply had the digest of its file.
+    pub digest_sent: bool,
     /// The peer's user was admitted.
     pub admitted: bool,
     /// The last file sent, if only a later check can show whether it was delivered unchanged.
@@ -60,7 +63,18 @@ impl Downstream {
     /// Wraps a connection from which nothing was read yet.
     pub fn new(stream: TcpStream, limits: Limits) -> Self {
         let (stream, inbox, head) = (Socket::new(stream), Vec::new(), Vec::new());
-        Self { stream, inbox, head, last_request: false, http10: false, admitted: false, sent: None, limits }
+        let sent = None;
+        Self {
+            stream,
+            inbox,
+            head,
+            last_request: false,
+            http10: false,
+            digest_sent: false,
+            admitted: false,
+            sent,
+            limits,
+        }
     }
 
     /// Reads more into the inbox; 0 means the end of the stream. Cancel-safe.
@@ -125,6 +139,7 @@ impl Downstream {
 
     /// Encodes a reply head, to be sent with the body.
     pub fn announce(&mut self, reply: &mut Reply) {
+        self.digest_sent = !reply.digests.is_empty();
         self.head.reserve(1024);
         reply.echo_keep_alive = self.http10;
         encode_reply(reply, &mut self.head);

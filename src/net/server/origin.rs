@@ -50,7 +50,9 @@ pub(crate) fn open(node: &Node, request: &Request) -> Result<ServedFile, Problem
             let missing = node.config.root.missing().map(|missing| missing.to_string()).unwrap_or_default();
             Problem::here(Reason::NotFound, FailedAction::Open, address(), missing)
         }
-        OpenError::Folder => Problem::here(Reason::NotFound, FailedAction::Open, address(), "a folder has that name"),
+        OpenError::Folder => {
+            Problem::here(Reason::NotFound, FailedAction::Open, address(), "a folder has that name: add a slash to it")
+        }
         OpenError::Failed(error) if is_shortage(&error) => shortage(FailedAction::Open, &error),
         OpenError::Failed(error) => Problem::here(Reason::Internal, FailedAction::Open, address(), error.to_string()),
     })

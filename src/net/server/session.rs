@@ -92,8 +92,8 @@ async fn first_line(down: &mut Downstream) -> Option<FirstBytes> {
 
 async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head: HeadGuard, mut deadline: Deadline) {
     let mut upstream = node.upstream();
-    // Requests for a file with a digest after which none that verifies it came yet. Such a request may come over any
-    // connection of a relay, which shares them between its clients; as many as are missing stay open.
+    // Replies without the digest that was requested, after which no request came that verifies the file. It may come
+    // over any connection of a relay, which shares them between its clients; as many as are missing stay open.
     let mut verifications_pending = 0_usize;
     // A request on a kept connection had arrived before the node began to drain.
     let mut arrived_in_time = false;
@@ -103,13 +103,14 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         conn.set_state(ConnState::Head);
         let received = timer.bound(&mut deadline, read_head(&mut down)).await;
         drop(head);
+        let mut awaits_verification = false;
         if let Ok(Ok(Some(RequestKind::File(request)))) = &received {
-            if request.awaits_verification() {
-                verifications_pending += 1;
-            } else if is_verification(request) {
+            awaits_verification = request.awaits_verification();
+            if is_verification(request) {
                 verifications_pending = verifications_pending.saturating_sub(1);
             }
         }
+        down.digest_sent = false;
         let next = match received {
             // Boxed, as are the others: a connection waiting for a request must not hold the state of one.
             Ok(Ok(Some(RequestKind::File(request)))) => {
@@ -134,6 +135,7 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
             Ok(Err(error)) => Box::pin(refuse(node, &mut down, error.reason, error.detail)).await,
             Err(_) => Box::pin(refuse(node, &mut down, Reason::HeadTimeout, String::new())).await,
         };
+        verifications_pending += usize::from(awaits_verification && !down.digest_sent);
         match next {
             AfterRequest::Drop => return,
             AfterRequest::Close => {

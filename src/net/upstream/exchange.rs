@@ -89,8 +89,8 @@ impl Upstream {
     }
 
     fn store_reply(&mut self, mut link: UpstreamConn, reply: Box<Reply>, leg: Leg, request: &Request) -> UpstreamReply {
+        link.verification_pending = request.awaits_verification() && reply.digests.is_empty();
         let response = UpstreamReply { leg, protocol: link.protocol, address: link.address, reply };
-        link.verification_pending = request.awaits_verification();
         self.link = Some(link);
         response
     }

@@ -75,13 +75,15 @@ impl IdleConnections {
         self.lock().totals.opened += 1;
     }
 
-    /// Closes expired connections, and those that are too many; returns true if others are left.
+    /// Closes expired connections, those that are too many, and those that their servers have closed, which may wait
+    /// for that; returns true if others are left.
     pub(super) fn close_expired(&self) -> bool {
-        let (expired, left) = {
+        let (closed, left) = {
             let mut pool = self.lock();
-            (pool.expire(Instant::now()), !pool.entries.is_empty())
+            let closed = (pool.expire(Instant::now()), pool.remove_closed(UpstreamConn::is_silent));
+            (closed, !pool.entries.is_empty())
         };
-        drop(expired);
+        drop(closed);
         left
     }
 
@@ -195,6 +197,13 @@ impl<C> Pool<C> {
         expired
     }
 
+    /// Removes connections that are not open and silent.
+    fn remove_closed(&mut self, is_silent: impl Fn(&C) -> bool) -> Vec<Entry<C>> {
+        let closed: Vec<_> = self.entries.extract_if(.., |entry| !is_silent(&entry.conn)).collect();
+        self.totals.found_closed += closed.len() as u64;
+        closed
+    }
+
     fn drain(&mut self) -> Vec<Entry<C>> {
         self.draining = true;
         self.entries.extract_if(.., |entry| !entry.verification_pending).collect()
@@ -291,6 +300,16 @@ mod tests {
         assert_eq!((scene.expire(1), scene.pool.totals.displaced), (oldest, u64::from(per_hop)));
         assert!(scene.expire(2).is_empty());
         assert_eq!((scene.take(1, 2), scene.take(9, 2)), (Some(2 * per_hop - 1), Some(1000)));
+    }
+
+    #[test]
+    fn connections_that_their_servers_have_closed_are_removed_before_they_expire() {
+        let mut scene = Scene::new();
+        for conn in 1..=3 {
+            scene.put(1, conn, 10);
+        }
+        let removed: Vec<_> = scene.pool.remove_closed(|conn| *conn == 2).into_iter().map(|entry| entry.conn).collect();
+        assert_eq!((removed, scene.pool.totals.found_closed, scene.take(1, 0)), (vec![1, 3], 2, Some(2)));
     }
 
     #[test]

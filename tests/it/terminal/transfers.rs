@@ -46,7 +46,7 @@ fn excess_transfers_are_queued() {
     let mut terminal = up(&chain, "-n 3 -j 1 --limit 1=200K", 120, 40);
     terminal.keys("f");
     terminal.shows(&["#2 data.bin: queued", "queued", "3 active"]);
-    terminal.shows(&["3 done", "already up to date  verified: digest equal", "0 active"]);
+    terminal.shows(&["3 done", "already up to date  verified: digest equal", "0 active\n"]);
     quit(&mut terminal);
     terminal.shows(&["3 done (300.0 KB)"]);
 }
@@ -58,7 +58,7 @@ fn a_cancelled_transfer_keeps_its_partial_file() {
     terminal.keys("f");
     terminal.shows(&["x cancel", "hop 2 is the bottleneck: rate limit 300.0 KB/s", "1 running"]);
     terminal.keys("x");
-    terminal.shows(&["cancelled", "kept, resumable", "0 active"]);
+    terminal.shows(&["cancelled", "kept, resumable", "0 active\n"]);
     terminal.until("nothing is left to cancel", |screen| !screen.contents().contains("x cancel"));
     let mut left: Vec<_> =
         std::fs::read_dir(chain.fetched("")).unwrap().flatten().map(|entry| entry.file_name()).collect();

@@ -129,7 +129,7 @@ fn an_unterminated_paste_is_bounded_and_times_out() {
     }
     terminal.keys("\x1b[201~\r\x1b[");
     // The totals say "1 of 2 done" before.
-    terminal.shows(&["2 done", "0 active"]);
+    terminal.shows(&["2 done", "0 active\n"]);
     terminal.keys(&"1;".repeat(1 << 20));
     terminal.keys("A");
     assert!(terminal.peak_memory() - before < 8 << 10);
