@@ -40,7 +40,7 @@ async fn no_reply_reaches_another_request() {
     let seeds = match env::var("CHAINVIEW_SEED") {
         Ok(seed) => seed.parse().unwrap()..=seed.parse().unwrap(),
         Err(_) => {
-            1..=env::var("CHAINVIEW_SEEDS").map_or(if full() { 3000 } else { 30 }, |seeds| seeds.parse().unwrap())
+            1..=env::var("CHAINVIEW_SEEDS").map_or(if full() { 3000 } else { 12 }, |seeds| seeds.parse().unwrap())
         }
     };
     let (began, results) = (Instant::now(), Arc::new(Mutex::new((Count::default(), Vec::new()))));
