@@ -56,7 +56,7 @@
 //! body          chooses how a body is moved;  copy  the copy loop;  options  its parameters and errors;  shaping
 //!               rate limit, delay and faults;  splice  in the kernel;  reader  whether the reader still reads;
 //!               sockbuf  what the kernel may buffer
-//! admin         endpoints  of a node;  html, negotiate, events, reply  their forms;  relay  to those of further hops;
+//! admin         endpoints  of a node;  html, events, reply  their forms;  relay  to those of further hops;
 //!               control  changes to the node;  stream  what they are sent over;  metrics  counters as text
 //! http_client   requests to the endpoints of other nodes
 //! admin_client  control of other nodes, and listings of origins

@@ -5,7 +5,6 @@ mod endpoints;
 mod events;
 mod html;
 pub(crate) mod metrics;
-mod negotiate;
 mod relay;
 mod reply;
 mod stream;

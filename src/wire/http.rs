@@ -1,10 +1,12 @@
 //! Strict parsing and encoding of HTTP heads; pure functions on slices.
 
+mod accept;
 mod fields;
 mod reply;
 mod request;
 mod write;
 
+pub(crate) use accept::{Preference, preference};
 pub(crate) use fields::{decode_name, encode_name, number as parse_number, route as parse_route, text as plain_text};
 pub use reply::{ReplyHead, encode_reply, encode_working, parse_reply};
 pub(crate) use request::host as parse_host;

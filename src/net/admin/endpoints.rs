@@ -4,14 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hyper::body::{Body, Incoming};
-use hyper::header::{HeaderMap, HeaderValue, VARY};
+use hyper::header::{ACCEPT, HeaderMap, HeaderValue, VARY};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
 use super::events::{EventStream, interval};
 use super::html;
 use super::metrics::{self, Format};
-use super::negotiate::preference;
 use super::reply::{EndpointBody, from_problem, here, page, reads, stream_page, wrong_method};
 use crate::net::access::{NO_LISTING, NO_LISTING_TOKEN, bearer, is_foreign_proxied};
 use crate::net::http_client::CHAIN_HOPS;
@@ -21,7 +20,7 @@ use crate::net::node::root::OpenError;
 use crate::net::upstream::connect::is_shortage;
 use crate::route::{DEFAULT_BASE, FileName, WalkRange};
 use crate::snapshot::{ConnSnapshot, Listing};
-use crate::wire::http::{HeadError, decode_name};
+use crate::wire::http::{HeadError, Preference, decode_name, preference};
 use crate::wire::tar::walk_range;
 use crate::wire::{Algorithm, FailedAction, Problem, Reason, TransferId};
 
@@ -241,16 +240,24 @@ async fn list(
     }
 }
 
+/// Returns a client's preference for a media type.
+fn preferred(headers: &HeaderMap, kind: &str) -> Preference {
+    preference(headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok()), kind)
+}
+
 /// True if the client prefers HTML, as browsers do; a client that accepts everything equally gets the other form.
 fn prefers_html(headers: &HeaderMap, other: &str) -> bool {
-    preference(headers, "text/html").quality > preference(headers, other).quality
+    preferred(headers, "text/html").quality > preferred(headers, other).quality
 }
 
 /// `OpenMetrics` only for clients that name it: many readers of the older format refuse the endpoint.
 fn format(headers: &HeaderMap) -> Format {
-    let open = preference(headers, "application/openmetrics-text");
-    let wanted = open.named && open.quality > 0 && open.quality >= preference(headers, "text/plain").quality;
-    if wanted { Format::OpenMetrics } else { Format::Prometheus }
+    let open = preferred(headers, "application/openmetrics-text");
+    if open.is_wanted() && open.quality >= preferred(headers, "text/plain").quality {
+        Format::OpenMetrics
+    } else {
+        Format::Prometheus
+    }
 }
 
 fn html_page(node: &Node, text: Result<String, std::fmt::Error>) -> Response<EndpointBody> {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
+use super::accept::preference;
 use super::write::{line, put_all};
 use super::{HeadError, MAX_FIELDS, MAX_REQUEST_BODY, fields, head_end};
 use crate::route::{DEFAULT_BASE, FileName, Host, HostPort};
@@ -258,13 +259,7 @@ impl<'a> Fields<'a> {
 
     /// Returns true if the client names the type of a tar stream; a range such as `*/*` means a listing.
     fn accepts_tar(&self) -> bool {
-        self.accept.as_deref().is_some_and(|list| {
-            list.split(',').any(|range| {
-                let mut parts = range.split(';').map(str::trim);
-                let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(TAR));
-                named && !parts.any(|weight| weight.replace(' ', "").trim_end_matches(['0', '.']) == "q=")
-            })
-        })
+        preference(self.accept.as_deref(), TAR).is_wanted()
     }
 
     fn request(self, method: Method, name: FileName, http11: bool) -> Result<Request, HeadError> {
@@ -446,7 +441,15 @@ mod tests {
             parse(&format!("GET {path} HTTP/1.1\r\nHost: h:1\r\nAccept: {accept}\r\n\r\n")).unwrap()
         };
         for (path, name) in [("/files/", "/"), ("/files/a/b%20c/?after=x", "a/b c/")] {
-            for accept in ["", "*/*", "application/*", "application/json", "application/x-tar;q=0.0"] {
+            for accept in [
+                "",
+                "*/*",
+                "application/*",
+                "application/json",
+                "application/x-tar;q=0.0",
+                "application/x-tar; Q=0",
+                "application/x-tar;q=none",
+            ] {
                 assert_eq!(requested(path, accept), RequestKind::Endpoint, "{path} {accept}");
             }
             for accept in ["application/x-tar", "text/html, Application/X-Tar; q=0.5, */*"] {

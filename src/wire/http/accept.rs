@@ -1,24 +1,28 @@
-//! Choice between two forms of an endpoint by the request's `Accept` (RFC 9110, 12.5.1).
-
-use hyper::header::{ACCEPT, HeaderMap};
+//! Choice between several forms of a reply by the request's `Accept` (RFC 9110, 12.5.1).
 
 /// A client's preference for a media type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Preference {
+pub(crate) struct Preference {
     /// The quality in thousandths; 0 if the client does not accept it.
-    pub(super) quality: u16,
+    pub(crate) quality: u16,
     /// The client named exactly this type, not only a range that includes it.
-    pub(super) named: bool,
+    pub(crate) named: bool,
 }
 
-/// Returns the preference for a media type by the `Accept` of a request. The most specific range counts, and of equal
-/// ones the best: their parameters are not compared. Without an `Accept` every type is accepted alike.
-pub(super) fn preference(headers: &HeaderMap, kind: &str) -> Preference {
+impl Preference {
+    /// Returns true if the client named exactly this type, and accepts it.
+    pub(crate) fn is_wanted(self) -> bool {
+        self.named && self.quality > 0
+    }
+}
+
+/// Returns the preference for a media type by the lines of a request's `Accept`. The most specific range counts, and of
+/// equal ones the best: their parameters are not compared. Without an `Accept` every type is accepted alike.
+pub(crate) fn preference<'a>(accept: impl IntoIterator<Item = &'a str>, kind: &str) -> Preference {
     let Some((main, _)) = kind.split_once('/') else { return Preference::default() };
     let mut best: Option<(u8, u16)> = None;
     let mut any = false;
-    for line in headers.get_all(ACCEPT) {
-        let Ok(line) = line.to_str() else { continue };
+    for line in accept {
         for range in line.split(',').filter(|range| !range.trim().is_empty()) {
             any = true;
             let mut parts = range.split(';').map(str::trim);
@@ -52,16 +56,10 @@ fn quality<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::HeaderValue;
-
     use super::*;
 
     fn of(accept: &str, kind: &str) -> (u16, bool) {
-        let mut headers = HeaderMap::new();
-        for line in accept.split('|').filter(|line| !line.is_empty()) {
-            headers.append(ACCEPT, HeaderValue::from_str(line).unwrap());
-        }
-        let preference = preference(&headers, kind);
+        let preference = preference(accept.split('|').filter(|line| !line.is_empty()), kind);
         (preference.quality, preference.named)
     }
 
