@@ -10,11 +10,13 @@ use hyper::header::{AUTHORIZATION, FORWARDED, HeaderName, VIA};
 use crate::options::LocalUsers;
 use crate::route::Host;
 use crate::secret::Secret;
+use crate::wire::http::{parse_bearer, plain_text};
 
 pub use local::LocalPeers;
 
-/// Header fields that show that a proxy is between the client and this node; our own relays write the first.
-const PROXY_HEADERS: [HeaderName; 3] = [VIA, FORWARDED, HeaderName::from_static("x-forwarded-for")];
+/// Header fields that show a proxy between the client and this node that is no chainview node: our relays write only
+/// `Via`.
+const FOREIGN_PROXY_HEADERS: [HeaderName; 2] = [FORWARDED, HeaderName::from_static("x-forwarded-for")];
 
 /// Access rules of a node's endpoints.
 #[derive(Clone, Debug)]
@@ -62,7 +64,7 @@ impl Access {
     pub fn may_read(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
         let local = self.loopback && peer.ip().to_canonical().is_loopback();
         let allowed = self.read.is_none() && local && !is_proxied(headers);
-        allowed || presents(self.read.as_ref(), bearer(headers)) || presents(self.chain.as_ref(), bearer(headers))
+        allowed || self.grants_reading(bearer(headers))
     }
 
     /// Returns whether a request, which may have passed a foreign proxy, may list folders, of this node or through it.
@@ -77,8 +79,12 @@ impl Access {
     }
 
     /// Returns whether this is the token that listing this node's own folders requires.
-    pub fn may_list_own(&self, token: Option<&[u8]>) -> bool {
-        self.read.is_none() || presents(self.read.as_ref(), token) || presents(self.chain.as_ref(), token)
+    pub fn may_list_own(&self, token: Option<&str>) -> bool {
+        self.read.is_none() || self.grants_reading(token)
+    }
+
+    fn grants_reading(&self, token: Option<&str>) -> bool {
+        presents(self.read.as_ref(), token) || presents(self.chain.as_ref(), token)
     }
 
     /// Returns whether a request may control the node: only with the token, from any address.
@@ -89,12 +95,12 @@ impl Access {
 
 /// True if the request's header shows a proxy between the client and this node.
 pub fn is_proxied(headers: &HeaderMap) -> bool {
-    PROXY_HEADERS.iter().any(|name| headers.contains_key(name))
+    headers.contains_key(VIA) || is_foreign_proxied(headers)
 }
 
 /// True if the request's header shows a proxy that is no chainview node.
 pub fn is_foreign_proxied(headers: &HeaderMap) -> bool {
-    PROXY_HEADERS[1..].iter().any(|name| headers.contains_key(name))
+    FOREIGN_PROXY_HEADERS.iter().any(|name| headers.contains_key(name))
 }
 
 impl Default for Access {
@@ -128,16 +134,15 @@ pub fn host_allowed(access: &Access, host: Option<&Host>) -> bool {
 }
 
 /// True if there is a secret and this token is it.
-fn presents(secret: Option<&Secret>, token: Option<&[u8]>) -> bool {
-    secret.zip(token).is_some_and(|(secret, token)| secret.matches(token))
+fn presents(secret: Option<&Secret>, token: Option<&str>) -> bool {
+    secret.zip(token).is_some_and(|(secret, token)| secret.matches(token.as_bytes()))
 }
 
 /// Returns the bearer token of a request, if there is exactly one.
-pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut lines = headers.get_all(AUTHORIZATION).iter();
     let (line, None) = (lines.next()?, lines.next()) else { return None };
-    let (scheme, token) = line.as_bytes().split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
+    parse_bearer(plain_text(line.as_bytes())?)
 }
 
 #[cfg(test)]

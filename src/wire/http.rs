@@ -7,7 +7,9 @@ mod request;
 mod write;
 
 pub(crate) use accept::{Preference, preference};
-pub(crate) use fields::{decode_name, encode_name, number as parse_number, route as parse_route, text as plain_text};
+pub(crate) use fields::{
+    bearer as parse_bearer, decode_name, encode_name, number as parse_number, route as parse_route, text as plain_text,
+};
 pub use reply::{ReplyHead, encode_reply, encode_working, parse_reply};
 pub(crate) use request::host as parse_host;
 pub use request::{RequestKind, encode_request, is_http, parse_request, target};

@@ -20,6 +20,7 @@ use crate::net::node::root::{OpenError, WalkError};
 use crate::net::os::clock::http_date;
 use crate::net::upstream::connect::is_shortage;
 use crate::route::{FileName, WalkRange};
+use crate::secret::Secret;
 use crate::snapshot::{ConnRole, ConnState};
 use crate::wire::http::encode_working;
 use crate::wire::tar::{MEDIA_TYPE, walk_range};
@@ -109,7 +110,7 @@ async fn prepare(
         // The node connected to itself by a name: it is both the waiting relay and its origin.
         return Err(Problem::here(Reason::Loop, FailedAction::Request, node.address_for(request), ""));
     }
-    if !node.config.access.may_list_own(request.authorization.as_ref().map(|token| token.reveal().as_bytes())) {
+    if !node.config.access.may_list_own(request.authorization.as_ref().map(Secret::reveal)) {
         return Err(problem(Reason::Unauthorized, NO_LISTING_TOKEN.to_owned()));
     }
     if request.evaluate_conditions(&FileValidators::default()) == ConditionResult::Failed {

@@ -84,6 +84,15 @@ pub(crate) fn number(value: &str) -> Option<u64> {
     digits(value.as_bytes())
 }
 
+/// Begins the value of `Authorization` with a token.
+pub(super) const BEARER: &str = "Bearer ";
+
+/// Returns the token in the value of an `Authorization` field.
+pub(crate) fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_at_checked(BEARER.len())?;
+    scheme.eq_ignore_ascii_case(BEARER).then(|| token.trim_ascii())
+}
+
 /// Parses the timeout of a `Keep-Alive` field.
 pub(super) fn keep_alive_timeout(value: &str) -> Option<Duration> {
     value.split(',').find_map(|part| {

@@ -65,9 +65,6 @@ const OTHER_METHODS: [&str; 16] = [
     "SEARCH",
 ];
 
-/// Begins the value of `Authorization` with a token.
-const BEARER: &str = "Bearer ";
-
 /// Returns true if a first line is HTTP, of any version; anything else is the legacy protocol.
 pub fn is_http(first_line: &[u8]) -> bool {
     let line = first_line.strip_suffix(b"\r").unwrap_or(first_line);
@@ -252,9 +249,8 @@ impl<'a> Fields<'a> {
 
     /// Returns the bearer token, if there is exactly one.
     fn token(&self) -> Option<Secret> {
-        let (scheme, token) =
-            self.authorization.filter(|_| self.authorizations == 1)?.split_at_checked(BEARER.len())?;
-        scheme.eq_ignore_ascii_case(BEARER).then(|| Secret::new(token).ok())?
+        let value = self.authorization.filter(|_| self.authorizations == 1)?;
+        Secret::new(fields::bearer(value)?).ok()
     }
 
     /// Returns true if the client names the type of a tar stream; a range such as `*/*` means a listing.
@@ -367,7 +363,7 @@ pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) 
     line(out, "Want-Repr-Digest: ", request.want_digest.map(|algorithm| format!("{}=10", algorithm.as_str())));
     line(out, "Accept: ", request.tar.then_some(TAR));
     if let Some(token) = request.authorization.as_ref().filter(|_| request.tar) {
-        put_all(out, &["Authorization: ", BEARER, token.reveal(), "\r\n"]);
+        put_all(out, &["Authorization: ", fields::BEARER, token.reveal(), "\r\n"]);
     }
     line(out, "Via: ", request.via.as_deref());
     // Sizes and digests are those of the file itself, not of a compressed form.
