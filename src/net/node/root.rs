@@ -12,12 +12,12 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FileType, OFlags, Stat, fstat, fstatfs};
+use rustix::fs::{FileType, Stat, fstat, fstatfs};
 
 use crate::net::os::machine::Machine;
 use crate::net::os::version::Version;
 use crate::route::FileName;
-use folder::CurrentFolder;
+use folder::{CurrentFolder, OPEN, is_hidden};
 
 pub use folder::{FolderMissing, OpenError};
 pub use walk::{Walk, WalkEntry, WalkError};
@@ -101,8 +101,7 @@ impl Root {
         if is_hidden(bytes) {
             return Err(OpenError::NotFound);
         }
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = self.current.folder(&self.path).open_beneath(bytes, flags)?;
+        let file = self.current.folder(&self.path).open_beneath(bytes, OPEN)?;
         let stat = fstat(&file).map_err(|error| OpenError::Failed(error.into()))?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile if !is_synthetic(&file, &stat) => {}
@@ -124,11 +123,6 @@ fn is_on_synthetic(file: impl AsFd) -> bool {
     fstatfs(file).is_ok_and(|system| SYNTHETIC.contains(&system.f_type))
 }
 
-/// True if a part of the path begins with a dot.
-fn is_hidden(path: &[u8]) -> bool {
-    path.split(|byte| *byte == b'/').any(|part| part.starts_with(b"."))
-}
-
 impl ServedFile {
     /// Returns the strong validator of its content.
     pub fn etag(&self) -> String {
@@ -143,11 +137,7 @@ impl ServedFile {
     /// Returns how the file changed since it was opened.
     pub fn change(&self) -> FileChange {
         let Ok(stat) = fstat(&self.file) else { return FileChange::Changed };
-        let mut now = Version::of(&stat);
-        // Removing the last name changes the file's state, not its content.
-        if stat.st_nlink == 0 {
-            now.changed = self.version.changed;
-        }
+        let now = self.version.later(&stat);
         match (now == self.version, now.size > self.version.size) {
             (true, _) => FileChange::Unchanged,
             (false, true) => FileChange::Grown,

@@ -12,7 +12,7 @@ pub struct Version {
     /// Last change of content: seconds and nanoseconds.
     pub modified: (i64, i64),
     /// Last change of its state.
-    pub(in crate::net) changed: (i64, i64),
+    changed: (i64, i64),
 }
 
 impl Version {
@@ -25,6 +25,12 @@ impl Version {
             modified: (stat.st_mtime, stat.st_mtime_nsec.cast_signed()),
             changed: (stat.st_ctime, stat.st_ctime_nsec.cast_signed()),
         }
+    }
+
+    /// Returns the version of the same file in a later state. To remove its last name changes that, not its content.
+    pub(in crate::net) fn later(self, stat: &Stat) -> Self {
+        let now = Self::of(stat);
+        if stat.st_nlink == 0 { Self { changed: self.changed, ..now } } else { now }
     }
 
     /// Returns the strong validator, quotes included; it reveals only the size of the file, and that it changed.

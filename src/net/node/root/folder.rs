@@ -1,4 +1,4 @@
-//! The handle of the served folder, and checks that its path still leads to it.
+//! The handle of the served folder, which names are visible beneath it, and checks that its path still leads to it.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,11 +9,16 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2, stat};
 use rustix::io::Errno;
 
+use crate::route::FileName;
+
 /// Time between two checks of the path. A check costs about a microsecond; ten a second are nothing even for a busy
 /// node, and a tenth of a second after a deployment is not noticeable.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Attempts at a name that is being renamed while it is resolved, which the kernel reports as EAGAIN.
 const MAX_ATTEMPTS: usize = 16;
+
+/// Flags of every open for reading, which never waits for a pipe's writer.
+pub(super) const OPEN: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
 /// Why a file cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +98,21 @@ impl Folder {
             other => OpenError::Failed(other.into()),
         })
     }
+
+    /// Opens a visible folder beneath this one, `None` for this one itself, to read its names.
+    pub(super) fn open_folder(&self, folder: Option<&FileName>) -> Result<(OwnedFd, Stat), OpenError> {
+        let path = folder.map_or(&b"."[..], FileName::as_bytes);
+        if folder.is_some() && is_hidden(path) {
+            return Err(OpenError::NotFound);
+        }
+        let handle = self.open_beneath(path, OPEN | OFlags::DIRECTORY)?;
+        let stat = fstat(&handle).map_err(|error| OpenError::Failed(error.into()))?;
+        // A folder that was removed while it was served can still be opened, and is empty.
+        if stat.st_nlink == 0 {
+            return Err(OpenError::NotFound);
+        }
+        Ok((handle, stat))
+    }
 }
 
 impl CurrentFolder {
@@ -152,7 +172,28 @@ impl FolderState {
     }
 }
 
-fn id(stat: &Stat) -> (u64, u64) {
+/// True if a part of the path begins with a dot.
+pub(super) fn is_hidden(path: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/').any(|part| part.starts_with(b"."))
+}
+
+/// True if a name in a folder can be requested.
+pub(super) fn is_requestable(name: &[u8]) -> bool {
+    !is_hidden(name) && !name.iter().any(|byte| matches!(byte, b'\r' | b'\n'))
+}
+
+/// Returns what the names of all files in a folder begin with: its own name with a slash at the end, or nothing for the
+/// root.
+pub(super) fn base(folder: Option<&FileName>) -> Vec<u8> {
+    let mut base = folder.map(|folder| folder.as_bytes().to_vec()).unwrap_or_default();
+    if !base.is_empty() && !base.ends_with(b"/") {
+        base.push(b'/');
+    }
+    base
+}
+
+/// Returns device and inode.
+pub(super) fn id(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }
 
@@ -163,7 +204,6 @@ mod tests {
 
     use super::*;
     use crate::net::node::root::Root;
-    use crate::route::FileName;
 
     /// Returns the content of `f` after a check of the path.
     fn read(root: &Root) -> Option<String> {

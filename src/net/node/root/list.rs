@@ -7,15 +7,15 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, fstat, statat};
 
-use super::folder::Folder;
-use super::{OpenError, Root, is_hidden, is_on_synthetic, is_synthetic};
+use super::folder::{Folder, base, is_requestable};
+use super::{OpenError, Root, is_on_synthetic, is_synthetic};
 use crate::route::FileName;
 use crate::snapshot::{Listing, ListingEntry, MAX_ENTRIES};
 use crate::text::SafeText;
 
 /// Approximate maximum length of a page in JSON, in bytes: thousands of entries with long names of odd bytes would be
 /// longer.
-const MAX_PAGE: usize = 2 << 20;
+pub(super) const MAX_PAGE: usize = 2 << 20;
 /// Maximum length of an entry in JSON without its names.
 const ENTRY_OVERHEAD: usize = 80;
 
@@ -30,34 +30,24 @@ impl Root {
     /// # Errors
     /// `NotFound` if there is no visible folder of this name, `Failed` if it cannot be read.
     pub fn list(&self, folder: Option<&FileName>, after: Option<&FileName>) -> Result<Listing, OpenError> {
-        let path = folder.map_or(&b"."[..], FileName::as_bytes);
-        if folder.is_some() && is_hidden(path) {
-            return Err(OpenError::NotFound);
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let root = self.current.folder(&self.path);
-        let handle = root.open_beneath(path, flags)?;
-        // A folder that was removed while it was served can still be opened, and is empty.
-        if fstat(&handle).is_ok_and(|stat| stat.st_nlink == 0) {
-            return Err(OpenError::NotFound);
-        }
+        let (handle, _) = root.open_folder(folder)?;
         let (names, after_page) = names(&handle, after).map_err(|error| OpenError::Failed(error.into()))?;
         let synthetic = is_on_synthetic(&handle);
         let shown = folder.map(FileName::shown).unwrap_or_default();
         let mut listing = Listing { folder: shown, omitted: after_page, ..Listing::default() };
-        let (mut length, mut last) = (0, None);
+        let (base, mut length, mut last) = (base(folder), 0, None);
         for (at, FolderEntry { name, kind }) in names.iter().enumerate() {
             if length > MAX_PAGE {
                 listing.omitted += (names.len() - at) as u64;
                 break;
             }
             last = Some(name);
-            let Some(entry) = entry(&root, folder, &handle, name, *kind) else { continue };
+            let Some(entry) = entry(&root, &base, &handle, name, *kind) else { continue };
             if synthetic && !entry.is_folder {
                 continue;
             }
-            // Escapes for display are escaped once more in JSON; a byte of a path becomes three at most.
-            length += 2 * entry.name.as_str().len() + 3 * entry.path.as_bytes().len() + ENTRY_OVERHEAD;
+            length += json_length(&entry) + ENTRY_OVERHEAD;
             listing.entries.push(entry);
         }
         if listing.omitted > 0 {
@@ -67,19 +57,15 @@ impl Root {
     }
 }
 
+/// Returns the maximum length of the names of an entry in JSON.
+pub(super) fn json_length(entry: &ListingEntry) -> usize {
+    // Escapes for display are escaped once more in JSON; a byte of a path becomes three at most.
+    2 * entry.name.as_str().len() + 3 * entry.path.as_bytes().len()
+}
+
 /// Returns the entry of one name; `None` if it is not served.
-fn entry(
-    root: &Folder,
-    folder: Option<&FileName>,
-    handle: &OwnedFd,
-    name: &CStr,
-    kind: FileType,
-) -> Option<ListingEntry> {
-    let mut path = folder.map(|folder| folder.as_bytes().to_vec()).unwrap_or_default();
-    if !path.is_empty() && !path.ends_with(b"/") {
-        path.push(b'/');
-    }
-    path.extend_from_slice(name.to_bytes());
+fn entry(root: &Folder, base: &[u8], handle: &OwnedFd, name: &CStr, kind: FileType) -> Option<ListingEntry> {
+    let path = [base, name.to_bytes()].concat();
     let path = FileName::new(&path).ok()?;
     let stat = match kind {
         // Not followed: between reading the name and this, it may have become a link.
@@ -141,7 +127,7 @@ fn names(handle: &OwnedFd, after: Option<&FileName>) -> rustix::io::Result<(Vec<
         let served =
             matches!(kind, FileType::RegularFile | FileType::Directory | FileType::Symlink | FileType::Unknown);
         let bytes = name.to_bytes();
-        if !served || is_hidden(bytes) || bytes <= after || bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+        if !served || !is_requestable(bytes) || bytes <= after {
             continue;
         }
         if first.len() == MAX_ENTRIES {

@@ -1,5 +1,6 @@
 //! Pages of the walk of a folder, as listings: the files and folders that its tar stream contains.
 
+use super::list::{MAX_PAGE, json_length};
 use super::{OpenError, Root, WalkEntry, WalkError};
 use crate::net::os::version::Version;
 use crate::route::{FileName, WalkRange};
@@ -7,8 +8,6 @@ use crate::snapshot::{Listing, ListingEntry, MAX_ENTRIES};
 use crate::text::SafeText;
 use crate::wire::Digest;
 
-/// Approximate maximum length of a page in JSON, in bytes.
-const MAX_PAGE: usize = 2 << 20;
 /// Maximum length of an entry in JSON without its names.
 const ENTRY_OVERHEAD: usize = 300;
 
@@ -45,13 +44,12 @@ impl Root {
                 break;
             }
             let Ok(path) = FileName::new(&walk.name()) else { continue };
-            let name = path.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-            let mut entry = ListingEntry::new(SafeText::from_bytes(name), path.clone(), size, version.is_none());
+            let name = SafeText::from_bytes(walk.path().rsplit(|byte| *byte == b'/').next().unwrap_or_default());
+            let mut entry = ListingEntry::new(name, path, size, version.is_none());
             entry.modified = Some(modified);
             entry.etag = version.as_ref().map(self.machine.etag);
             entry.digest = version.and_then(&digest).map(|digest| digest.to_string());
-            // Escapes for display are escaped once more in JSON; a byte of a path becomes three at most.
-            length += 2 * entry.name.as_str().len() + 3 * entry.path.as_bytes().len() + ENTRY_OVERHEAD;
+            length += json_length(&entry) + ENTRY_OVERHEAD;
             listing.entries.push(entry);
             listing.omitted = walk.omitted();
             last = FileName::new(walk.path()).ok();

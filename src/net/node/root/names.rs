@@ -2,12 +2,12 @@
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{FileType, RawDir, SeekFrom, seek};
 
-use super::is_hidden;
+use super::folder::is_requestable;
 
 /// Bytes of names on a page. With the index of a page, which has at most an eighth as many entries, it takes 6 MiB; a
 /// directory of a million short names is read some five times, and most are read once.
@@ -63,9 +63,8 @@ impl Names {
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            if is_hidden(name)
-                || name.iter().any(|byte| matches!(byte, b'\r' | b'\n'))
-                || !(lower, upper).contains_name(name)
+            if !is_requestable(name)
+                || !RangeBounds::<[u8]>::contains(&(lower, upper), name)
                 || last.as_deref().is_some_and(|last| name > last)
             {
                 continue;
@@ -163,27 +162,6 @@ impl NameKind {
 
     fn from_byte(byte: u8) -> Self {
         [Self::File, Self::Folder, Self::Special].into_iter().find(|kind| *kind as u8 == byte).unwrap_or(Self::Unknown)
-    }
-}
-
-/// A range of names.
-trait NameRange {
-    fn contains_name(&self, name: &[u8]) -> bool;
-}
-
-impl NameRange for (Bound<&[u8]>, Bound<&[u8]>) {
-    fn contains_name(&self, name: &[u8]) -> bool {
-        let above = match self.0 {
-            Bound::Included(lower) => name >= lower,
-            Bound::Excluded(lower) => name > lower,
-            Bound::Unbounded => true,
-        };
-        above
-            && match self.1 {
-                Bound::Included(upper) => name <= upper,
-                Bound::Excluded(upper) => name < upper,
-                Bound::Unbounded => true,
-            }
     }
 }
 

@@ -15,14 +15,13 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
+use super::folder::{OPEN, base, id};
 use super::names::{NameKind, Names};
-use super::{OpenError, Root, is_hidden, is_on_synthetic, is_synthetic};
+use super::{OpenError, Root, is_on_synthetic, is_synthetic};
 use crate::route::{FileName, MAX_NAME, WalkRange};
 use crate::text::SafeText;
-use level::{Bounds, Level, id};
+use level::{Bounds, Level};
 use place::{Limits, Place, segment};
-
-const OPEN: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
 /// Seconds and nanoseconds of a change.
 type ChangeTime = (i64, i64);
@@ -82,33 +81,19 @@ impl Root {
     /// # Errors
     /// `NotFound` if there is no visible folder of this name, `Failed` if it cannot be opened.
     pub fn walk(&self, folder: Option<&FileName>, range: WalkRange) -> Result<Walk, OpenError> {
-        let path = folder.map_or(&b"."[..], FileName::as_bytes);
-        if folder.is_some() && is_hidden(path) {
-            return Err(OpenError::NotFound);
-        }
-        let handle = self.current.folder(&self.path).open_beneath(path, OPEN | OFlags::DIRECTORY)?;
-        let stat = fstat(&handle).map_err(|error| OpenError::Failed(error.into()))?;
-        // A folder that was removed while it was served can still be opened, and is empty.
-        if stat.st_nlink == 0 {
-            return Err(OpenError::NotFound);
-        }
-        let mut base = folder.map(|folder| folder.as_bytes().to_vec()).unwrap_or_default();
-        if !base.is_empty() && !base.ends_with(b"/") {
-            base.push(b'/');
-        }
+        let (handle, stat) = self.current.folder(&self.path).open_folder(folder)?;
         let limits = Limits::of(&range);
         // A generated folder has no files of known size.
         let levels = if is_on_synthetic(&handle) { Vec::new() } else { vec![Level::new(handle, &stat, 0, limits)] };
-        let (path, omitted, newest, limit) = (Vec::new(), 0, change_time(&stat), None);
         Ok(Walk {
-            base,
+            base: base(folder),
             range,
             levels,
-            path,
+            path: Vec::new(),
             stat,
-            omitted,
-            newest,
-            limit,
+            omitted: 0,
+            newest: change_time(&stat),
+            limit: None,
             bounds: Bounds::default(),
             spare: Names::default(),
         })

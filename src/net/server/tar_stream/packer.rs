@@ -226,12 +226,7 @@ impl OpenFile {
         };
         if digest.is_some() && self.version.size > 0 {
             let stat = fstat(&self.handle).map_err(failed)?;
-            let mut now = Version::of(&stat);
-            // Removing the last name changes the file's state, not its content.
-            if stat.st_nlink == 0 {
-                now.changed = self.version.changed;
-            }
-            if now != self.version {
+            if self.version.later(&stat) != self.version {
                 return Err(WalkError::Changed(path()));
             }
         }

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::Stat;
 
+use super::super::folder::id;
 use super::super::names::{MAX_PAGE, Names};
 use super::place::Limits;
 
@@ -51,9 +52,4 @@ impl Level {
         self.last = taken;
         self.names.take().map_or(0, |names| names.memory())
     }
-}
-
-/// Returns device and inode.
-pub(super) fn id(stat: &Stat) -> (u64, u64) {
-    (stat.st_dev, stat.st_ino)
 }
