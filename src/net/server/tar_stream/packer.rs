@@ -58,7 +58,7 @@ struct OpenFile {
 }
 
 /// The path of an entry as the stream has it: with the folder's own name before it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct PathInStream {
     bytes: Vec<u8>,
     prefix: usize,
@@ -114,12 +114,12 @@ impl Measuring {
     /// # Errors
     /// `Changed` if the folder is not the same any more.
     pub(super) fn pack(self, root: &Root, folder: Option<&FileName>, range: WalkRange) -> Result<Packer, WalkError> {
-        let has_top = self.path.top().is_some() && range.after.is_none();
+        // As in the first walk, a later part does not begin with it.
+        let begins = range.after.is_none();
         let gone = |_| WalkError::Changed(folder.map(FileName::shown).unwrap_or_default());
         let walk = root.walk(folder, range).map_err(gone)?.unchanged_since(self.walk.newest())?;
-        let top = has_top.then(|| *walk.folder());
-        let (path, writer, length) = (PathInStream::new(folder), TarWriter::default(), self.length());
-        Ok(Packer { walk, path, writer, length, produced: 0, file: None, top })
+        let (length, writer, top) = (self.length(), TarWriter::default(), begins.then(|| *walk.folder()));
+        Ok(Packer { walk, path: self.path, writer, length, produced: 0, file: None, top })
     }
 }
 
@@ -167,8 +167,8 @@ impl Packer {
                 }
                 continue;
             }
-            if let Some(stat) = self.top.take() {
-                self.writer.head(&head(&self.path.bytes[..self.path.prefix], &stat), out);
+            if let Some((stat, path)) = self.top.take().zip(self.path.top()) {
+                self.writer.head(&head(path, &stat), out);
             }
             match self.walk.advance()? {
                 None => {
