@@ -59,20 +59,25 @@ pub enum AfterRequest {
     Drop,
 }
 
+impl AfterRequest {
+    /// Keeps or closes a connection over which a whole reply was sent.
+    pub fn kept_if(keep: bool) -> Self {
+        if keep { Self::Keep } else { Self::Close }
+    }
+}
+
 impl Downstream {
     /// Wraps a connection from which nothing was read yet.
     pub fn new(stream: TcpStream, limits: Limits) -> Self {
-        let (stream, inbox, head) = (Socket::new(stream), Vec::new(), Vec::new());
-        let sent = None;
         Self {
-            stream,
-            inbox,
-            head,
+            stream: Socket::new(stream),
+            inbox: Vec::new(),
+            head: Vec::new(),
             last_request: false,
             http10: false,
             digest_sent: false,
             admitted: false,
-            sent,
+            sent: None,
             limits,
         }
     }
@@ -155,8 +160,7 @@ impl Downstream {
     pub async fn send_problem(&mut self, failed: &Problem, method: Method, keep_alive: bool) -> AfterRequest {
         let keep_alive = keep_alive && !self.http10;
         match self.write(&problem_message(failed, method, keep_alive)).await {
-            Ok(()) if keep_alive => AfterRequest::Keep,
-            Ok(()) => AfterRequest::Close,
+            Ok(()) => AfterRequest::kept_if(keep_alive),
             Err(_) => AfterRequest::Drop,
         }
     }

@@ -6,7 +6,7 @@ use tokio::time::{Instant, interval_at, timeout};
 
 use super::downstream::{AfterRequest, Downstream};
 use super::file_body::{FileBody, SentBytes};
-use super::response::{delay_reply, send_body};
+use super::response::{delay_reply, send_body, send_failure, send_head};
 use crate::net::node::Node;
 use crate::net::node::digests::{NoDigest, Pending};
 use crate::net::node::registry::FileRequestGuard;
@@ -38,13 +38,20 @@ const WORKING_INTERVAL: Duration = Duration::from_secs(5);
 /// Timeout of computing a digest.
 const DIGEST_TIMEOUT: Duration = Duration::from_mins(10);
 
+/// Fails if the node connected to itself by a name: it is both the waiting relay and its origin.
+pub(super) fn check_loop(node: &Node, request: &Request) -> Result<(), Problem> {
+    match request.transfer {
+        Some(id) if node.registry.is_pending(id) => {
+            Err(Problem::here(Reason::Loop, FailedAction::Request, node.address_for(request), ""))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Opens the file a request names.
 pub(crate) fn open(node: &Node, request: &Request) -> Result<ServedFile, Problem> {
     let address = || node.address_for(request);
-    if request.transfer.is_some_and(|id| node.registry.is_pending(id)) {
-        // The node connected to itself by a name: it is both the waiting relay and its origin.
-        return Err(Problem::here(Reason::Loop, FailedAction::Request, address(), ""));
-    }
+    check_loop(node, request)?;
     node.config.root.serve(&request.name.without_dots()).map_err(|error| match error {
         OpenError::NotFound => {
             let missing = node.config.root.missing().map(|missing| missing.to_string()).unwrap_or_default();
@@ -79,28 +86,16 @@ pub(crate) async fn serve(
             job.record_head();
             down.announce(&mut reply);
             if request.method == Method::Head || reply.status == 304 {
-                job.served();
-                return match down.send_head().await {
-                    Ok(()) if keep => AfterRequest::Keep,
-                    Ok(()) => AfterRequest::Close,
-                    Err(_) => AfterRequest::Drop,
-                };
+                return send_head(down, job, keep).await;
             }
             let mut body = FileBody::new(served, first, length);
             let sent = send_body(node, down, job, &mut body, length).await;
             if sent.is_ok() && request.want_digest.is_none() {
                 down.sent = SentBytes::of(body, &request.name, length);
             }
-            match sent {
-                Ok(()) if keep => AfterRequest::Keep,
-                Ok(()) | Err(_) => AfterRequest::Close,
-            }
+            AfterRequest::kept_if(keep && sent.is_ok())
         }
-        Err(problem) => {
-            job.failed(&problem);
-            job.update(|record| record.status = problem.status());
-            down.send_problem(&problem, request.method, keep).await
-        }
+        Err(problem) => send_failure(down, job, &problem, request.method, keep).await,
     }
 }
 

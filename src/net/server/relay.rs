@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::SystemTime;
 
 use super::downstream::{AfterRequest, Downstream};
-use super::response::{delay_reply, send_body};
+use super::response::{delay_reply, send_body, send_failure};
 use crate::net::node::registry::FileRequestGuard;
 use crate::net::node::{Node, VIA};
 use crate::net::os::clock::http_date;
@@ -39,7 +39,7 @@ pub(crate) async fn serve(
     {
         return AfterRequest::Close;
     }
-    if keep { AfterRequest::Keep } else { AfterRequest::Close }
+    AfterRequest::kept_if(keep)
 }
 
 /// Requests from the next hop and prepares its reply head; returns whether the connection stays open, and the length of
@@ -86,11 +86,7 @@ async fn request_head(
     };
     let reply = match result {
         Ok(reply) => reply,
-        Err(problem) => {
-            job.failed(&problem);
-            job.update(|record| record.status = problem.status());
-            return Err(down.send_problem(&problem, method, keep).await);
-        }
+        Err(problem) => return Err(send_failure(down, job, &problem, method, keep).await),
     };
     let mut reply = relayed(reply, keep);
     job.update(|record| record.status = reply.status);

@@ -1,6 +1,6 @@
 //! Parts of a response that relay and origin share, over either protocol: admission, faults, sending a body.
 
-use super::downstream::Downstream;
+use super::downstream::{AfterRequest, Downstream};
 use super::latency;
 use crate::limits::MINIMUM_RATE;
 use crate::meter::WaitKind;
@@ -12,7 +12,7 @@ use crate::net::node::registry::{Closing, ConnGuard, FileRequestGuard};
 use crate::route::Protocol;
 use crate::snapshot::{BodyError, ConnState};
 use crate::units::HumanDuration;
-use crate::wire::{FailedAction, Problem, Reason, Request};
+use crate::wire::{FailedAction, Method, Problem, Reason, Request};
 
 /// Checks once for each connection that the user at the other end may be served.
 ///
@@ -55,6 +55,28 @@ pub async fn delay_reply(node: &Node, job: &FileRequestGuard<'_>) {
     meter.wait(WaitKind::Reply, clock.now_us());
     node.faults.delay_reply().await;
     meter.resume(|| clock.now_us());
+}
+
+/// Records why a request failed, and sends that instead of a reply.
+pub async fn send_failure(
+    down: &mut Downstream,
+    job: &FileRequestGuard<'_>,
+    failed: &Problem,
+    method: Method,
+    keep: bool,
+) -> AfterRequest {
+    job.failed(failed);
+    job.update(|record| record.status = failed.status());
+    down.send_problem(failed, method, keep).await
+}
+
+/// Sends the announced head of a reply without a body.
+pub async fn send_head(down: &mut Downstream, job: &FileRequestGuard<'_>, keep: bool) -> AfterRequest {
+    job.served();
+    match down.send_head().await {
+        Ok(()) => AfterRequest::kept_if(keep),
+        Err(_) => AfterRequest::Drop,
+    }
 }
 
 /// Sends a body, after its head if that is still to be sent, and records how it ended.

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use tokio::net::TcpStream;
 
 use super::downstream::{AfterRequest, Downstream};
-use super::response::{admit, inject_rejection, record_faults};
+use super::response::{admit, inject_rejection, record_faults, send_failure};
 use super::{legacy, origin, relay, tar_stream};
 use crate::net::access::{NO_LISTING, UNKNOWN_NAME, host_allowed};
 use crate::net::admin;
@@ -273,9 +273,7 @@ async fn file(
     }
     record_faults(node, &job);
     if let Err(problem) = inject_rejection(node, &request) {
-        job.failed(&problem);
-        job.update(|record| record.status = problem.status());
-        return Box::pin(down.send_problem(&problem, request.method, request.keep_alive)).await;
+        return Box::pin(send_failure(down, &job, &problem, request.method, request.keep_alive)).await;
     }
     match advance(std::mem::take(&mut request.route)) {
         // Boxed: a relay must not pay for the size of the origin's future.

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, interval_at, timeout};
 
 use super::downstream::{AfterRequest, Downstream};
-use super::origin::FILE_LINES;
-use super::response::{delay_reply, send_body};
+use super::origin::{FILE_LINES, check_loop};
+use super::response::{delay_reply, send_body, send_failure, send_head};
 use crate::net::access::NO_LISTING_TOKEN;
 use crate::net::node::Node;
 use crate::net::node::folder_work::FolderSlot;
@@ -22,7 +22,7 @@ use crate::net::upstream::connect::is_shortage;
 use crate::route::{FileName, WalkRange};
 use crate::secret::Secret;
 use crate::snapshot::{ConnRole, ConnState};
-use crate::wire::http::encode_working;
+use crate::wire::http::{HeadError, encode_working};
 use crate::wire::tar::{MEDIA_TYPE, walk_range};
 use crate::wire::{ConditionResult, FailedAction, FileValidators, Method, Problem, Reason, Reply, Request};
 use body::{Chunk, TarBody};
@@ -57,11 +57,7 @@ pub(crate) async fn serve(
     let keep = request.keep_alive && !node.drain().is_draining();
     let mut prepared = match prepare(node, down, job, request).await {
         Ok(prepared) => prepared,
-        Err(problem) => {
-            job.failed(&problem);
-            job.update(|record| record.status = problem.status());
-            return down.send_problem(&problem, request.method, keep).await;
-        }
+        Err(problem) => return send_failure(down, job, &problem, request.method, keep).await,
     };
     let mut reply = Reply {
         status: 200,
@@ -84,18 +80,9 @@ pub(crate) async fn serve(
     delay_reply(node, job).await;
     job.record_head();
     down.announce(&mut reply);
-    let Some(body) = &mut prepared.body else {
-        job.served();
-        return match down.send_head().await {
-            Ok(()) if keep => AfterRequest::Keep,
-            Ok(()) => AfterRequest::Close,
-            Err(_) => AfterRequest::Drop,
-        };
-    };
-    match send_body(node, down, job, body, prepared.length).await {
-        Ok(()) if keep => AfterRequest::Keep,
-        Ok(()) | Err(_) => AfterRequest::Close,
-    }
+    let Some(body) = &mut prepared.body else { return send_head(down, job, keep).await };
+    let sent = send_body(node, down, job, body, prepared.length).await;
+    AfterRequest::kept_if(keep && sent.is_ok())
 }
 
 /// Adds up the length of a stream, and starts to produce it, unless the client closes the connection meanwhile.
@@ -106,19 +93,15 @@ async fn prepare(
     request: &Request,
 ) -> Result<Prepared, Problem> {
     let problem = |reason, detail: String| Problem::here(reason, FailedAction::Open, node.address_for(request), detail);
-    if request.transfer.is_some_and(|id| node.registry.is_pending(id)) {
-        // The node connected to itself by a name: it is both the waiting relay and its origin.
-        return Err(Problem::here(Reason::Loop, FailedAction::Request, node.address_for(request), ""));
-    }
+    check_loop(node, request)?;
     if !node.config.access.may_list_own(request.authorization.as_ref().map(Secret::reveal)) {
         return Err(problem(Reason::Unauthorized, NO_LISTING_TOKEN.to_owned()));
     }
     if request.evaluate_conditions(&FileValidators::default()) == ConditionResult::Failed {
         return Err(problem(Reason::Changed, "a tar stream has no validators".to_owned()));
     }
-    let malformed = |error: crate::wire::http::HeadError| {
-        Problem::here(error.reason, FailedAction::Request, node.address_for(request), error.detail)
-    };
+    let malformed =
+        |error: HeadError| Problem::here(error.reason, FailedAction::Request, node.address_for(request), error.detail);
     let range = walk_range(request.query.as_deref()).map_err(malformed)?;
     let wanted = Wanted { folder: request.name.as_folder(), range, body: request.method == Method::Get };
     job.set_state(ConnState::Waiting);
