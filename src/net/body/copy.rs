@@ -131,9 +131,11 @@ impl CopyOptions<'_> {
     ) -> Result<(), CopyError> {
         while !(head.is_empty() && piece.is_empty()) {
             let writing = write_some(reader, (self.stall, self.step), |reader, cx| {
+                let both = [IoSlice::new(head), IoSlice::new(piece)];
                 let written = match (head, piece) {
-                    ([], one) | (one, []) if !more => reader.poll_write(cx, one),
-                    _ => reader.poll_write_pieces(cx, &[IoSlice::new(head), IoSlice::new(piece)], more),
+                    _ if more => reader.poll_write_more(cx, &both),
+                    ([], one) | (one, []) => reader.poll_write(cx, one),
+                    _ => reader.poll_write_vectored(cx, &both),
                 };
                 if written.is_pending() {
                     self.meter.wait(WaitKind::Write, self.clock.now_us());

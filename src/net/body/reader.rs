@@ -34,14 +34,9 @@ pub trait Reader: AsyncRead + AsyncWrite + Unpin {
     /// Returns the connection; `None` if there is no kernel socket.
     fn socket(&self) -> Option<&TcpStream>;
 
-    /// Writes two pieces in one call. With `more`, the last packet may be held back until something follows it: more
-    /// bytes, or the end by [`Reader::end`].
-    fn poll_write_pieces(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[IoSlice<'_>; 2],
-        _more: bool,
-    ) -> Poll<io::Result<usize>> {
+    /// Writes pieces in one call. The last packet may be held back until something follows it: more bytes, or the end
+    /// by [`Reader::end`].
+    fn poll_write_more(self: Pin<&mut Self>, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, pieces)
     }
 
@@ -54,13 +49,8 @@ impl Reader for Socket {
         Some(self)
     }
 
-    fn poll_write_pieces(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[IoSlice<'_>; 2],
-        more: bool,
-    ) -> Poll<io::Result<usize>> {
-        if more { self.poll_send_more(cx, pieces) } else { self.poll_write_vectored(cx, pieces) }
+    fn poll_write_more(self: Pin<&mut Self>, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.poll_send_more(cx, pieces)
     }
 
     fn end(&self) {

@@ -41,9 +41,7 @@ impl Socket {
     pub fn held(&self) -> Arc<TcpStream> {
         Arc::clone(&self.0)
     }
-}
 
-impl Socket {
     /// Writes pieces after which more follows at once, as [`SendFlags::MORE`] tells the kernel.
     pub fn poll_send_more(&self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let most = pieces.iter().map(|piece| piece.len()).sum();
