@@ -119,11 +119,7 @@ impl Upstream {
         }
         on_stage(ExchangeStage::Waiting);
         let (mut reply, length) = self.read_head(link, &mut wait).await?;
-        link.read_ahead.drain(..length);
-        if link.read_ahead.is_empty() {
-            // A body may stall for long, and needs no buffer for a head meanwhile.
-            link.read_ahead = Vec::new();
-        }
+        link.consume_ahead(length);
         link.idle_time = idle_time_after(&reply, request.method);
         if reply.status >= 300 && request.method == Method::Get {
             Box::pin(read_problem(link, &mut reply, &mut wait.until)).await;

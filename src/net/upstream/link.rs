@@ -69,6 +69,14 @@ impl UpstreamConn {
         self.grown |= self.low_rtt && length >= FLOWING_AFTER;
     }
 
+    /// Removes bytes that were read ahead. A body may stall for long, and needs no buffer meanwhile.
+    pub(super) fn consume_ahead(&mut self, bytes: usize) {
+        self.read_ahead.drain(..bytes);
+        if self.read_ahead.is_empty() {
+            self.read_ahead = Vec::new();
+        }
+    }
+
     /// Returns true if the connection can carry another request: the last reply was read to its end, nothing was read
     /// behind it, and the peer keeps the connection open. One with grown buffers is kept only for the verification of
     /// what it delivered.
@@ -103,10 +111,7 @@ impl Source for UpstreamBody<'_> {
     fn consume(&mut self, bytes: u64) {
         let link = &mut *self.0;
         link.remaining = link.remaining.saturating_sub(bytes);
-        link.read_ahead.drain(..link.read_ahead.len().min(bytes as usize));
-        if link.read_ahead.is_empty() {
-            link.read_ahead = Vec::new();
-        }
+        link.consume_ahead(link.read_ahead.len().min(bytes as usize));
     }
 }
 
@@ -126,10 +131,7 @@ impl AsyncRead for UpstreamBody<'_> {
         } else {
             let read = max.min(link.read_ahead.len());
             buf.put_slice(&link.read_ahead[..read]);
-            link.read_ahead.drain(..read);
-            if link.read_ahead.is_empty() {
-                link.read_ahead = Vec::new();
-            }
+            link.consume_ahead(read);
             read
         };
         link.remaining -= read as u64;
