@@ -1,10 +1,11 @@
 //! State that all requests to next hops share, such as the protocol of each hop, and the probe that detects an unknown
 //! one.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,59 +32,89 @@ const ADDRESSES_TTL: Duration = Duration::from_secs(10);
 /// Time between two checks of a client for expired connections; a node has periodic checks of its own.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The addresses of a name, and when they were looked up.
-type Lookup = (Arc<[IpAddr]>, Instant);
-
 /// State shared by all requests to neighbors.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct UpstreamShared {
-    protocols: Mutex<BTreeMap<HostPort, (Protocol, Instant)>>,
+    protocols: Recent<HostPort, Protocol>,
     /// The last lookup of each name.
-    addresses: Mutex<BTreeMap<String, Lookup>>,
+    addresses: Recent<String, Arc<[IpAddr]>>,
     /// Idle connections.
     pub(super) idle: IdleConnections,
     /// Resolver of names.
     pub(super) resolver: Resolver,
 }
 
+/// Values that are remembered for some time.
+#[derive(Debug)]
+struct Recent<K, V> {
+    ttl: Duration,
+    entries: Mutex<BTreeMap<K, (V, Instant)>>,
+}
+
+impl<K: Ord, V: Clone> Recent<K, V> {
+    fn new(ttl: Duration) -> Self {
+        Self { ttl, entries: Mutex::default() }
+    }
+
+    fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        self.lock().get(key).filter(|(_, since)| since.elapsed() < self.ttl).map(|(value, _)| value.clone())
+    }
+
+    fn insert(&self, key: K, value: V) {
+        let mut entries = self.lock();
+        if entries.len() >= MAX_ENTRIES && !entries.contains_key(&key) {
+            entries.retain(|_, (_, since)| since.elapsed() < self.ttl);
+            if entries.len() >= MAX_ENTRIES {
+                entries.clear();
+            }
+        }
+        entries.insert(key, (value, Instant::now()));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<K, (V, Instant)>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for UpstreamShared {
+    fn default() -> Self {
+        Self::new(Resolver::default())
+    }
+}
+
 impl UpstreamShared {
     /// Returns an empty cache with this resolver.
     pub fn new(resolver: Resolver) -> Self {
-        Self { resolver, ..Self::default() }
+        let (protocols, addresses) = (Recent::new(CACHE_TTL), Recent::new(ADDRESSES_TTL));
+        Self { protocols, addresses, idle: IdleConnections::default(), resolver }
     }
 
     /// Returns the protocol of a hop, if it was detected in the last ten minutes.
     pub fn known(&self, hop: &HostPort) -> Option<Protocol> {
-        let protocols = self.protocols.lock().unwrap_or_else(PoisonError::into_inner);
-        protocols.get(hop).filter(|(_, since)| since.elapsed() < CACHE_TTL).map(|(protocol, _)| *protocol)
+        self.protocols.get(hop)
     }
 
     /// Stores the protocol of a hop.
     pub fn remember(&self, hop: &HostPort, protocol: Protocol) {
-        let mut protocols = self.protocols.lock().unwrap_or_else(PoisonError::into_inner);
-        if protocols.len() >= MAX_ENTRIES && !protocols.contains_key(hop) {
-            protocols.retain(|_, (_, since)| since.elapsed() < CACHE_TTL);
-            if protocols.len() >= MAX_ENTRIES {
-                protocols.clear();
-            }
-        }
-        protocols.insert(hop.clone(), (protocol, Instant::now()));
+        self.protocols.insert(hop.clone(), protocol);
+    }
+
+    /// Removes a hop whose protocol turned out to be another.
+    pub fn forget(&self, hop: &HostPort) {
+        self.protocols.lock().remove(hop);
     }
 
     /// Returns the addresses of a name, if it was looked up in the last ten seconds.
     pub(super) fn recent_addresses(&self, name: &str) -> Option<Arc<[IpAddr]>> {
-        let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let recent = addresses.get(name).filter(|(_, since)| since.elapsed() < ADDRESSES_TTL);
-        recent.map(|(found, _)| Arc::clone(found))
+        self.addresses.get(name)
     }
 
     /// Stores the addresses of a name.
     pub(super) fn remember_addresses(&self, name: &str, found: Arc<[IpAddr]>) {
-        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        if addresses.len() >= MAX_ENTRIES && !addresses.contains_key(name) {
-            addresses.clear();
-        }
-        addresses.insert(name.to_owned(), (found, Instant::now()));
+        self.addresses.insert(name.to_owned(), found);
     }
 
     /// Returns the counts of connections.
@@ -108,11 +139,6 @@ impl UpstreamShared {
     /// now on.
     pub fn drain(&self) {
         self.idle.drain();
-    }
-
-    /// Removes a hop whose protocol turned out to be another.
-    pub fn forget(&self, hop: &HostPort) {
-        self.protocols.lock().unwrap_or_else(PoisonError::into_inner).remove(hop);
     }
 }
 
@@ -163,7 +189,7 @@ mod tests {
         for port in 1..=2 * MAX_ENTRIES as u16 {
             links.remember(&format!("h:{port}").parse().unwrap(), Protocol::Http);
         }
-        assert!(links.protocols.lock().unwrap().len() <= MAX_ENTRIES);
+        assert!(links.protocols.lock().len() <= MAX_ENTRIES);
         links.forget(&"h:2048".parse().unwrap());
         assert_eq!(links.known(&"h:2048".parse().unwrap()), None);
     }
