@@ -39,8 +39,8 @@ pub struct Downstream {
     pub last_request: bool,
     /// The peer speaks HTTP/1.0: a reply must state that the connection stays open.
     pub http10: bool,
-    /// The last reply had the digest of its file.
-    pub digest_sent: bool,
+    /// The last reply was about a file, and had no digest of it.
+    pub lacks_digest: bool,
     /// The peer's user was admitted.
     pub admitted: bool,
     /// The last file sent, if only a later check can show whether it was delivered unchanged.
@@ -75,7 +75,7 @@ impl Downstream {
             head: Vec::new(),
             last_request: false,
             http10: false,
-            digest_sent: false,
+            lacks_digest: false,
             admitted: false,
             sent: None,
             limits,
@@ -144,7 +144,7 @@ impl Downstream {
 
     /// Encodes a reply head, to be sent with the body.
     pub fn announce(&mut self, reply: &mut Reply) {
-        self.digest_sent = !reply.digests.is_empty();
+        self.lacks_digest = reply.digests.is_empty();
         self.head.reserve(1024);
         reply.echo_keep_alive = self.http10;
         encode_reply(reply, &mut self.head);

@@ -110,7 +110,7 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
                 verifications_pending = verifications_pending.saturating_sub(1);
             }
         }
-        down.digest_sent = false;
+        down.lacks_digest = false;
         let next = match received {
             // Boxed, as are the others: a connection waiting for a request must not hold the state of one.
             Ok(Ok(Some(RequestKind::File(request)))) => {
@@ -135,7 +135,7 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
             Ok(Err(error)) => Box::pin(refuse(node, &mut down, error.reason, error.detail)).await,
             Err(_) => Box::pin(refuse(node, &mut down, Reason::HeadTimeout, String::new())).await,
         };
-        verifications_pending += usize::from(awaits_verification && !down.digest_sent);
+        verifications_pending += usize::from(awaits_verification && down.lacks_digest);
         match next {
             AfterRequest::Drop => return,
             AfterRequest::Close => {

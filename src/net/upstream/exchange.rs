@@ -89,7 +89,8 @@ impl Upstream {
     }
 
     fn store_reply(&mut self, mut link: UpstreamConn, reply: Box<Reply>, leg: Leg, request: &Request) -> UpstreamReply {
-        link.verification_pending = request.awaits_verification() && reply.digests.is_empty();
+        let about_file = reply.status < 400;
+        link.verification_pending = request.awaits_verification() && about_file && reply.digests.is_empty();
         let response = UpstreamReply { leg, protocol: link.protocol, address: link.address, reply };
         self.link = Some(link);
         response

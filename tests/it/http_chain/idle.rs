@@ -9,9 +9,10 @@ use chainview::net::node::drain::Drain;
 use chainview::net::server;
 use chainview::snapshot::{ConnState, UpstreamTotals};
 use chainview::wire::Reason;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::scene::{Chain, config, exchange, pattern, read_reply};
 
@@ -108,13 +109,35 @@ async fn a_draining_relay_closes_its_idle_connections() {
     becomes("closed at the origin", || origin.registry.open_count() == 0).await;
 }
 
+#[tokio::test]
+async fn a_draining_node_waits_for_the_verification_of_received_files_only() {
+    let (origin, drain, _running) = node_with(Limits { linger: 10 * TIMEOUT, ..Limits::default() }).await;
+    let mut streams = Vec::new();
+    for (path, status) in [("/files/none", 404), ("/files/f", 200)] {
+        let mut stream = TcpStream::connect(origin.address).await.unwrap();
+        let reply = exchange(&mut stream, "GET", path, "Want-Repr-Digest: sha-256=10\r\n").await;
+        assert_eq!((reply.status, reply.field("repr-digest")), (status, None), "{path}");
+        streams.push(stream);
+    }
+    becomes("idle", || origin.registry.states().get(&ConnState::Idle) == Some(&2)).await;
+    drain.begin();
+    let closed = timeout(TIMEOUT, streams[0].read(&mut [0])).await.expect("nothing is verified over this one");
+    assert_eq!(closed.unwrap(), 0);
+    let reply = exchange(&mut streams[1], "HEAD", "/files/f", "If-Match: *\r\n").await;
+    assert_eq!(reply.status, 200);
+}
+
 /// Starts a node that serves the file `f`, with its drain and its end.
 async fn node() -> (Arc<Node>, Drain, JoinHandle<()>) {
+    node_with(Limits::default()).await
+}
+
+async fn node_with(limits: Limits) -> (Arc<Node>, Drain, JoinHandle<()>) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("f"), pattern(1000)).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (node, drain) = (Node::new(config(folder.path(), address, Limits::default()), address), Drain::new());
+    let (node, drain) = (Node::new(config(folder.path(), address, limits), address), Drain::new());
     let running = server::run(Arc::clone(&node), listener, drain.clone());
     let running = tokio::spawn(async move {
         running.await;
