@@ -16,7 +16,7 @@
 //! meter.rs      counters and wait times of a body, rates;  bucket  the token bucket of a rate limit;  fair  shares of
 //!               one
 //! snapshot.rs   the data that screen, JSON and metrics show, without the logic that computes it: chain, transfer and
-//!               its files (folder), node and its counters (totals), listing, verdict, timing (bars);
+//!               its files (folder) and connections, node and its counters (totals), listing, verdict, timing (bars);
 //!               body_error  how a body ended;  log_events  changes that are logged;  bounded  lists of limited length;
 //!               protocol  its JSON form
 //! verdict.rs    from the wait times of each stage (evaluate) to the sentence (display) that states what limits a

@@ -3,6 +3,7 @@
 mod body_error;
 mod bounded;
 mod chain;
+mod connections;
 mod folder;
 mod listing;
 mod log_events;
@@ -16,6 +17,10 @@ pub mod verdict;
 
 pub use body_error::BodyError;
 pub use chain::{ChainSnapshot, DownReason, HopLink, HopSnapshot, Level, LogLine, RATE_SAMPLES};
+pub use connections::{
+    ConnectionProgress, ConnectionState, ConnectionsProgress, ConnectionsStep, MAX_RANGES, MAX_STEPS, ReceivedRange,
+    RouteProgress, RouteState,
+};
 pub use folder::{FileOutcome, FileResult, FolderProgress, MAX_RECENT};
 pub use listing::{Listing, ListingEntry, MAX_ENTRIES};
 pub use node::{

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::connections::ConnectionsProgress;
 use super::folder::FolderProgress;
 use super::node::HopRecord;
 use super::timing::WaterfallRow;
@@ -130,6 +131,8 @@ pub struct TransferSnapshot {
     pub already_present: bool,
     /// The files, if it is the transfer of a folder.
     pub folder: Option<FolderProgress>,
+    /// Its connections and routes, if it is a file that can be received by several.
+    pub connections: Option<ConnectionsProgress>,
     /// Why it failed or is retried: a whole sentence that names the hop.
     pub error: Option<SafeText>,
     /// The hop, from 1, at which its last attempt failed.
