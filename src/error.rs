@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::route::Route;
 use crate::text::SafeText;
 use crate::units::{Bytes, HumanDuration};
-use crate::wire::Problem;
+use crate::wire::{FailedAction, Problem, Reason};
 
 pub use body_failure::BodyFailure;
 pub use hop_error::HopError;
@@ -246,6 +246,14 @@ impl Error {
         Self::Hop(Box::new(HopError::new(problem, route)))
     }
 
+    /// Creates an error of the last hop, whose reply this program cannot use.
+    pub fn at_origin(reason: Reason, action: FailedAction, detail: &str, route: &Route) -> Self {
+        let hops = route.hops();
+        let address = hops.last().map(|origin| origin.address.to_string()).unwrap_or_default();
+        let problem = Problem::here(reason, action, address, detail);
+        Self::at_hop(Problem { hop: u32::try_from(hops.len()).unwrap_or(u32::MAX), ..problem }, route)
+    }
+
     /// Creates an error of the local disk.
     pub fn disk(action: &'static str, path: &std::path::Path, error: &std::io::Error) -> Self {
         let advice = match error.kind() {
@@ -306,7 +314,6 @@ pub fn plain(error: &std::io::Error) -> String {
 mod tests {
     use super::*;
     use crate::wire::problem::ForeignServer;
-    use crate::wire::{FailedAction, Reason};
 
     fn route() -> Route {
         Route::parse(b"data.bin\n10.0.0.6 1000\n10.0.0.7 1000\n10.0.0.8 1000\n").unwrap()

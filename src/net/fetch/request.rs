@@ -17,7 +17,7 @@ use crate::limits::Limits;
 use crate::net::os::deadline::Deadline;
 use crate::net::upstream::{ExchangeStage, MAX_DIGEST_TIME, OnStage, Upstream, UpstreamReply};
 use crate::snapshot::Awaited;
-use crate::wire::{Algorithm, ByteRange, DigestProgress, FailedAction, Leg, Method, Problem, Reason, Request};
+use crate::wire::{Algorithm, ByteRange, DigestProgress, FailedAction, Leg, Method, Reason, Request};
 
 /// Meaning of the reply to a request for the rest of a file.
 pub(super) enum RangeReply {
@@ -118,12 +118,8 @@ pub(super) fn classify(offset: u64, source: &ResumeSource, response: &Result<Ups
 
 /// Returns the error of a reply for another range: appending it would corrupt the file.
 pub(super) fn wrong_range(job: &FetchJob) -> Error {
-    let hops = job.route.hops();
-    let address = hops.last().map(|origin| origin.address.to_string()).unwrap_or_default();
-    let away = u32::try_from(hops.len()).unwrap_or(u32::MAX);
     let detail = "the reply is not for the requested range";
-    let problem = Problem::here(Reason::BadResponse, FailedAction::Reply, address, detail);
-    Error::at_hop(Problem { hop: away, ..problem }, &job.route)
+    Error::at_origin(Reason::BadResponse, FailedAction::Reply, detail, &job.route)
 }
 
 /// Returns a request for the job's file, or for all of a folder.

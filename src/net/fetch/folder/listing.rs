@@ -7,7 +7,7 @@ use crate::net::admin_client;
 use crate::net::fetch::job::FetchJob;
 use crate::route::FileName;
 use crate::snapshot::ListingEntry;
-use crate::wire::{Digest, FailedAction, Problem, Reason};
+use crate::wire::{Digest, FailedAction, Reason};
 
 /// A file or folder of the origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,8 @@ pub(super) async fn page(job: &FetchJob, after: Option<&FileName>, stop: &Cancel
     let leads_on = listing.next.is_some();
     let listing = listing.checked_walk(folder.as_ref(), after);
     if leads_on && listing.next.is_none() {
-        return Err(wrong(job, "a page of its listing does not advance"));
+        let detail = "a page of its listing does not advance";
+        return Err(Error::at_origin(Reason::BadResponse, FailedAction::Reply, detail, &job.route));
     }
     let items = listing.entries.into_iter().filter_map(|entry| Item::of(entry, folder.as_ref())).collect();
     Ok(Page { items, next: listing.next, omitted: listing.omitted })
@@ -67,12 +68,4 @@ impl Item {
         let (size, modified, is_folder) = (Some(entry.size), entry.modified, entry.is_folder);
         Some(Self { path: FileName::new(path).ok()?, size, modified, digest, is_folder })
     }
-}
-
-/// Returns the error of a listing that an origin does not send.
-fn wrong(job: &FetchJob, detail: &str) -> Error {
-    let hops = job.route.hops();
-    let address = hops.last().map(|origin| origin.address.to_string()).unwrap_or_default();
-    let problem = Problem::here(Reason::BadResponse, FailedAction::Reply, address, detail);
-    Error::at_hop(Problem { hop: u32::try_from(hops.len()).unwrap_or(u32::MAX), ..problem }, &job.route)
 }

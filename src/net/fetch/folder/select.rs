@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::net::fetch::job::{FetchJob, blocking};
 use crate::route::{FileName, walk_order};
 use crate::snapshot::{FileOutcome, FileResult};
-use crate::wire::{FailedAction, Problem, Reason};
+use crate::wire::{FailedAction, Reason};
 
 /// Names of a list in one batch.
 const NAMES: usize = 4096;
@@ -244,12 +244,8 @@ pub(super) fn whole_name(job: &FetchJob, path: &FileName) -> Result<FileName, Er
 
 /// Returns the error of a name that the origin does not list.
 fn not_found(job: &FetchJob, path: &FileName) -> Error {
-    let hops = job.route.hops();
-    let address = hops.last().map(|origin| origin.address.to_string()).unwrap_or_default();
-    let problem = Problem::here(Reason::NotFound, FailedAction::Open, address, "");
-    let problem = Problem { hop: u32::try_from(hops.len()).unwrap_or(u32::MAX), ..problem };
     match whole_name(job, path) {
-        Ok(whole) => Error::at_hop(problem, &job.route.with_file(whole)),
+        Ok(whole) => Error::at_origin(Reason::NotFound, FailedAction::Open, "", &job.route.with_file(whole)),
         Err(error) => error,
     }
 }

@@ -22,7 +22,7 @@ use crate::options::VerifyMode;
 use crate::route::{Protocol, WalkRange};
 use crate::snapshot::Phase;
 use crate::wire::tar::{MEDIA_TYPE, walk_query};
-use crate::wire::{FailedAction, Leg, Method, Problem, Reason, Request};
+use crate::wire::{FailedAction, Leg, Method, Reason, Request};
 
 /// What became of one stream.
 #[derive(Debug)]
@@ -109,7 +109,5 @@ fn check(job: &FetchJob, response: &UpstreamReply) -> Result<u64, Error> {
         Some(_) => "it does not send folders as one stream",
         None => "it does not announce the length of the folder",
     };
-    let hops = job.route.hops().len();
-    let problem = Problem::here(Reason::Unsupported, FailedAction::Reply, body::address_of(job, hops).as_str(), detail);
-    Err(Error::at_hop(Problem { hop: u32::try_from(hops).unwrap_or(u32::MAX), ..problem }, &job.route))
+    Err(Error::at_origin(Reason::Unsupported, FailedAction::Reply, detail, &job.route))
 }
