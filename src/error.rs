@@ -272,6 +272,11 @@ impl Error {
         Self::Disk { action, path: shown(path), reason: format!("{}{advice}", plain(error)) }
     }
 
+    /// Creates the error of another file in the place of a new one.
+    pub fn exists(path: &std::path::Path, difference: impl Into<String>) -> Self {
+        Self::Exists { path: shown(path), difference: difference.into(), kept: KeptBytes::default() }
+    }
+
     /// Adds where the bytes so far are.
     #[must_use]
     pub fn with_kept(mut self, part: KeptBytes) -> Self {

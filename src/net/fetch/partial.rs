@@ -13,7 +13,7 @@ use crate::error::{Error, KeptBytes};
 use crate::net::node::digests::Hasher;
 use crate::net::upstream::UpstreamReply;
 use crate::route::{Protocol, Route};
-use crate::wire::Algorithm;
+use crate::wire::{Algorithm, Digest};
 
 /// Bytes read and hashed at a time.
 const CHUNK: usize = 1 << 20;
@@ -158,12 +158,7 @@ impl ResumeCandidate {
 }
 
 /// Reads a file up to an offset into all hashers; false if cancelled.
-pub(super) fn hash(
-    file: &File,
-    end: u64,
-    hashers: &mut [Option<Hasher>; 2],
-    cancelled: &dyn Fn() -> bool,
-) -> io::Result<bool> {
+fn hash(file: &File, end: u64, hashers: &mut [Option<Hasher>; 2], cancelled: &dyn Fn() -> bool) -> io::Result<bool> {
     if hashers.iter().all(Option::is_none) {
         return Ok(true);
     }
@@ -179,4 +174,23 @@ pub(super) fn hash(
         offset += chunk as u64;
     }
     Ok(true)
+}
+
+/// Returns whether a file has this size and this digest; `None` if cancelled.
+pub(super) fn has_digest(
+    file: &File,
+    size: u64,
+    digest: Digest,
+    cancelled: &dyn Fn() -> bool,
+) -> io::Result<Option<bool>> {
+    let mut hashers = [Some(Hasher::new(digest.algorithm)), None];
+    match hash(file, size, &mut hashers, cancelled) {
+        Ok(true) => {}
+        Ok(false) => return Ok(None),
+        // It was truncated meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Some(false)),
+        Err(error) => return Err(error),
+    }
+    let [hasher, _] = hashers;
+    Ok(Some(file.metadata()?.len() == size && hasher.map(Hasher::finish) == Some(digest)))
 }

@@ -1,21 +1,17 @@
 //! Checks whether an existing target is already the file, before its bytes are transferred.
 
-use std::fs::File;
-use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use rustix::fs::{Mode, OFlags};
 use tokio_util::sync::CancellationToken;
 
 use super::job::{FetchJob, Fetched, blocking};
-use super::partial::hash;
+use super::partial::has_digest;
 use super::request::{all_legs, request, send_request_tracked};
-use super::target::{Existing, FileId, TargetPath};
+use super::target::{Existing, FileId, TargetPath, open_existing};
 use super::tracker::Tracker;
 use super::verify::is_inconclusive;
-use crate::error::{Error, KeptBytes, shown};
-use crate::net::node::digests::Hasher;
+use crate::error::{Error, KeptBytes};
 use crate::net::upstream::{Upstream, UpstreamReply};
 use crate::options::VerifyMode;
 use crate::route::Protocol;
@@ -81,7 +77,7 @@ pub(super) async fn up_to_date(
         Content::Different => "with other content",
         Content::Unreadable => "that cannot be read",
     };
-    Err(Error::Exists { path: shown(&target.path()), difference: difference.to_owned(), kept: KeptBytes::default() })
+    Err(Error::exists(&target.path(), difference))
 }
 
 /// Returns an existing file as the requested one.
@@ -151,24 +147,15 @@ async fn compare(
 ) -> Result<Content, Error> {
     let (target, stop) = (Arc::clone(target), stop.clone());
     blocking(job.machine, move || {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
-        let Ok(file) = rustix::fs::openat(target.folder(), target.name(), flags, Mode::empty()).map(File::from) else {
-            return Ok(Content::Unreadable);
-        };
-        let mut hashers = [Some(Hasher::new(with.algorithm)), None];
-        match hash(&file, size, &mut hashers, &|| stop.is_cancelled()) {
-            Ok(true) => {}
-            Ok(false) => return Err(Error::Interrupted { kept: KeptBytes::default() }),
-            // The file was truncated meanwhile.
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(Content::Different),
+        let Ok(file) = open_existing(target.folder(), target.name()) else { return Ok(Content::Unreadable) };
+        let equal = match has_digest(&file, size, with, &|| stop.is_cancelled()) {
+            Ok(Some(equal)) => equal,
+            Ok(None) => return Err(Error::Interrupted { kept: KeptBytes::default() }),
             Err(error) => return Err(Error::disk("compare it", &target.path(), &error)),
-        }
-        let [hasher, _] = hashers;
-        let same_size = file.metadata().is_ok_and(|now| now.len() == size);
+        };
         // The result has to be about the file that the name refers to.
         let in_place = rustix::fs::fstat(&file).is_ok_and(|found| target.holds(target.name(), FileId::of(&found)));
-        let equal = same_size && in_place && hasher.map(Hasher::finish) == Some(with);
-        Ok(if equal { Content::Equal } else { Content::Different })
+        Ok(if equal && in_place { Content::Equal } else { Content::Different })
     })
     .await
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::error::{Error, KeptBytes, shown};
+use crate::error::{Error, shown};
 use crate::route::FileName;
 
 /// An existing folder and a name in it that is not a symbolic link.
@@ -213,14 +213,23 @@ impl TargetPath {
     /// have to be compared or replaced.
     pub(super) fn check_existing(&self, size: u64, force: bool) -> Result<Option<Existing>, Error> {
         match self.existing()? {
-            Some(there) if there.size != size && !force => Err(Error::Exists {
-                path: shown(&self.path()),
-                difference: format!("of another size ({} bytes, not {size})", there.size),
-                kept: KeptBytes::default(),
-            }),
+            Some(there) if there.size != size && !force => {
+                Err(Error::exists(&self.named, another_size(there.size, size)))
+            }
             there => Ok(there),
         }
     }
+}
+
+/// Describes an existing file of another size than the new one.
+pub(super) fn another_size(there: u64, size: u64) -> String {
+    format!("of another size ({there} bytes, not {size})")
+}
+
+/// Opens an existing file to read it: no symbolic link is followed, and no pipe is waited for.
+pub(super) fn open_existing(folder: BorrowedFd<'_>, name: &OsStr) -> Result<File, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    rustix::fs::openat(folder, name, flags, Mode::empty()).map(File::from)
 }
 
 #[cfg(test)]

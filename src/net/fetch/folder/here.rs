@@ -1,11 +1,10 @@
 //! Comparison of the origin's files with those that are here: what is missing, the same, or in the way.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, statat};
+use rustix::fs::{AtFlags, FileType, Stat, statat};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
@@ -14,10 +13,9 @@ use super::tree::{CurrentFolder, Tree, split};
 use crate::error::{Error, KeptBytes, shown};
 use crate::net::fetch::job::FetchJob;
 use crate::net::fetch::names;
-use crate::net::fetch::partial::hash;
-use crate::net::node::digests::Hasher;
+use crate::net::fetch::partial::has_digest;
+use crate::net::fetch::target::{another_size, open_existing};
 use crate::options::VerifyMode;
-use crate::wire::Digest;
 
 /// Size from which a file is requested by itself: it is resumed where it broke off, and the requests that this needs
 /// cost little in relation to its bytes.
@@ -86,8 +84,7 @@ impl<'a> Comparison<'a> {
         match (FileType::from_raw_mode(found.st_mode), item.is_folder) {
             (FileType::Directory, true) => Ok(Here::Folder),
             (FileType::RegularFile, false) => {
-                let opened = |flags| rustix::fs::openat(folder, OsStr::from_bytes(name), flags, Mode::empty());
-                compare(self.job, tree, item, &found, &opened, self.stop)
+                compare(self.job, tree, item, &found, (folder, OsStr::from_bytes(name)), self.stop)
             }
             (FileType::Directory, false) => Ok(self.refused(item, "a folder is in its place")),
             (FileType::Symlink, _) => Ok(self.refused(item, "a symbolic link is in its place")),
@@ -108,28 +105,27 @@ fn compare(
     tree: &Tree,
     item: &Item,
     found: &Stat,
-    open: &dyn Fn(OFlags) -> rustix::io::Result<std::os::fd::OwnedFd>,
+    (folder, name): (BorrowedFd<'_>, &OsStr),
     stop: &CancellationToken,
 ) -> Result<Here, Error> {
     let Some(size) = item.size else { return Ok(Here::Alone) };
     let other = |difference: String| {
-        let path = shown(&tree.join(item.path.as_bytes()));
-        let replaced = || if size >= ALONE { Here::Alone } else { Here::Missing };
-        let refused = || Here::Refused(Error::Exists { path, difference, kept: KeptBytes::default() });
-        if job.force { replaced() } else { refused() }
+        if job.force {
+            return missing(item);
+        }
+        Here::Refused(Error::exists(&tree.join(item.path.as_bytes()), difference))
     };
     let there = found.st_size.unsigned_abs();
     if there != size {
-        return Ok(other(format!("of another size ({there} bytes, not {size})")));
+        return Ok(other(another_size(there, size)));
     }
     if job.times && item.modified == Some(found.st_mtime) {
         return Ok(Here::Same);
     }
     let digest = item.digest.filter(|_| job.verify != VerifyMode::Skip);
     let Some(digest) = digest else { return Ok(Here::Alone) };
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
-    let Ok(file) = open(flags) else { return Ok(other("that cannot be read".to_owned())) };
-    match is_equal(&file.into(), size, digest, stop) {
+    let Ok(file) = open_existing(folder, name) else { return Ok(other("that cannot be read".to_owned())) };
+    match has_digest(&file, size, digest, &|| stop.is_cancelled()) {
         Ok(Some(true)) => Ok(Here::Same),
         Ok(Some(false)) => Ok(other("with other content".to_owned())),
         Ok(None) => Err(Error::Interrupted { kept: KeptBytes::default() }),
@@ -137,17 +133,7 @@ fn compare(
     }
 }
 
-/// Hashes a file; `None` if that was cancelled.
-fn is_equal(file: &File, size: u64, digest: Digest, stop: &CancellationToken) -> std::io::Result<Option<bool>> {
-    let mut hashers = [Some(Hasher::new(digest.algorithm)), None];
-    if !hash(file, size, &mut hashers, &|| stop.is_cancelled())? {
-        return Ok(None);
-    }
-    let [hasher, _] = hashers;
-    Ok(Some(hasher.map(Hasher::finish) == Some(digest)))
-}
-
-/// Returns how a missing entry is received.
+/// Returns how an entry is received that is missing, or is replaced.
 fn missing(item: &Item) -> Here {
     // A name of a list, of which no size is known, is requested by itself, too.
     if !item.is_folder && item.size.is_none_or(|size| size >= ALONE) { Here::Alone } else { Here::Missing }
@@ -160,6 +146,7 @@ fn has_partial(folder: BorrowedFd<'_>, name: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::os::unix::fs::symlink;
     use std::path::{Path, PathBuf};
     use std::time::{Duration, UNIX_EPOCH};
@@ -167,6 +154,7 @@ mod tests {
     use super::*;
     use crate::limits::Limits;
     use crate::net::fetch::folder::tree::TreePath;
+    use crate::net::node::digests::Hasher;
     use crate::route::{FileName, Route};
 
     fn item(path: &str, size: u64) -> Item {

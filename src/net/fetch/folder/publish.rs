@@ -1,13 +1,14 @@
 //! Publishing of proven files in groups: synced together, given their names, and reported once the names are synced.
 
-use std::fs::File;
+use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +18,7 @@ use super::tree::{CurrentFolder, Tree, split};
 use crate::error::{Error, KeptBytes, shown};
 use crate::net::fetch::file_log::FileLog;
 use crate::net::fetch::part::same_bytes;
+use crate::net::fetch::target::{another_size, open_existing};
 use crate::route::FileName;
 use crate::snapshot::{FileOutcome, FileResult, FolderProgress};
 
@@ -227,12 +229,10 @@ impl<'a> Publisher<'a> {
     ) -> Result<FileOutcome, Error> {
         let there = found.st_size.unsigned_abs();
         if there != file.size {
-            return Err(self.exists(&file.path, &format!("of another size ({there} bytes, not {})", file.size)));
+            return Err(self.exists(&file.path, &another_size(there, file.size)));
         }
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
-        let existing = match rustix::fs::openat(folder, leaf, flags, Mode::empty()) {
-            Ok(existing) => File::from(existing),
-            Err(_) => return Err(self.exists(&file.path, "that cannot be read")),
+        let Ok(existing) = open_existing(folder, OsStr::from_bytes(leaf)) else {
+            return Err(self.exists(&file.path, "that cannot be read"));
         };
         let ours = self.staging.read(file.number);
         let same = ours.and_then(|ours| same_bytes(&ours, &existing, &|| self.stop.is_cancelled()));
@@ -249,8 +249,7 @@ impl<'a> Publisher<'a> {
     }
 
     fn exists(&self, path: &FileName, difference: &str) -> Error {
-        let path = shown(&self.path(path));
-        Error::Exists { path, difference: difference.to_owned(), kept: KeptBytes::default() }
+        Error::exists(&self.path(path), difference)
     }
 
     fn refused(&self, path: &FileName, error: Errno) -> Error {

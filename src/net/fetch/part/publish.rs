@@ -4,13 +4,13 @@ use std::fs::{File, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 
-use rustix::fs::{Gid, Mode, OFlags, RenameFlags, Uid};
+use rustix::fs::{Gid, Mode, RenameFlags, Uid};
 use rustix::io::Errno;
 
 use super::PartialFile;
-use crate::error::{Error, KeptBytes, shown};
+use crate::error::Error;
 use crate::net::fetch::names;
-use crate::net::fetch::target::{Existing, FileId};
+use crate::net::fetch::target::{Existing, FileId, open_existing};
 
 /// Size of the chunks in which two files are compared.
 const CHUNK: usize = 256 * 1024;
@@ -137,11 +137,8 @@ impl PartialFile {
 
     /// Handles an existing target: the same bytes are success, others an error.
     fn compare_with_existing(&mut self, cancelled: &dyn Fn() -> bool) -> Result<Published, Error> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
-        let (folder, name) = (self.target.folder(), self.target.name());
-        let there = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
-            Ok(there) => File::from(there),
-            Err(_) => return Err(self.already_exists("that cannot be read")),
+        let Ok(there) = open_existing(self.target.folder(), self.target.name()) else {
+            return Err(self.already_exists("that cannot be read"));
         };
         let found = rustix::fs::fstat(&there).map(|found| FileId::of(&found));
         match same_bytes(&self.file, &there, cancelled) {
@@ -157,8 +154,7 @@ impl PartialFile {
     }
 
     fn already_exists(&mut self, difference: &str) -> Error {
-        let (path, kept): (_, KeptBytes) = (shown(&self.target.path()), self.keep());
-        Error::Exists { path, difference: difference.to_owned(), kept }
+        Error::exists(&self.target.path(), difference).with_kept(self.keep())
     }
 }
 
