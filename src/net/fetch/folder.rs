@@ -28,7 +28,7 @@ use crate::route::{FileName, Protocol, WalkRange};
 use crate::snapshot::{FolderProgress, Integrity};
 
 use part::Outcome;
-use publish::Results;
+use publish::{Failures, Results};
 use select::Walk;
 use staging::Staging;
 use tree::TreePath;
@@ -83,10 +83,7 @@ async fn fetch_missing(
     let shared = Arc::new(job.clone());
     let walk = Walk::after(Arc::clone(&shared), path.clone(), after);
     let rest = parts::receive(upstream, &shared, walk, (path, &results), tracker, stop).await?;
-    outcome.failed += rest.failed;
-    outcome.first = outcome.first.or(rest.first);
-    outcome.chain = outcome.chain.or(rest.chain);
-    outcome.size_checked = outcome.size_checked.or(rest.size_checked);
+    outcome.append(rest);
     finished(job, path, outcome, tracker)
 }
 
@@ -104,7 +101,7 @@ async fn whole_stream(
         Ok(end) => end,
         Err(error) => return Err(parts::without_folders(error)),
     };
-    (outcome.failed, outcome.first) = (end.summary.failed, end.summary.first);
+    outcome.failures = end.summary.failures;
     outcome.chain = Some((end.protocol, end.legs));
     let Err(error) = end.result else { return Ok(None) };
     upstream.close();
@@ -120,8 +117,9 @@ async fn whole_stream(
 
 /// Returns the folder, if no file of it has failed.
 fn finished(job: &FetchJob, path: &TreePath, outcome: Outcome, tracker: &Tracker<'_>) -> Result<Fetched, Error> {
-    if let Some(first) = outcome.first {
-        return Err(Error::Files { folder: job.route.file.shown(), failed: outcome.failed, first: Box::new(first) });
+    let Failures { count: failed, first } = outcome.failures;
+    if let Some(first) = first {
+        return Err(Error::Files { folder: job.route.file.shown(), failed, first: Box::new(first) });
     }
     let size_checked = |reason| Integrity::SizeChecked { digest: String::new(), reason };
     let integrity = match (job.verify, outcome.size_checked) {

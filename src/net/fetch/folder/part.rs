@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::listing::Item;
 use super::plan::Run;
-use super::publish::Results;
+use super::publish::{Failures, Results};
 use super::select::whole_name;
 use super::stream;
 use super::tree::{Tree, TreePath};
@@ -27,11 +27,18 @@ use crate::wire::{Leg, Reason};
 pub(super) struct Outcome {
     /// The chain that the first part came through.
     pub(super) chain: Option<(Protocol, Vec<Leg>)>,
-    pub(super) failed: u64,
-    /// The error of the first of them.
-    pub(super) first: Option<Error>,
+    pub(super) failures: Failures,
     /// Why a file was only compared by its size.
     pub(super) size_checked: Option<SafeText>,
+}
+
+impl Outcome {
+    /// Adds what became of further files.
+    pub(super) fn append(&mut self, later: Self) {
+        self.chain = self.chain.take().or(later.chain);
+        self.failures.append(later.failures);
+        self.size_checked = self.size_checked.take().or(later.size_checked);
+    }
 }
 
 /// An ended part, and the chain that it leaves open.
@@ -58,8 +65,7 @@ pub(super) async fn receive_run(
         let received = stream::receive(&mut upstream, &job, (&path, &range), &results, &mut tracker, &stop).await;
         let (error, progressed) = match received {
             Ok(end) => {
-                outcome.failed += end.summary.failed;
-                outcome.first = outcome.first.take().or(end.summary.first);
+                outcome.failures.append(end.summary.failures);
                 outcome.chain = Some((end.protocol, end.legs));
                 let last = end.summary.last.and_then(|last| last.as_folder());
                 let progressed = last.is_some();
@@ -117,7 +123,7 @@ pub(super) async fn receive_file(
             }
             let text = Some(error.to_string().into());
             results.record(result(item.size.unwrap_or_default(), FileOutcome::Failed, text));
-            (outcome.failed, outcome.first) = (1, Some(error));
+            outcome.failures.add(error);
         }
     }
     Ended { upstream, result: Ok(outcome) }

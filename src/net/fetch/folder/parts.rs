@@ -175,8 +175,7 @@ impl Parts<'_, '_> {
         for (result, error) in batch.results {
             self.results.record(result);
             if let Some(error) = error {
-                self.outcome.failed += 1;
-                self.outcome.first.get_or_insert(error);
+                self.outcome.failures.add(error);
             }
         }
         if walk.is_over() {
@@ -213,14 +212,11 @@ impl Parts<'_, '_> {
             self.ended += active.news.borrow().flow.bytes_in;
         }
         self.idle.push(ended.upstream);
-        let Outcome { chain, failed, first, size_checked } = ended.result?;
-        self.outcome.failed += failed;
-        self.outcome.first = self.outcome.first.take().or(first);
-        self.outcome.size_checked = self.outcome.size_checked.take().or(size_checked);
-        if let (None, Some((protocol, legs))) = (&self.outcome.chain, chain) {
-            self.tracker.chain(protocol, &legs);
-            self.outcome.chain = Some((protocol, legs));
+        let outcome = ended.result?;
+        if let (None, Some((protocol, legs))) = (&self.outcome.chain, &outcome.chain) {
+            self.tracker.chain(*protocol, legs);
         }
+        self.outcome.append(outcome);
         Ok(())
     }
 

@@ -40,9 +40,14 @@ pub(in crate::net::fetch) struct Results {
 pub(in crate::net::fetch) struct Summary {
     /// The last path with a result; so have all before it.
     pub(in crate::net::fetch) last: Option<FileName>,
-    /// Number of failed files.
-    pub(in crate::net::fetch) failed: u64,
-    /// The error of the first of them.
+    pub(in crate::net::fetch) failures: Failures,
+}
+
+/// Files that failed.
+#[derive(Debug, Default)]
+pub(in crate::net::fetch) struct Failures {
+    pub(in crate::net::fetch) count: u64,
+    /// The error of the first.
     pub(in crate::net::fetch) first: Option<Error>,
 }
 
@@ -73,6 +78,19 @@ pub(super) struct Publisher<'a> {
     summary: Summary,
     /// Entries whose names are not synced yet, with their results; a folder has one only if it failed.
     unsynced: Vec<(FileName, Option<FileResult>)>,
+}
+
+impl Failures {
+    /// Adds a file.
+    pub(super) fn add(&mut self, error: Error) {
+        self.append(Self { count: 1, first: Some(error) });
+    }
+
+    /// Adds later ones.
+    pub(super) fn append(&mut self, later: Self) {
+        self.count += later.count;
+        self.first = self.first.take().or(later.first);
+    }
 }
 
 impl Results {
@@ -184,8 +202,7 @@ impl<'a> Publisher<'a> {
                 Err(Error::Interrupted { .. }) => continue,
                 Err(error) => {
                     result.error = Some(error.to_string().into());
-                    self.summary.failed += 1;
-                    self.summary.first.get_or_insert(error);
+                    self.summary.failures.add(error);
                 }
             }
             self.unsynced.push((path, Some(result)));
@@ -295,7 +312,7 @@ mod tests {
         drop(groups);
         let publisher = Publisher::new((&tree, &staging), false, &results, &stop);
         let (summary, ended) = publisher.run(&queue);
-        assert!(ended.is_ok() && summary.failed == 0 && summary.first.is_none(), "{summary:?}");
+        assert!(ended.is_ok() && summary.failures.count == 0 && summary.failures.first.is_none(), "{summary:?}");
         let progress = results.progress.lock().unwrap();
         assert_eq!((progress.done, progress.present, progress.failed), (1, 0, 0), "{progress:?}");
         assert_eq!(results.files.take().len(), 1);
