@@ -84,6 +84,7 @@ use crate::limits::Limits;
 use crate::route::Protocol;
 use crate::snapshot::TransferSnapshot;
 
+use retry::RetryPolicy;
 use target::TargetPath;
 use tracker::Tracker;
 
@@ -145,7 +146,8 @@ async fn run(
     }
     let target = Arc::new(TargetPath::of(&job.output, &job.route.file)?);
     tracker.path(&target.path());
-    single::fetch_file(upstream, job, &target, tracker, stop).await
+    let policy = RetryPolicy::new(job.retries);
+    single::fetch_file(upstream, job, (&target, policy), tracker, stop).await
 }
 
 #[cfg(test)]

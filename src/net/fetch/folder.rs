@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::job::{FetchJob, Fetched, blocking};
 use super::retry::RetryPolicy;
-use super::tracker::{Tracker, wait_to_retry};
-use crate::error::{Error, KeptBytes};
+use super::tracker::{Tracker, next_attempt};
+use crate::error::Error;
 use crate::net::upstream::Upstream;
 use crate::options::VerifyMode;
 use crate::route::{FileName, Protocol, WalkRange};
@@ -106,13 +106,9 @@ async fn whole_stream(
     let Err(error) = end.result else { return Ok(None) };
     upstream.close();
     let last = end.summary.last.and_then(|last| last.as_folder());
-    let retry = RetryPolicy::new(job.retries).after(&error, last.is_some()).filter(|_| !stop.is_cancelled());
-    let (Some(retry), Some(last)) = (retry, last) else { return Err(error) };
-    if !wait_to_retry(&error, retry, tracker, stop).await {
-        return Err(Error::Interrupted { kept: KeptBytes::default() });
-    }
+    next_attempt(&mut RetryPolicy::new(job.retries), (error, last.is_some()), tracker, stop).await?;
     job.id = job.machine.transfer_id();
-    Ok(Some(last))
+    Ok(last)
 }
 
 /// Returns the folder, if no file of it has failed.

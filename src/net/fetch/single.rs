@@ -11,79 +11,100 @@ use super::partial::ResumeCandidate;
 use super::present;
 use super::retry::RetryPolicy;
 use super::target::TargetPath;
-use super::tracker::{Tracker, wait_to_retry};
-use crate::error::{Error, KeptBytes};
+use super::tracker::{Tracker, next_attempt};
+use crate::error::Error;
 use crate::net::os::machine::Machine;
 use crate::net::upstream::Upstream;
+
+/// What is here of a file, as far as it is known.
+#[derive(Debug, Default)]
+struct Local {
+    /// The rest is known.
+    is_checked: bool,
+    /// The partial file, of an earlier run or of this one.
+    candidate: Option<ResumeCandidate>,
+    /// Number of the first partial file that may be used.
+    first: usize,
+    /// Most bytes that it has had.
+    furthest: u64,
+}
 
 /// Repeats attempts until the file is published, or another attempt would not help.
 pub(super) async fn fetch_file(
     upstream: &mut Upstream,
     job: &mut FetchJob,
-    target: &Arc<TargetPath>,
+    (target, mut policy): (&Arc<TargetPath>, RetryPolicy),
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<Fetched, Error> {
-    let (mut first, mut policy) = (0, RetryPolicy::new(job.retries));
-    let mut candidate = match begin(upstream, job, target, &mut first, tracker, stop).await? {
-        AttemptStart::Present(fetched) => return Ok(*fetched),
-        AttemptStart::From(candidate) => candidate,
-    };
-    let mut furthest = candidate.as_ref().map_or(0, |candidate| candidate.offset);
+    let mut local = Local::default();
     loop {
-        tracker.attempt(job.id);
-        let error = match attempt(upstream, job, target, (&mut candidate, first), tracker, stop).await {
-            Ok(AttemptResult::Done(fetched)) => return Ok(*fetched),
-            Ok(AttemptResult::Busy) => {
-                // The reply would be stale by the time the other fetch is over.
-                upstream.close();
-                job.id = job.machine.transfer_id();
-                candidate = match begin(upstream, job, target, &mut first, tracker, stop).await? {
-                    AttemptStart::Present(fetched) => return Ok(*fetched),
-                    AttemptStart::From(candidate) => candidate,
-                };
-                continue;
-            }
+        let error = match once(upstream, job, target, &mut local, tracker, stop).await {
+            Ok(fetched) => return Ok(*fetched),
             Err(error) => error,
         };
         // Bytes left on the connection belong to the failed attempt.
         upstream.close();
         if let Error::Lost { .. } = error {
-            candidate = restore(job.machine, candidate.take()).await;
+            local.candidate = restore(job.machine, local.candidate.take()).await;
         }
-        let reached = candidate.as_ref().map_or(0, |candidate| candidate.offset);
-        let progressed = reached > furthest;
-        furthest = furthest.max(reached);
-        let retry = policy.after(&error, progressed).filter(|_| !stop.is_cancelled());
-        let Some(retry) = retry else { return Err(keep_partial(job.machine, candidate, error, tracker).await) };
-        if !wait_to_retry(&error, retry, tracker, stop).await {
-            let error = Error::Interrupted { kept: KeptBytes::default() };
-            return Err(keep_partial(job.machine, candidate, error, tracker).await);
+        let progressed = local.advance();
+        if let Err(error) = next_attempt(&mut policy, (error, progressed), tracker, stop).await {
+            return Err(keep_partial(job.machine, local.candidate, error, tracker).await);
         }
         // A hop may still hold the connection of the previous attempt, and would report the same id as a loop.
         job.id = job.machine.transfer_id();
     }
 }
 
-/// What exists locally before an attempt.
-#[expect(clippy::large_enum_variant, reason = "it is created once per fetch and destructured immediately")]
-enum AttemptStart {
-    /// The file itself.
-    Present(Box<Fetched>),
-    /// The partial file of an earlier run, if any.
-    From(Option<ResumeCandidate>),
+/// Makes one attempt, after the end of all other fetches of the file.
+async fn once(
+    upstream: &mut Upstream,
+    job: &mut FetchJob,
+    target: &Arc<TargetPath>,
+    local: &mut Local,
+    tracker: &mut Tracker<'_>,
+    stop: &CancellationToken,
+) -> Result<Box<Fetched>, Error> {
+    loop {
+        if !local.is_checked
+            && let Some(fetched) = check(upstream, job, target, local, tracker, stop).await?
+        {
+            return Ok(fetched);
+        }
+        tracker.attempt(job.id);
+        match attempt(upstream, job, target, (&mut local.candidate, local.first), tracker, stop).await? {
+            AttemptResult::Done(fetched) => return Ok(fetched),
+            AttemptResult::Busy => {
+                // The reply would be stale by the time the other fetch is over.
+                upstream.close();
+                job.id = job.machine.transfer_id();
+                local.is_checked = false;
+            }
+        }
+    }
 }
 
-/// Checks for the file itself, then for the partial file of an earlier run; repeated after another fetch was waited
-/// for.
-async fn begin(
+impl Local {
+    /// Returns true if there are more bytes than ever before.
+    fn advance(&mut self) -> bool {
+        let reached = self.candidate.as_ref().map_or(0, |candidate| candidate.offset);
+        let advanced = reached > self.furthest;
+        self.furthest = self.furthest.max(reached);
+        advanced
+    }
+}
+
+/// Checks for the file itself, which is returned, then for the partial file of an earlier run; repeated after another
+/// fetch was waited for.
+async fn check(
     upstream: &mut Upstream,
     job: &FetchJob,
     target: &Arc<TargetPath>,
-    first: &mut usize,
+    local: &mut Local,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
-) -> Result<AttemptStart, Error> {
+) -> Result<Option<Box<Fetched>>, Error> {
     loop {
         if let Some(there) = target.existing()?
             && job.reuse
@@ -91,11 +112,15 @@ async fn begin(
             && let Some(fetched) =
                 Box::pin(present::up_to_date(upstream, job, (target, there), tracker, stop)).await?
         {
-            return Ok(AttemptStart::Present(Box::new(fetched)));
+            return Ok(Some(Box::new(fetched)));
         }
         // Boxed for the same reason.
-        if let EarlierClaim::ResumeCandidate(candidate) = Box::pin(claim(job, target, first, tracker, stop)).await? {
-            return Ok(AttemptStart::From(candidate));
+        let claimed = Box::pin(claim(job, target, &mut local.first, tracker, stop)).await?;
+        if let EarlierClaim::ResumeCandidate(candidate) = claimed {
+            (local.is_checked, local.candidate) = (true, candidate);
+            // What others received is no progress of this fetch.
+            local.advance();
+            return Ok(None);
         }
     }
 }

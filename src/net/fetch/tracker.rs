@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::job::{FetchJob, Fetched};
 use super::rate_limit::RateLimit;
-use super::retry::PlannedRetry;
-use crate::error::{Error, shown};
+use super::retry::{PlannedRetry, RetryPolicy};
+use crate::error::{Error, KeptBytes, shown};
 use crate::meter::{Meter, RateWindow, WaitKind};
 use crate::net::os::clock::Clock;
 use crate::route::Protocol;
@@ -351,6 +351,21 @@ impl AwaitedSince {
     fn wait(self) -> Wait {
         Wait { awaited: self.awaited, hop: self.hop, lasting: self.since.elapsed(), limit: self.limit }
     }
+}
+
+/// Waits until the next attempt is due.
+///
+/// # Errors
+/// The error of the transfer, if no other attempt follows.
+pub(super) async fn next_attempt(
+    policy: &mut RetryPolicy,
+    (error, progressed): (Error, bool),
+    tracker: &mut Tracker<'_>,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let Some(retry) = policy.after(&error, progressed).filter(|_| !stop.is_cancelled()) else { return Err(error) };
+    let waited = wait_to_retry(&error, retry, tracker, stop).await;
+    if waited { Ok(()) } else { Err(Error::Interrupted { kept: KeptBytes::default() }) }
 }
 
 /// Waits for the pause before a retry to pass; false if cancelled.

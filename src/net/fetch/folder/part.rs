@@ -11,11 +11,11 @@ use super::publish::{Failures, Results};
 use super::select::whole_name;
 use super::stream;
 use super::tree::{Tree, TreePath};
-use crate::error::{Error, KeptBytes};
+use crate::error::Error;
 use crate::net::fetch::job::{FetchJob, Fetched, blocking};
 use crate::net::fetch::retry::RetryPolicy;
 use crate::net::fetch::single::fetch_file;
-use crate::net::fetch::tracker::{Tracker, wait_to_retry};
+use crate::net::fetch::tracker::{Tracker, next_attempt};
 use crate::net::upstream::Upstream;
 use crate::route::Protocol;
 use crate::snapshot::{FileOutcome, FileResult, Integrity, TransferSnapshot};
@@ -78,9 +78,8 @@ pub(super) async fn receive_run(
             Err(error) => (error, false),
         };
         upstream.close();
-        let Some(retry) = policy.after(&error, progressed).filter(|_| !stop.is_cancelled()) else { break Err(error) };
-        if !wait_to_retry(&error, retry, &mut tracker, &stop).await {
-            break Err(Error::Interrupted { kept: KeptBytes::default() });
+        if let Err(error) = next_attempt(&mut policy, (error, progressed), &mut tracker, &stop).await {
+            break Err(error);
         }
         job.id = job.machine.transfer_id();
     };
@@ -142,21 +141,11 @@ async fn fetch_item(
     let path = item.path.clone();
     let target = Arc::new(blocking(job.machine, move || tree.target(&path)).await?);
     let mut tracker = Tracker::new(&job, progress);
-    let mut policy = RetryPolicy::of_part(job.retries);
-    loop {
-        let fetched = fetch_file(upstream, &mut job, &target, &mut tracker, stop).await;
-        tracker.publish();
-        let error = match fetched {
-            Ok(fetched) => return Ok(fetched),
-            Err(error) => error,
-        };
-        upstream.close();
-        let Some(retry) = policy.after(&error, false).filter(|_| !stop.is_cancelled()) else { return Err(error) };
-        if !wait_to_retry(&error, retry, &mut tracker, stop).await {
-            return Err(Error::Interrupted { kept: KeptBytes::default() });
-        }
-        job.id = job.machine.transfer_id();
-    }
+    let policy = RetryPolicy::of_part(job.retries);
+    let fetched = fetch_file(upstream, &mut job, (&target, policy), &mut tracker, stop).await;
+    // The last bytes count, too.
+    tracker.publish();
+    fetched
 }
 
 /// Returns true for the error of one file; others may be received nevertheless.

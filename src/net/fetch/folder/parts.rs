@@ -13,10 +13,10 @@ use super::part::{Ended, Outcome, receive_file, receive_run};
 use super::publish::Results;
 use super::select::{Batch, Walk, Work};
 use super::tree::{Tree, TreePath};
-use crate::error::{Error, KeptBytes};
+use crate::error::Error;
 use crate::net::fetch::job::FetchJob;
 use crate::net::fetch::retry::{RetryPolicy, is_transient};
-use crate::net::fetch::tracker::{Tracker, wait_to_retry};
+use crate::net::fetch::tracker::{Tracker, next_attempt};
 use crate::net::upstream::Upstream;
 use crate::snapshot::{Phase, TransferSnapshot};
 use crate::text::SafeText;
@@ -152,16 +152,11 @@ impl Parts<'_, '_> {
 
     /// Decides what follows a page that did not come: another attempt, or the names of the list.
     async fn without_page(&mut self, mut walk: Walk, error: Error, policy: &mut RetryPolicy) -> Result<Walk, Error> {
-        if let Some(retry) = policy.after(&error, self.files > 0).filter(|_| !self.stop.is_cancelled()) {
-            if wait_to_retry(&error, retry, self.tracker, &self.stop).await {
-                return Ok(walk);
-            }
-            return Err(Error::Interrupted { kept: KeptBytes::default() });
-        }
-        match error {
+        match next_attempt(policy, (error, self.files > 0), self.tracker, &self.stop).await {
+            Ok(()) => Ok(walk),
             // Whatever the reason: the requests for the files have their own errors.
-            Error::Hop(_) if self.files == 0 && !is_transient(&error) && walk.by_names() => Ok(walk),
-            error => Err(without_folders(error)),
+            Err(error @ Error::Hop(_)) if self.files == 0 && !is_transient(&error) && walk.by_names() => Ok(walk),
+            Err(error) => Err(without_folders(error)),
         }
     }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::decode::tests::Archive;
+use super::listing::Item;
+use super::part::receive_file;
 use super::{Outcome, Results, TreePath, finished, whole_stream};
 use crate::error::Error;
 use crate::net::fetch::tests::{Scene, Turn, digest_line};
@@ -317,4 +319,21 @@ async fn a_large_file_is_published_like_others() {
         let time = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         assert!(present || (found.permissions().mode() & 0o100 != 0 && found.modified().unwrap() == time));
     }
+}
+
+#[tokio::test]
+async fn a_file_by_itself_is_retried_as_often_as_a_whole_transfer() {
+    let begun = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nETag: \"1\"\r\n\r\nbegun";
+    let turns = [begun, "", "", ""].map(|text| Turn::SendAndClose(text.to_owned()));
+    let Scene { job, upstream, progress, stop, requests, folder, .. } = &mut Scene::http(turns.into()).await;
+    job.retries = 1;
+    let tree = TreePath::of(folder.path(), &FileName::new(b"/").unwrap()).unwrap().open().unwrap();
+    let item =
+        Item { path: FileName::new(b"f").unwrap(), size: Some(9), modified: None, digest: None, is_folder: false };
+    let results = Results { progress: Arc::default(), files: job.files.clone() };
+    let (another, job) = (upstream.another(), job.clone());
+    let ended = receive_file(another, job, Arc::new(tree), item, results, progress.clone(), stop.clone()).await;
+    ended.result.unwrap_err();
+    let requests = requests.lock().unwrap();
+    assert_eq!(requests.len(), 2, "{requests:?}");
 }
