@@ -50,7 +50,7 @@ pub(super) async fn fetch_folder(
     let result = fetch_missing(upstream, job, &path, tracker, stop).await;
     if !job.dry_run {
         let removed = blocking(job.machine, move || {
-            path.open_existing().map(|tree| tree.iter().for_each(Staging::remove_left_over))
+            path.open_existing().map(|tree| tree.iter().for_each(|tree| Staging::remove_left_over(tree)))
         });
         // A folder that cannot be opened has no staging folder, either.
         let _ = removed.await;

@@ -10,7 +10,7 @@ use super::plan::Run;
 use super::publish::{Failures, Results};
 use super::select::whole_name;
 use super::stream;
-use super::tree::{Tree, TreePath};
+use super::tree::TreePath;
 use crate::error::Error;
 use crate::net::fetch::job::{FetchJob, Fetched, blocking};
 use crate::net::fetch::retry::RetryPolicy;
@@ -92,14 +92,14 @@ pub(super) async fn receive_run(
 pub(super) async fn receive_file(
     mut upstream: Upstream,
     job: FetchJob,
-    tree: Arc<Tree>,
+    path: TreePath,
     item: Item,
     results: Results,
     progress: watch::Sender<TransferSnapshot>,
     stop: CancellationToken,
 ) -> Ended {
     results.current(Some(&item.path));
-    let fetched = fetch_item(&mut upstream, job, tree, &item, &progress, &stop).await;
+    let fetched = fetch_item(&mut upstream, job, path, &item, &progress, &stop).await;
     let mut outcome = Outcome::default();
     let result = |size, outcome, error| FileResult { path: item.path.shown(), size, outcome, error };
     match fetched {
@@ -131,15 +131,15 @@ pub(super) async fn receive_file(
 async fn fetch_item(
     upstream: &mut Upstream,
     job: FetchJob,
-    tree: Arc<Tree>,
+    path: TreePath,
     item: &Item,
     progress: &watch::Sender<TransferSnapshot>,
     stop: &CancellationToken,
 ) -> Result<Fetched, Error> {
     let (route, by_time) = (job.route.with_file(whole_name(&job, &item.path)?), job.times);
     let mut job = FetchJob { route, by_time, ..job };
-    let path = item.path.clone();
-    let target = Arc::new(blocking(job.machine, move || tree.target(&path)).await?);
+    let name = item.path.clone();
+    let target = Arc::new(blocking(job.machine, move || path.open()?.target(&name)).await?);
     let mut tracker = Tracker::new(&job, progress);
     let policy = RetryPolicy::of_part(job.retries);
     let fetched = fetch_file(upstream, &mut job, (&target, policy), &mut tracker, stop).await;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::part::{Ended, Outcome, receive_file, receive_run};
 use super::publish::Results;
 use super::select::{Batch, Walk, Work};
-use super::tree::{Tree, TreePath};
+use super::tree::TreePath;
 use crate::error::Error;
 use crate::net::fetch::job::FetchJob;
 use crate::net::fetch::retry::{RetryPolicy, is_transient};
@@ -105,13 +105,12 @@ pub(super) async fn receive(
 impl Parts<'_, '_> {
     async fn run(&mut self, walk: Walk, chain: &Upstream) -> Result<(), Error> {
         let mut policy = RetryPolicy::new(self.job.retries);
-        let mut tree = walk.tree();
         let (mut waiting, mut page): (Option<Walk>, Option<NextPage>) = (Some(walk), None);
         loop {
             while self.running.len() < self.most()
                 && let Some(work) = self.queue.pop_front()
             {
-                self.start(work, tree.as_ref(), chain)?;
+                self.start(work, chain);
             }
             // The next page is requested while the last parts of this one are received.
             if self.queue.len() < self.most()
@@ -130,7 +129,6 @@ impl Parts<'_, '_> {
                     self.end(id, ended)?;
                 }
                 Some((walk, batch)) = next_page(&mut page) => {
-                    tree = walk.tree();
                     waiting = Some(match batch {
                         Ok(batch) => {
                             self.add(batch, &walk);
@@ -180,26 +178,18 @@ impl Parts<'_, '_> {
     }
 
     /// Starts a part over an idle chain, or another one.
-    fn start(&mut self, work: Work, tree: Option<&Arc<Tree>>, chain: &Upstream) -> Result<(), Error> {
+    fn start(&mut self, work: Work, chain: &Upstream) {
         let upstream = self.idle.pop().unwrap_or_else(|| chain.another());
         let (progress, news) = watch::channel(TransferSnapshot::default());
         let job = FetchJob { id: self.job.machine.transfer_id(), ..FetchJob::clone(&self.job) };
         self.tracker.follow(job.id);
         let expected = expected(&work);
-        let (results, stop) = (self.results.clone(), self.stop.clone());
+        let (path, results, stop) = (self.path.clone(), self.results.clone(), self.stop.clone());
         let handle = match work {
-            Work::Run(run) => {
-                let path = self.path.clone();
-                self.running.spawn(receive_run(upstream, job, path, run, results, progress, stop))
-            }
-            Work::File(item) => {
-                let tree =
-                    tree.map(Arc::clone).ok_or_else(|| Error::Other("the output folder is closed".to_owned()))?;
-                self.running.spawn(receive_file(upstream, job, tree, item, results, progress, stop))
-            }
+            Work::Run(run) => self.running.spawn(receive_run(upstream, job, path, run, results, progress, stop)),
+            Work::File(item) => self.running.spawn(receive_file(upstream, job, path, item, results, progress, stop)),
         };
         self.active.insert(handle.id(), Active { news, expected });
-        Ok(())
     }
 
     fn end(&mut self, id: Id, ended: Ended) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::here::{Comparison, Here};
 use super::listing::{self, Item, Page};
 use super::plan::{Part, Planner, Run};
-use super::tree::{Tree, TreePath};
+use super::tree::TreePath;
 use crate::error::Error;
 use crate::net::fetch::job::{FetchJob, blocking};
 use crate::route::{FileName, walk_order};
@@ -43,7 +43,6 @@ pub(super) struct Batch {
 pub(super) struct Walk {
     job: Arc<FetchJob>,
     path: TreePath,
-    tree: Option<Arc<Tree>>,
     position: Position,
     /// Number of names of the list that are done.
     listed: usize,
@@ -61,7 +60,7 @@ enum Position {
 impl Walk {
     /// Begins a walk after this path, or at the beginning.
     pub(super) fn after(job: Arc<FetchJob>, path: TreePath, after: Option<FileName>) -> Self {
-        Self { job, path, tree: None, position: Position::Page(after), listed: 0 }
+        Self { job, path, position: Position::Page(after), listed: 0 }
     }
 
     /// Returns true if another request has come before.
@@ -81,11 +80,6 @@ impl Walk {
             self.position = Position::Names;
         }
         has_names
-    }
-
-    /// Returns the open output folder, once there is one.
-    pub(super) fn tree(&self) -> Option<Arc<Tree>> {
-        self.tree.clone()
     }
 
     /// Requests the next page, and compares its files with those that are here.
@@ -110,12 +104,8 @@ impl Walk {
 
     /// Compares the files of a page, or the next names, with those that are here; blocks on the disk.
     fn compare(&mut self, page: Page, stop: &CancellationToken) -> Result<Batch, Error> {
-        if self.tree.is_none() {
-            let tree = if self.job.dry_run { self.path.open_existing()? } else { Some(self.path.open()?) };
-            self.tree = tree.map(Arc::new);
-        }
         let job = Arc::clone(&self.job);
-        let tree = self.tree.clone();
+        let tree = if job.dry_run { self.path.open_existing()? } else { Some(self.path.open()?) };
         let mut comparison = Comparison::new(&job, tree.as_deref(), stop);
         let mut batch = Batch { omitted: page.omitted, ..Batch::default() };
         match self.position.clone() {

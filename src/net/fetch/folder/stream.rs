@@ -64,7 +64,7 @@ pub(in crate::net::fetch) async fn receive(
         Error::Archive { hop, address, folder: folder.clone(), reason: error.to_string() }
     })?;
     let tree = tree.clone();
-    let tree = Arc::new(blocking(job.machine, move || tree.open()).await?);
+    let tree = blocking(job.machine, move || tree.open()).await?;
     tracker.begin();
     let meter = tracker.meter();
     let counted = Arc::clone(&meter);

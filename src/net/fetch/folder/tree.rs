@@ -5,6 +5,7 @@ use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -22,13 +23,14 @@ pub(super) const STAGING: &str = ".chainview-staging";
 /// Attempts at a path beneath which something is renamed while it is resolved.
 const MAX_ATTEMPTS: usize = 16;
 
-/// The place of an output folder, which need not exist yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The place of an output folder, which need not exist yet; clones share its handle.
+#[derive(Clone, Debug)]
 pub(in crate::net::fetch) struct TreePath {
     /// The folder that the user named, or the folder itself.
     base: PathBuf,
     /// The name of the folder in it.
     name: Option<Vec<u8>>,
+    opened: Arc<OnceLock<Arc<Tree>>>,
 }
 
 /// An open output folder.
@@ -59,7 +61,7 @@ impl TreePath {
             })?),
             _ => None,
         };
-        Ok(Self { base: output.to_owned(), name })
+        Ok(Self { base: output.to_owned(), name, opened: Arc::default() })
     }
 
     /// Returns the whole path.
@@ -79,12 +81,20 @@ impl TreePath {
     }
 
     /// Opens the folder if it exists.
-    pub(in crate::net::fetch) fn open_existing(&self) -> Result<Option<Tree>, Error> {
+    pub(in crate::net::fetch) fn open_existing(&self) -> Result<Option<Arc<Tree>>, Error> {
         if fs::symlink_metadata(self.path()).is_err() { Ok(None) } else { self.open().map(Some) }
     }
 
-    /// Opens the folder, and creates it if it is missing.
-    pub(in crate::net::fetch) fn open(&self) -> Result<Tree, Error> {
+    /// Opens the folder the first time, and creates it if it is missing.
+    pub(in crate::net::fetch) fn open(&self) -> Result<Arc<Tree>, Error> {
+        if let Some(tree) = self.opened.get() {
+            return Ok(Arc::clone(tree));
+        }
+        let tree = Arc::new(self.open_or_create()?);
+        Ok(Arc::clone(self.opened.get_or_init(|| tree)))
+    }
+
+    fn open_or_create(&self) -> Result<Tree, Error> {
         let path = self.path();
         fs::create_dir_all(&self.base).map_err(|error| Error::disk("create this folder", &self.base, &error))?;
         let failed = |error: Errno| match error {
@@ -138,39 +148,30 @@ impl<'a> CurrentFolder<'a> {
     /// Opens a folder beneath the output folder, and creates it and those above it if they are missing. Anything else
     /// in place of one of them, such as a link, is an error.
     pub(super) fn open(&mut self, path: &[u8]) -> Result<BorrowedFd<'_>, Errno> {
-        if path.is_empty() {
-            return Ok(self.tree.root());
-        }
-        if self.current.as_ref().is_none_or(|(current, _)| current != path) {
-            self.current = None;
-            let handle = match open_beneath(self.tree.root(), path) {
-                Err(Errno::NOENT) => self.create(path)?,
-                opened => opened?,
-            };
-            self.current = Some((path.to_vec(), handle));
-        }
-        Ok(self.current.as_ref().map_or(self.tree.root(), |(_, handle)| handle.as_fd()))
+        self.open_with(path, |root| match open_beneath(root, path) {
+            Err(Errno::NOENT) => create_beneath(root, path),
+            opened => opened,
+        })
     }
 
     /// Opens a folder beneath the output folder that exists.
     pub(super) fn existing(&mut self, path: &[u8]) -> Result<BorrowedFd<'_>, Errno> {
+        self.open_with(path, |root| open_beneath(root, path))
+    }
+
+    fn open_with(
+        &mut self,
+        path: &[u8],
+        open: impl FnOnce(BorrowedFd<'_>) -> Result<OwnedFd, Errno>,
+    ) -> Result<BorrowedFd<'_>, Errno> {
         if path.is_empty() {
             return Ok(self.tree.root());
         }
         if self.current.as_ref().is_none_or(|(current, _)| current != path) {
             self.current = None;
-            self.current = Some((path.to_vec(), open_beneath(self.tree.root(), path)?));
+            self.current = Some((path.to_vec(), open(self.tree.root())?));
         }
         Ok(self.current.as_ref().map_or(self.tree.root(), |(_, handle)| handle.as_fd()))
-    }
-
-    fn create(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
-        let mut folder: Option<OwnedFd> = None;
-        for name in path.split(|byte| *byte == b'/') {
-            let parent = folder.as_ref().map_or(self.tree.root(), AsFd::as_fd);
-            folder = Some(open_or_create(parent, name)?);
-        }
-        folder.ok_or(Errno::INVAL)
     }
 }
 
@@ -192,6 +193,15 @@ fn open_or_create(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno>
         Ok(()) | Err(Errno::EXIST) => open_beneath(parent, name),
         Err(error) => Err(error),
     }
+}
+
+/// Creates a folder and those above it that are missing.
+fn create_beneath(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
+    let mut folder: Option<OwnedFd> = None;
+    for name in path.split(|byte| *byte == b'/') {
+        folder = Some(open_or_create(folder.as_ref().map_or(root, AsFd::as_fd), name)?);
+    }
+    folder.ok_or(Errno::INVAL)
 }
 
 fn open_beneath(parent: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
