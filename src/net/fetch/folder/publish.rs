@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, Stat};
@@ -30,25 +30,25 @@ pub(super) const PERIOD: Duration = Duration::from_secs(1);
 
 /// Receives the results of files, which are on the disk by then.
 #[derive(Clone, Debug)]
-pub(in crate::net::fetch) struct Results {
-    pub(in crate::net::fetch) progress: Arc<Mutex<FolderProgress>>,
-    pub(in crate::net::fetch) files: FileLog,
+pub(super) struct Results {
+    pub(super) progress: Arc<Mutex<FolderProgress>>,
+    pub(super) files: FileLog,
 }
 
 /// What became of the entries of a stream.
 #[derive(Debug, Default)]
-pub(in crate::net::fetch) struct Summary {
+pub(super) struct Summary {
     /// The last path with a result; so have all before it.
-    pub(in crate::net::fetch) last: Option<FileName>,
-    pub(in crate::net::fetch) failures: Failures,
+    pub(super) last: Option<FileName>,
+    pub(super) failures: Failures,
 }
 
 /// Files that failed.
 #[derive(Debug, Default)]
-pub(in crate::net::fetch) struct Failures {
-    pub(in crate::net::fetch) count: u64,
+pub(super) struct Failures {
+    pub(super) count: u64,
     /// The error of the first.
-    pub(in crate::net::fetch) first: Option<Error>,
+    pub(super) first: Option<Error>,
 }
 
 /// An entry whose turn to be published has come.
@@ -96,33 +96,37 @@ impl Failures {
 impl Results {
     pub(super) fn record(&self, result: FileResult) {
         self.files.record(&result);
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).record(result);
+        self.lock().record(result);
     }
 
     /// Returns the number of files that have a result.
     pub(super) fn ended(&self) -> u64 {
-        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let progress = self.lock();
         progress.done + progress.present + progress.failed + progress.planned
     }
 
     /// Records how many files there are.
     pub(super) fn all_known(&self, files: u64) {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).total = Some(files);
+        self.lock().total = Some(files);
     }
 
     /// Returns the number of files, once it is known.
     pub(super) fn total(&self) -> Option<u64> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).total
+        self.lock().total
     }
 
     /// Records how many links and special files the origin has left out.
     pub(super) fn omitted(&self, omitted: u64) {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).omitted += omitted;
+        self.lock().omitted += omitted;
     }
 
     /// Records which file is being received.
     pub(super) fn current(&self, path: Option<&FileName>) {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).current = path.map(FileName::shown);
+        self.lock().current = path.map(FileName::shown);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, FolderProgress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -26,20 +26,20 @@ use crate::wire::{FailedAction, Leg, Method, Reason, Request};
 
 /// What became of one stream.
 #[derive(Debug)]
-pub(in crate::net::fetch) struct StreamEnd {
+pub(super) struct StreamEnd {
     /// The entries that have a result.
-    pub(in crate::net::fetch) summary: Summary,
+    pub(super) summary: Summary,
     /// The stream was complete; failed files are in the summary.
-    pub(in crate::net::fetch) result: Result<(), Error>,
-    pub(in crate::net::fetch) protocol: Protocol,
-    pub(in crate::net::fetch) legs: Vec<Leg>,
+    pub(super) result: Result<(), Error>,
+    pub(super) protocol: Protocol,
+    pub(super) legs: Vec<Leg>,
 }
 
 /// Requests the files of a folder that are in a range, and unpacks them into the output folder.
 ///
 /// # Errors
 /// The error of a request that was not answered with a tar stream: nothing has been received then.
-pub(in crate::net::fetch) async fn receive(
+pub(super) async fn receive(
     upstream: &mut Upstream,
     job: &FetchJob,
     (tree, range): (&TreePath, &WalkRange),

@@ -25,7 +25,7 @@ const MAX_ATTEMPTS: usize = 16;
 
 /// The place of an output folder, which need not exist yet; clones share its handle.
 #[derive(Clone, Debug)]
-pub(in crate::net::fetch) struct TreePath {
+pub(super) struct TreePath {
     /// The folder that the user named, or the folder itself.
     base: PathBuf,
     /// The name of the folder in it.
@@ -35,7 +35,7 @@ pub(in crate::net::fetch) struct TreePath {
 
 /// An open output folder.
 #[derive(Debug)]
-pub(in crate::net::fetch) struct Tree {
+pub(super) struct Tree {
     path: PathBuf,
     root: OwnedFd,
 }
@@ -50,7 +50,7 @@ pub(super) struct CurrentFolder<'a> {
 impl TreePath {
     /// Resolves the output: in an existing folder, or one named with a trailing slash, the requested folder keeps its
     /// name; otherwise `output` is the folder itself.
-    pub(in crate::net::fetch) fn of(output: &Path, folder: &FileName) -> Result<Self, Error> {
+    pub(super) fn of(output: &Path, folder: &FileName) -> Result<Self, Error> {
         let slash = output.as_os_str().as_bytes().ends_with(b"/");
         let name = match folder.as_folder() {
             Some(folder) if slash || output.is_dir() => Some(folder.local().map(<[u8]>::to_vec).ok_or_else(|| {
@@ -65,7 +65,7 @@ impl TreePath {
     }
 
     /// Returns the whole path.
-    pub(in crate::net::fetch) fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         match &self.name {
             Some(name) => self.base.join(OsStr::from_bytes(name)),
             None => self.base.clone(),
@@ -73,7 +73,7 @@ impl TreePath {
     }
 
     /// Returns true if the folder is missing, or contains nothing but what a killed run left.
-    pub(in crate::net::fetch) fn is_vacant(&self) -> bool {
+    pub(super) fn is_vacant(&self) -> bool {
         match fs::read_dir(self.path()) {
             Ok(entries) => entries.flatten().all(|entry| entry.file_name().as_bytes().starts_with(STAGING.as_bytes())),
             Err(_) => true,
@@ -81,12 +81,12 @@ impl TreePath {
     }
 
     /// Opens the folder if it exists.
-    pub(in crate::net::fetch) fn open_existing(&self) -> Result<Option<Arc<Tree>>, Error> {
+    pub(super) fn open_existing(&self) -> Result<Option<Arc<Tree>>, Error> {
         if fs::symlink_metadata(self.path()).is_err() { Ok(None) } else { self.open().map(Some) }
     }
 
     /// Opens the folder the first time, and creates it if it is missing.
-    pub(in crate::net::fetch) fn open(&self) -> Result<Arc<Tree>, Error> {
+    pub(super) fn open(&self) -> Result<Arc<Tree>, Error> {
         if let Some(tree) = self.opened.get() {
             return Ok(Arc::clone(tree));
         }
@@ -120,7 +120,7 @@ impl Tree {
     }
 
     /// Returns its path, for display.
-    pub(in crate::net::fetch) fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
