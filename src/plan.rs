@@ -108,11 +108,9 @@ impl ChainPlan {
         let folder = input.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let root = nodes.root.clone().unwrap_or_else(|| folder.to_owned());
         check_hops(nodes, route.hops().len())?;
-        let token = |(at, hop)| {
-            let failed = |reason| Error::Input { path: shown(input), reason: format!(": hop {}: {reason}", at + 1) };
-            config::hop_token(hop).map_err(failed)
-        };
-        let tokens: Vec<Option<Secret>> = route.hops().iter().enumerate().map(token).collect::<Result<_, _>>()?;
+        let token = |hop| config::route_token(&route, hop, input);
+        let tokens: Vec<Option<Secret>> = (1..=route.hops().len()).map(token).collect::<Result<_, _>>()?;
+        // A screen also fetches folders that the input file does not name.
         let fetch = FetchPlan { token: tokens.last().cloned().flatten(), ..fetch };
         let spawning = if no_spawn { None } else { Some(spawning(&route, root, nodes)?) };
         let source = SafeText::new(&input.display().to_string());

@@ -248,9 +248,7 @@ impl TransferReport {
             error: error.map(ErrorReport::new),
         }
     }
-}
 
-impl TransferReport {
     /// Adds the results of the files of a folder.
     pub(crate) fn with_files(self, snapshot: &TransferSnapshot, files: Vec<FileResult>) -> Self {
         let folder = snapshot.folder.as_ref().map(|folder| FolderReport {

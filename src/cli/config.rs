@@ -115,8 +115,7 @@ pub(crate) fn input_name(file: &Path) -> SafeText {
 pub(crate) fn read_route(file: &Path) -> Result<Route, Error> {
     let input = |reason: String| Error::Input { path: input_name(file), reason };
     let most = MAX_INPUT as u64 + 1;
-    let read = if file == Path::new("-") { read_stdin(most) } else { read_limited(file, most) };
-    let bytes = read.map_err(|error| {
+    let bytes = read_input(file, most).map_err(|error| {
         let advice = match error.kind() {
             ErrorKind::NotFound => ": give an input file, or try --demo",
             _ => "",
@@ -129,8 +128,7 @@ pub(crate) fn read_route(file: &Path) -> Result<Route, Error> {
 /// Reads a list of files; `-` is standard input.
 pub(crate) fn read_list(file: &Path) -> Result<Vec<FileName>, Error> {
     let input = |reason: String| Error::Input { path: input_name(file), reason };
-    let read = if file == Path::new("-") { read_stdin(MAX_LIST + 1) } else { read_limited(file, MAX_LIST + 1) };
-    let bytes = read.map_err(|error| input(format!(": {}", plain(&error))))?;
+    let bytes = read_input(file, MAX_LIST + 1).map_err(|error| input(format!(": {}", plain(&error))))?;
     if bytes.len() as u64 > MAX_LIST {
         return Err(input(format!(": the list has more than {}: split it", Bytes(MAX_LIST))));
     }
@@ -142,6 +140,13 @@ pub(crate) fn hop_token(hop: &Hop) -> Result<Option<Secret>, String> {
     let Some(name) = &hop.token_file else { return Ok(None) };
     let folder = folder().ok_or("token-file= needs a configuration folder: set HOME or XDG_CONFIG_HOME")?;
     token_beneath(&folder, name).map(Some).map_err(|error| error.to_string())
+}
+
+/// Reads the token of a route's hop, from 1, which a line of an input file names.
+pub(crate) fn route_token(route: &Route, hop: usize, file: &Path) -> Result<Option<Secret>, Error> {
+    let Some(named) = hop.checked_sub(1).and_then(|at| route.hops().get(at)) else { return Ok(None) };
+    let input = |reason| Error::Input { path: input_name(file), reason: format!(": hop {hop}: {reason}") };
+    hop_token(named).map_err(input)
 }
 
 /// Reads a token from a file, else from an environment variable; never from the command line, which all users see.
@@ -273,7 +278,10 @@ fn read_config(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn read_stdin(limit: u64) -> io::Result<Vec<u8>> {
+fn read_input(file: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    if file != Path::new("-") {
+        return read_limited(file, limit);
+    }
     let mut bytes = Vec::new();
     io::stdin().lock().take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)

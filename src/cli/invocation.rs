@@ -113,7 +113,7 @@ pub struct FetchPlan {
     pub selection: Arc<Selection>,
     /// Only show which files of a folder would be fetched.
     pub dry_run: bool,
-    /// Read token of the origin, for folders; only after [`Self::with_token`].
+    /// Read token of the origin, for folders; from the input file, see [`Self::with_token`].
     pub token: Option<Secret>,
     /// Command that runs when a transfer ends.
     pub on_done: Option<DoneCommand>,
@@ -139,13 +139,10 @@ impl FetchPlan {
     /// # Errors
     /// `Error::Input` if the token file that the last line of `input` names cannot be read.
     pub fn with_token(&self, route: &Route, input: &Path) -> Result<Self, Error> {
-        let hops = route.hops();
-        let (Some(origin), true) = (hops.last(), route.file.names_folder()) else { return Ok(self.clone()) };
-        let token = config::hop_token(origin).map_err(|reason| Error::Input {
-            path: config::input_name(input),
-            reason: format!(": hop {}: {reason}", hops.len()),
-        })?;
-        Ok(Self { token, ..self.clone() })
+        if !route.file.names_folder() {
+            return Ok(self.clone());
+        }
+        Ok(Self { token: config::route_token(route, route.hops().len(), input)?, ..self.clone() })
     }
 
     /// Reads an input file as a route, with the file name of `--file` if given. With a list, a name that is no folder
