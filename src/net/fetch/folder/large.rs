@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::decode::FileEntry;
+use super::select::whole_name;
 use super::tree::Tree;
 use crate::error::Error;
 use crate::net::fetch::job::FetchJob;
@@ -60,9 +61,8 @@ impl Resuming {
             date: self.date.map(httpdate::fmt_http_date),
             ..Reply::default()
         })?;
-        let name = [self.route.file.as_bytes(), entry.path.as_bytes()].concat();
-        let file = FileName::new(&name).ok()?.without_dots().into_owned();
-        Some(ResumeSource { file: file_of(&self.route.with_file(file)), size: entry.size, validator })
+        let file = file_of(&self.route.with_file(whole_name(&self.route, &entry.path).ok()?));
+        Some(ResumeSource { file, size: entry.size, validator })
     }
 }
 

@@ -10,7 +10,7 @@ use super::plan::{Part, Planner, Run};
 use super::tree::TreePath;
 use crate::error::Error;
 use crate::net::fetch::job::{FetchJob, blocking};
-use crate::route::{FileName, walk_order};
+use crate::route::{FileName, Route, walk_order};
 use crate::snapshot::{FileOutcome, FileResult};
 use crate::wire::{FailedAction, Reason};
 
@@ -224,8 +224,8 @@ impl Batch {
 }
 
 /// Returns the whole name of a file of the folder, if it is not too long.
-pub(super) fn whole_name(job: &FetchJob, path: &FileName) -> Result<FileName, Error> {
-    let whole = match job.route.file.as_folder() {
+pub(super) fn whole_name(route: &Route, path: &FileName) -> Result<FileName, Error> {
+    let whole = match route.file.as_folder() {
         Some(folder) => FileName::new(&[folder.as_bytes(), path.as_bytes()].join(&b'/')),
         None => Ok(path.clone()),
     };
@@ -234,7 +234,7 @@ pub(super) fn whole_name(job: &FetchJob, path: &FileName) -> Result<FileName, Er
 
 /// Returns the error of a name that the origin does not list.
 fn not_found(job: &FetchJob, path: &FileName) -> Error {
-    match whole_name(job, path) {
+    match whole_name(&job.route, path) {
         Ok(whole) => Error::at_origin(Reason::NotFound, FailedAction::Open, "", &job.route.with_file(whole)),
         Err(error) => error,
     }
