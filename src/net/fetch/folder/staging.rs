@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::tree::{STAGING, Tree};
 use crate::error::Error;
 use crate::net::fetch::resume_state::lock;
+use crate::net::fetch::target::FileId;
 
 /// Most staging folders in one output folder.
 const MAX_FOLDERS: u32 = 100;
@@ -55,10 +56,9 @@ impl<'a> Staging<'a> {
     fn claim(tree: &'a Tree, name: String, created: bool) -> Option<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle = rustix::fs::openat(tree.root(), &name, flags, Mode::empty()).ok()?;
-        let claimed = Claimed { handle, created };
-        let ours = claimed.is_ours(tree, &name) && claimed.empty();
+        let claimed = is_ours(tree, &name, &handle, created) && empty(handle.as_fd());
         // Not `then_some`: what it drops would remove the folder of another run.
-        ours.then(|| Self { tree, name, handle: claimed.handle })
+        claimed.then(|| Self { tree, name, handle })
     }
 
     /// Returns its handle.
@@ -112,43 +112,31 @@ impl<'a> Staging<'a> {
 impl Drop for Staging<'_> {
     fn drop(&mut self) {
         for_each_entry(self.handle.as_fd(), &mut |name, found| {
-            let _ = is_own(name, found).then(|| rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()));
+            if is_own(name, found) {
+                let _ = rustix::fs::unlinkat(&self.handle, name, AtFlags::empty());
+            }
             true
         });
         let _ = rustix::fs::unlinkat(self.tree.root(), self.name.as_str(), AtFlags::REMOVEDIR);
     }
 }
 
-/// A folder under the name of a staging folder.
-struct Claimed {
-    handle: OwnedFd,
-    created: bool,
+/// Takes the lock of a staging folder; true if no other run uses it, and no other user can write to it.
+fn is_ours(tree: &Tree, name: &str, handle: &OwnedFd, created: bool) -> bool {
+    let Ok(found) = rustix::fs::fstat(handle) else { return false };
+    let own = found.st_uid == rustix::process::geteuid().as_raw() && found.st_mode & 0o022 == 0;
+    // Without locks it is unknown whether another run uses an existing one.
+    let locked = lock(handle).unwrap_or(created);
+    // The run that used it may have removed it before its lock was taken here.
+    let in_place = rustix::fs::statat(tree.root(), name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|now| FileId::of(&now) == FileId::of(&found));
+    own && locked && in_place
 }
 
-impl Claimed {
-    /// Takes its lock; true if no other run uses it, and no other user can write to it.
-    fn is_ours(&self, tree: &Tree, name: &str) -> bool {
-        let Ok(found) = rustix::fs::fstat(&self.handle) else { return false };
-        let own = found.st_uid == rustix::process::geteuid().as_raw() && found.st_mode & 0o022 == 0;
-        let locked = match lock(&self.handle) {
-            Ok(locked) => locked,
-            // Without locks it is unknown whether another run uses an existing one.
-            Err(_) => self.created,
-        };
-        // The run that used it may have removed it before its lock was taken here.
-        let in_place = rustix::fs::statat(tree.root(), name, AtFlags::SYMLINK_NOFOLLOW)
-            .is_ok_and(|now| (now.st_dev, now.st_ino) == (found.st_dev, found.st_ino));
-        own && locked && in_place
-    }
-
-    /// Removes the files of an earlier run; false, and nothing is removed, if it contains anything else.
-    fn empty(&self) -> bool {
-        let all_own = self.created || for_each_entry(self.handle.as_fd(), &mut is_own);
-        all_own
-            && for_each_entry(self.handle.as_fd(), &mut |name, _| {
-                rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()).is_ok()
-            })
-    }
+/// Removes the files of an earlier run; false, and nothing is removed, if there is anything else.
+fn empty(handle: BorrowedFd<'_>) -> bool {
+    for_each_entry(handle, &mut is_own)
+        && for_each_entry(handle, &mut |name, _| rustix::fs::unlinkat(handle, name, AtFlags::empty()).is_ok())
 }
 
 /// Returns true for a file of this user with a number as its name.
