@@ -220,7 +220,8 @@ impl<'a> Unpacker<'a> {
     }
 
     fn begin(&mut self, entry: FileEntry) -> Result<(), Error> {
-        let content = if !is_usable(&entry.path) {
+        // The decoder accepts no hidden names: these would control a terminal that lists them.
+        let content = if !entry.path.is_visible() {
             Content::Unusable
         } else if let Some(large) = LargeFile::create(&self.job.tree, &entry, &self.job.resuming, self.job.times)? {
             Content::Large(Box::new(large))
@@ -371,13 +372,6 @@ fn altered(path: &FileName, arrived: Option<[u8; 32]>, expected: [u8; 32]) -> Er
         source_of_truth: "the origin",
         kept: KeptBytes::default(),
     }
-}
-
-/// Returns false for names that would control a terminal which lists them.
-fn is_usable(path: &FileName) -> bool {
-    let bytes = path.as_bytes();
-    let is_plain = bytes.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
-    is_plain || !bytes.utf8_chunks().any(|chunk| chunk.valid().contains(char::is_control))
 }
 
 /// Returns times that set the modification only.
