@@ -113,7 +113,7 @@ impl<'a> Tracker<'a> {
         self.update_waterfall(None);
     }
 
-    /// Records the id of the part of a folder that was requested last.
+    /// Records the id of the latest request, such as one for a part of a folder.
     pub(super) fn follow(&mut self, id: TransferId) {
         (self.snapshot.id, self.snapshot.transfer_id) = (id.short().into(), Some(id));
     }
@@ -163,8 +163,7 @@ impl<'a> Tracker<'a> {
     /// Starts another attempt, which has an id of its own.
     pub(super) fn attempt(&mut self, id: TransferId) {
         self.snapshot.attempt += 1;
-        self.snapshot.id = id.short().into();
-        self.snapshot.transfer_id = Some(id);
+        self.follow(id);
     }
 
     /// Records that the attempt failed and will be retried.
