@@ -71,7 +71,7 @@ impl ChildTask {
                 (Order::Start | Order::Restart, old) => {
                     pauses = BACKOFF.build();
                     if let ChildState::Up(old, _) | ChildState::Draining(old, _) = old {
-                        old.stop().await;
+                        self.stop(old).await;
                     }
                     match self.start(&mut orders).await {
                         Some(started) => started,
@@ -112,7 +112,8 @@ impl ChildTask {
                     ChildState::Up(mut running, since) => tokio::select! {
                         next = orders.recv() => {
                             if next.is_none() {
-                                return running.stop().await;
+                                self.stop(running).await;
+                                return;
                             }
                             order = next;
                             ChildState::Up(running, since)
@@ -127,7 +128,8 @@ impl ChildTask {
                     ChildState::Draining(mut running, by) => tokio::select! {
                         next = orders.recv() => {
                             if next.is_none() {
-                                return running.stop().await;
+                                self.stop(running).await;
+                                return;
                             }
                             order = next;
                             ChildState::Draining(running, by)
@@ -184,6 +186,14 @@ impl ChildTask {
             }
             Err(reason) => self.down(reason.into()),
         })
+    }
+
+    /// Stops the node. That it was asked to is published first: its connections close before it has exited, which is
+    /// no failure.
+    async fn stop(&self, running: ChildNode) {
+        self.publish(Some(HopLink::Down { reason: DownReason::Stopping }));
+        running.stop().await;
+        self.publish(Some(HopLink::Down { reason: DownReason::Stopped }));
     }
 
     /// Publishes how the node exited by itself, and schedules the restart.

@@ -100,10 +100,12 @@ impl HopTask {
                 pin!(follow);
                 loop {
                     tokio::select! {
-                        failure = &mut follow => break Some(failure),
+                        // First: the supervisor publishes that it stops a node before the node closes its connections.
+                        biased;
                         now = link_change(links.as_mut(), self.subject.at, reported_link.as_ref()) => {
                             reported_link = now;
                         }
+                        failure = &mut follow => break Some(failure),
                     }
                     // A node that is stopping reports until its last transfer is over.
                     if !matches!(reported_link, Some(HopLink::Down { reason: DownReason::Stopping })) {

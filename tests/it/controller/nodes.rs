@@ -147,6 +147,22 @@ async fn a_draining_node_stays_visible_and_ends_without_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_asked_to_end_has_not_failed() {
+    let run = Run::up(3, 10, "").await;
+    let first = pid(&run.now().hops[1].link);
+    run.command(Command::RestartNode(2)).await;
+    run.hop(2, "up again", |hop| reports_up(hop) && pid(&hop.link) != first).await;
+    run.command(Command::KillNode(2)).await;
+    run.hop(2, "killed", |hop| down(hop) == Some("killed")).await;
+    run.command(Command::StartNode(2)).await;
+    run.hop(2, "up once more", reports_up).await;
+    let snapshots = run.snapshots.clone();
+    run.ends().await;
+    let failures: Vec<_> = snapshots.borrow().log.iter().filter(|line| line.level != Level::Info).cloned().collect();
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn attached_nodes_obey_only_their_token() {
     let chain = Chain::new(1, 10);
     let token = chain.folder.path().join("token");
