@@ -1,5 +1,7 @@
 //! Publishes a transfer's progress: phases immediately, figures at most ten times a second.
 
+mod average;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,13 +21,10 @@ use crate::snapshot::{Awaited, Flow, FolderProgress, Phase, Retry, TransferSnaps
 use crate::text::SafeText;
 use crate::waterfall;
 use crate::wire::{Leg, TransferId};
+use average::{Average, whole_rate};
 
 /// Interval of published figures; a user would not notice a shorter one.
 const PERIOD: Duration = Duration::from_millis(100);
-/// Time of data needed before the remaining time is estimated.
-const ETA_AFTER: Duration = Duration::from_secs(2);
-/// Time constant of the average that the estimate is based on, in seconds.
-const ETA_SPAN: f64 = 10.0;
 /// Time after which a wait for a hop is published: the setup of a long chain takes most of a second.
 const WAIT_SHOWN_AFTER: Duration = Duration::from_secs(1);
 
@@ -40,6 +39,8 @@ pub(super) struct Tracker<'a> {
     rate_limit: RateLimit,
     clock: Clock,
     meter: Arc<Meter>,
+    /// Sum over the parts of a folder, which have meters of their own.
+    parts: Flow,
     window: RateWindow,
     average: Average,
     next: Instant,
@@ -64,16 +65,6 @@ struct AwaitedSince {
     hop: Option<usize>,
 }
 
-/// A moving average of the rate over about ten seconds.
-#[derive(Debug, Default)]
-struct Average {
-    last_us: u64,
-    last_bytes: u64,
-    bytes: f64,
-    seconds: f64,
-    fed: f64,
-}
-
 impl<'a> Tracker<'a> {
     pub(super) fn new(job: &FetchJob, sender: &'a watch::Sender<TransferSnapshot>) -> Self {
         let file = Some(Arc::new(job.route.file.clone()));
@@ -87,6 +78,7 @@ impl<'a> Tracker<'a> {
             requested_us: 0,
             first_us: None,
             meter: Arc::default(),
+            parts: Flow::default(),
             window: RateWindow::default(),
             average: Average::default(),
             next: Instant::now(),
@@ -241,9 +233,14 @@ impl<'a> Tracker<'a> {
 
     /// Records that the body begins.
     pub(super) fn begin(&mut self) {
+        self.meter.begin(self.clock.now_us());
+        self.stream();
+    }
+
+    /// Begins to publish the figures of a body.
+    fn stream(&mut self) {
         let now_us = self.clock.now_us();
-        self.meter.begin(now_us);
-        self.average = Average { last_us: now_us, last_bytes: self.received_before, ..Average::default() };
+        self.average = Average::since(now_us, self.received_before);
         self.window.feed(now_us, self.received_before);
         self.phase(Phase::Streaming);
     }
@@ -257,6 +254,22 @@ impl<'a> Tracker<'a> {
 
     pub(super) fn record_read(&mut self, bytes: u64) {
         self.meter.record_read(bytes);
+        self.has_read();
+    }
+
+    /// Records what the parts of a folder have counted so far.
+    pub(super) fn record_parts(&mut self, flow: Flow) {
+        let has_read = flow.bytes_in > self.parts.bytes_in;
+        if has_read && !self.has_begun() {
+            self.stream();
+        }
+        self.parts = flow;
+        if has_read {
+            self.has_read();
+        }
+    }
+
+    fn has_read(&mut self) {
         if self.first_us.is_none() {
             self.first_us = Some(self.clock.now_us());
             self.update_waterfall(None);
@@ -296,13 +309,14 @@ impl<'a> Tracker<'a> {
     }
 
     pub(super) fn flow(&self) -> Flow {
-        self.meter.flow(self.clock.now_us())
+        let mut flow = self.meter.flow(self.clock.now_us());
+        flow.add(&self.parts);
+        flow
     }
 
     /// Publishes the current figures.
     pub(super) fn publish(&mut self) {
-        let now_us = self.clock.now_us();
-        let flow = self.meter.flow(now_us);
+        let (now_us, flow) = (self.clock.now_us(), self.flow());
         let snapshot = &mut self.snapshot;
         snapshot.flow = flow;
         snapshot.rate_limit = self.rate_limit.get();
@@ -383,60 +397,5 @@ pub(super) async fn wait_to_retry(
             () = sleep_until(until) => return true,
             () = tracker.due() => tracker.publish(),
         }
-    }
-}
-
-/// Average rate over the whole transfer, set-up and verification included, as the user experienced it.
-fn whole_rate(bytes: u64, elapsed: Duration) -> u64 {
-    if elapsed.is_zero() { 0 } else { (bytes as f64 / elapsed.as_secs_f64()) as u64 }
-}
-
-impl Average {
-    fn feed(&mut self, now_us: u64, bytes: u64) {
-        let seconds = now_us.saturating_sub(self.last_us) as f64 / 1e6;
-        let fade = (-seconds / ETA_SPAN).exp();
-        self.bytes = self.bytes * fade + bytes.saturating_sub(self.last_bytes) as f64;
-        self.seconds = self.seconds * fade + seconds;
-        self.fed += seconds;
-        (self.last_us, self.last_bytes) = (now_us, bytes);
-    }
-
-    /// Returns how long `left` bytes will take; `None` until there is enough data.
-    fn time_for(&self, left: u64) -> Option<Duration> {
-        if self.fed < ETA_AFTER.as_secs_f64() || self.bytes < 1.0 {
-            return None;
-        }
-        let seconds = left as f64 * self.seconds / self.bytes;
-        // A week is as good as never, and keeps the value within the range of a duration.
-        Some(Duration::from_secs_f64(seconds.min(7.0 * 86_400.0)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn remaining_time_needs_two_seconds_and_follows_the_rate() {
-        let mut average = Average::default();
-        average.feed(1_000_000, 1000);
-        assert_eq!(average.time_for(5000), None);
-        average.feed(2_000_000, 2000);
-        let left = average.time_for(5000).unwrap();
-        assert!((left.as_secs_f64() - 5.0).abs() < 0.01, "{left:?}");
-        // After a minute at ten times the rate, older figures no longer count.
-        for second in 3..63 {
-            average.feed(second * 1_000_000, 2000 + (second - 2) * 10_000);
-        }
-        let left = average.time_for(50_000).unwrap();
-        assert!((left.as_secs_f64() - 5.0).abs() < 0.1, "{left:?}");
-    }
-
-    #[test]
-    fn no_data_gives_no_remaining_time() {
-        let mut average = Average::default();
-        average.feed(9_000_000, 0);
-        assert_eq!(average.time_for(1), None);
-        assert_eq!(whole_rate(5, Duration::ZERO), 0);
     }
 }

@@ -92,6 +92,29 @@ async fn a_cancelled_folder_is_completed_by_a_retry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_resumed_file_of_a_folder_counts_what_is_moved_and_awaited() {
+    let run = Run::up(2, 1000, "--limit 1=6M").await;
+    let folder = run.chain.folder.path().join("large");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("file"), vec![7; 24_000_000]).unwrap();
+    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(1);
+    fs::File::options().write(true).open(folder.join("file")).unwrap().set_modified(hour_ago).unwrap();
+    run.command(Command::FetchName(named("large/"))).await;
+    run.transfer(1, "half", |transfer| transfer.received > 12_000_000).await;
+    run.command(Command::Pause(1)).await;
+    run.phase(1, Phase::Paused).await;
+    run.command(Command::Resume(1)).await;
+    let resumed = |t: &chainview::snapshot::TransferSnapshot| t.phase == Phase::Streaming && t.received > 3_000_000;
+    let resumed = run.transfer(1, "resumed", resumed).await;
+    assert!(resumed.size.is_some_and(|size| size < 14_000_000), "the rest: {resumed:?}");
+    let flow = resumed.flow;
+    assert!(flow.bytes_out > 0 && flow.starved_us > flow.active_us / 2, "it waits for hop 1: {flow:?}");
+    let done = run.phase(1, Phase::Done).await;
+    assert_eq!((done.flow.bytes_in, done.flow.bytes_out), (done.received, done.received), "{done:?}");
+    run.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn failed_files_are_logged_up_to_a_few_and_listed() {
     let run = Run::up(1, 1000, "").await;
     write(&run, "many", 40);

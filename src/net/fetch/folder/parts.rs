@@ -18,7 +18,7 @@ use crate::net::fetch::job::FetchJob;
 use crate::net::fetch::retry::{RetryPolicy, is_transient};
 use crate::net::fetch::tracker::{Tracker, next_attempt};
 use crate::net::upstream::Upstream;
-use crate::snapshot::{Phase, TransferSnapshot};
+use crate::snapshot::{Flow, Phase, TransferSnapshot};
 use crate::text::SafeText;
 use crate::wire::Reason;
 
@@ -30,6 +30,14 @@ struct Active {
     news: watch::Receiver<TransferSnapshot>,
     /// Its bytes, until its reply announces them.
     expected: u64,
+}
+
+impl Active {
+    /// Returns how many bytes it has received and will receive; not those that an earlier fetch has received.
+    fn size(&self) -> u64 {
+        let news = self.news.borrow();
+        news.size.map_or(self.expected, |size| news.flow.bytes_in + size.saturating_sub(news.received))
+    }
 }
 
 /// The transfer of a folder in parts.
@@ -44,9 +52,8 @@ struct Parts<'a, 'b> {
     queue: VecDeque<Work>,
     running: JoinSet<Ended>,
     active: HashMap<Id, Active>,
-    /// Bytes of ended parts, and all bytes that were counted.
-    ended: u64,
-    counted: u64,
+    /// Sum over the ended parts.
+    ended: Flow,
     /// Selected files so far.
     files: u64,
     /// No stream of all has counted what is left out.
@@ -80,8 +87,7 @@ pub(super) async fn receive(
         queue: VecDeque::new(),
         running: JoinSet::new(),
         active: HashMap::new(),
-        ended: 0,
-        counted: 0,
+        ended: Flow::default(),
         files: results.ended(),
         counts_omitted: !walk.is_rest(),
         outcome: Outcome::default(),
@@ -194,7 +200,7 @@ impl Parts<'_, '_> {
 
     fn end(&mut self, id: Id, ended: Ended) -> Result<(), Error> {
         if let Some(active) = self.active.remove(&id) {
-            self.ended += active.news.borrow().flow.bytes_in;
+            self.ended.add(&active.news.borrow().flow);
         }
         self.idle.push(ended.upstream);
         let outcome = ended.result?;
@@ -205,23 +211,18 @@ impl Parts<'_, '_> {
         Ok(())
     }
 
-    /// Counts the bytes of all parts.
+    /// Counts what all parts have moved, and how long they have waited.
     fn count(&mut self) {
-        let moved = self.ended + self.active.values().map(|part| part.news.borrow().flow.bytes_in).sum::<u64>();
-        if moved > self.counted {
-            if !self.tracker.has_begun() {
-                self.tracker.begin();
-            }
-            self.tracker.record_read(moved - self.counted);
-            self.counted = moved;
-        }
+        let mut flow = self.ended;
+        self.active.values().for_each(|part| flow.add(&part.news.borrow().flow));
+        self.tracker.record_parts(flow);
     }
 
     fn publish(&mut self) {
         self.count();
         let size = self.results.total().map(|_| {
-            let active = self.active.values().map(|part| part.news.borrow().size.unwrap_or(part.expected));
-            self.ended + active.sum::<u64>() + self.queue.iter().map(expected).sum::<u64>()
+            let active = self.active.values().map(Active::size);
+            self.ended.bytes_in + active.sum::<u64>() + self.queue.iter().map(expected).sum::<u64>()
         });
         self.tracker.size(size);
         self.tracker.set_problem(self.problem());
