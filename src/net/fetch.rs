@@ -60,6 +60,7 @@ mod names;
 mod output;
 mod part;
 mod partial;
+mod pause;
 mod present;
 mod rate_limit;
 mod request;

@@ -19,8 +19,9 @@ use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 
 use super::job::{FetchJob, Fetched, blocking};
+use super::pause::next_attempt;
 use super::retry::RetryPolicy;
-use super::tracker::{Tracker, next_attempt};
+use super::tracker::Tracker;
 use crate::error::Error;
 use crate::net::upstream::Upstream;
 use crate::options::VerifyMode;

@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
 
 use super::job::{FetchJob, Fetched};
 use super::rate_limit::RateLimit;
-use super::retry::{PlannedRetry, RetryPolicy};
-use crate::error::{Error, KeptBytes, shown};
+use super::retry::PlannedRetry;
+use crate::error::{Error, shown};
 use crate::meter::{Meter, RateWindow, WaitKind};
 use crate::net::os::clock::Clock;
 use crate::route::Protocol;
@@ -159,7 +158,7 @@ impl<'a> Tracker<'a> {
     }
 
     /// Records that the attempt failed and will be retried.
-    fn retrying(&mut self, error: &Error, retry: PlannedRetry) {
+    pub(super) fn retrying(&mut self, error: &Error, retry: PlannedRetry) {
         (self.snapshot.error, self.snapshot.failed_hop) = (Some(error.to_string().into()), error.hop());
         self.retry = Some((retry, Instant::now()));
         self.phase(Phase::Retrying);
@@ -363,39 +362,5 @@ impl<'a> Tracker<'a> {
 impl AwaitedSince {
     fn wait(self) -> Wait {
         Wait { awaited: self.awaited, hop: self.hop, lasting: self.since.elapsed(), limit: self.limit }
-    }
-}
-
-/// Waits until the next attempt is due.
-///
-/// # Errors
-/// The error of the transfer, if no other attempt follows.
-pub(super) async fn next_attempt(
-    policy: &mut RetryPolicy,
-    (error, progressed): (Error, bool),
-    tracker: &mut Tracker<'_>,
-    stop: &CancellationToken,
-) -> Result<(), Error> {
-    let Some(retry) = policy.after(&error, progressed).filter(|_| !stop.is_cancelled()) else { return Err(error) };
-    let waited = wait_to_retry(&error, retry, tracker, stop).await;
-    if waited { Ok(()) } else { Err(Error::Interrupted { kept: KeptBytes::default() }) }
-}
-
-/// Waits for the pause before a retry to pass; false if cancelled.
-pub(super) async fn wait_to_retry(
-    error: &Error,
-    retry: PlannedRetry,
-    tracker: &mut Tracker<'_>,
-    stop: &CancellationToken,
-) -> bool {
-    tracker.retrying(error, retry);
-    let until = Instant::now() + retry.pause;
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return false,
-            () = sleep_until(until) => return true,
-            () = tracker.due() => tracker.publish(),
-        }
     }
 }
