@@ -18,8 +18,8 @@ pub mod verdict;
 pub use body_error::BodyError;
 pub use chain::{ChainSnapshot, DownReason, HopLink, HopSnapshot, Level, LogLine, RATE_SAMPLES};
 pub use connections::{
-    ConnectionProgress, ConnectionState, ConnectionsProgress, ConnectionsStep, MAX_RANGES, MAX_STEPS, ReceivedRange,
-    RouteProgress, RouteState,
+    ConnectionProgress, ConnectionState, ConnectionsProgress, ConnectionsStep, MAX_LISTED, MAX_RANGES, MAX_STEPS,
+    ReceivedRange, RouteProgress, RouteState,
 };
 pub use folder::{FileOutcome, FileResult, FolderProgress, MAX_RECENT};
 pub use listing::{Listing, ListingEntry, MAX_ENTRIES};

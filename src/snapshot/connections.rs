@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::bounded::bounded;
 use super::verdict::Verdict;
+use crate::connections::{Connections, MAX_CONNECTIONS};
 use crate::text::SafeText;
 
+/// Most connections in a snapshot: as many as can be open on every route, and some that have ended.
+pub const MAX_LISTED: usize = 64;
 /// Most ranges of the map in a snapshot: more than a screen has columns.
 pub const MAX_RANGES: usize = 256;
 /// Most steps in a snapshot; a transfer that changes its number of connections more often keeps the last ones.
@@ -18,9 +21,13 @@ pub const MAX_STEPS: usize = 64;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ConnectionsProgress {
+    /// How many the user asked for.
+    pub most: Connections,
     /// The routes, in the order of their numbers.
+    #[serde(deserialize_with = "bounded::<MAX_CONNECTIONS, _, _>")]
     pub routes: Vec<RouteProgress>,
-    /// The connections that are not closed, in the order of their numbers.
+    /// The connections, in the order of their numbers; of those that have ended, the last ones.
+    #[serde(deserialize_with = "bounded::<MAX_LISTED, _, _>")]
     pub connections: Vec<ConnectionProgress>,
     /// The parts of the file that are here: merged, ascending.
     #[serde(deserialize_with = "bounded::<MAX_RANGES, _, _>")]
