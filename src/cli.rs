@@ -16,6 +16,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::allow_list::AllowList;
+use crate::connections::MAX_CONNECTIONS;
 use crate::error::Error;
 use crate::faults::{FaultChange, whole_ms};
 use crate::limits::Limits;
@@ -108,9 +109,20 @@ fn mode(args: Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) 
             inputs.len() - 1
         )));
     }
-    let from_stdin = inputs.iter().chain(&fetch.list_from).filter(|path| *path == Path::new("-")).count();
-    if from_stdin > 1 {
-        return Err(Error::Usage("only one of INPUT and --list-from can be read from standard input".to_owned()));
+    if inputs.len() > 1 && !fetch.route_files.is_empty() {
+        return Err(Error::Usage("--route is another way to the file of one INPUT: there are several".to_owned()));
+    }
+    if fetch.route_files.len() >= MAX_CONNECTIONS {
+        return Err(Error::Usage(format!(
+            "--route: at most {} other routes: each has at least one of {MAX_CONNECTIONS} connections",
+            MAX_CONNECTIONS - 1
+        )));
+    }
+    let files = inputs.iter().chain(&fetch.route_files).chain(&fetch.list_from);
+    if files.filter(|path| *path == Path::new("-")).count() > 1 {
+        return Err(Error::Usage(
+            "only one of INPUT, --route and --list-from can be read from standard input".to_owned(),
+        ));
     }
     let first = if inputs.is_empty() { None } else { Some(inputs.remove(0)) };
     let or_default = |input: Option<PathBuf>| input.unwrap_or_else(|| PathBuf::from(DEFAULT_INPUT));
@@ -178,6 +190,9 @@ fn fetch_plan(args: &Args) -> FetchPlan {
         output: args.output.clone(),
         number: args.number,
         jobs: args.jobs,
+        connections: args.connections,
+        route_files: args.route.clone(),
+        routes: Vec::new(),
         force: args.force,
         times: !args.no_times,
         reuse: true,
@@ -303,6 +318,29 @@ mod tests {
     }
 
     #[test]
+    fn connections_and_routes_are_options_of_a_fetch() {
+        use crate::connections::Connections;
+        let fetch = |line: &[&str], environment: &[(OsString, OsString)]| match read_with(line, None, environment) {
+            Ok(Invocation { mode: RunMode::Fetch { fetch, .. }, .. }) => fetch,
+            other => panic!("{other:?}"),
+        };
+        let usual = fetch(&["chainview", "--fetch"], &[]);
+        assert_eq!((usual.connections, usual.route_files.len()), (Connections::Auto, 0));
+        let line = ["chainview", "--fetch", "a.txt", "--connections", "8", "--route", "b.txt", "--route=c.txt"];
+        let typed = fetch(&line, &[]);
+        assert_eq!(typed.connections.to_string(), "8");
+        assert_eq!(typed.route_files, [PathBuf::from("b.txt"), PathBuf::from("c.txt")]);
+        let environment =
+            [("CHAINVIEW_CONNECTIONS".into(), "2".into()), ("CHAINVIEW_ROUTE".into(), "d.txt\ne.txt".into())];
+        let set = fetch(&["chainview", "--fetch"], &environment);
+        assert_eq!((set.connections.most(), set.route_files.len()), (2, 2));
+        let many = ["--route=b.txt"; MAX_CONNECTIONS];
+        let line = ["chainview", "--fetch"].into_iter().chain(many);
+        let EarlyExit::Error(error) = read_with(line, None, &[]).unwrap_err() else { panic!("clap") };
+        assert!(error.to_string().contains("at most 15 other routes"), "{error}");
+    }
+
+    #[test]
     fn invalid_combinations_are_rejected_with_a_reason() {
         for (line, expected) in [
             ("--demo x.txt", "cannot be used with"),
@@ -327,7 +365,14 @@ mod tests {
             ("--dry-run", "--dry-run has no meaning for the dashboard"),
             ("--fetch --include [", "is not a pattern"),
             ("--fetch --exclude=", "matches no name"),
-            ("--fetch - --list-from -", "only one of INPUT and --list-from"),
+            ("--fetch - --list-from -", "only one of INPUT, --route and --list-from"),
+            ("- --route -", "only one of INPUT, --route and --list-from"),
+            ("--fetch --connections 0", "0 is out of range: 1 to 16 connections, or auto"),
+            ("--fetch --connections many", "neither auto nor a number"),
+            ("--node --connections 4", "--connections has no meaning for --node"),
+            ("--check --route b", "--route has no meaning for --check"),
+            ("--demo --route b", "--route has no meaning for --demo"),
+            ("--fetch a b --route c", "--route is another way to the file of one INPUT"),
             ("--check --no-resume", "--no-resume has no meaning for --check"),
             ("--fetch --expect md5:00", "not a known digest"),
             ("--node --sockbuf 4095", "write a size from 4KiB to 64MiB"),

@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! route.rs      file names (name), addresses (address), hops (hop), the grammar of input.txt, relay or origin; the
-//!               order of the files in a folder (walk)
+//!               order of the files in a folder (walk);  other  further ways to one file
 //! wire/         message (Request, Reply), condition (If-Match and the like), media (types by extension), digest,
 //!               progress (of a digest), tar (streams of folders), transfer (ids), problem and reason (errors that
 //!               travel between nodes); http and legacy: the two protocols, parsed and encoded on slices

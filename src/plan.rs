@@ -104,7 +104,8 @@ impl ChainPlan {
                 "-o {path}: only --fetch without --spawn writes to standard output, a pipe or a device"
             )));
         }
-        let (route, fetch) = (fetch.read_route(input)?, fetch.with_list()?);
+        let route = fetch.read_route(input)?;
+        let fetch = fetch.with_list()?.with_routes(&route)?;
         let folder = input.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let root = nodes.root.clone().unwrap_or_else(|| folder.to_owned());
         check_hops(nodes, route.hops().len())?;
@@ -234,9 +235,12 @@ fn check_hops(nodes: &NodePlan, hops: usize) -> Result<(), Error> {
 
 /// Creates the job of fetching a route's file with the user's options and a new id.
 pub fn fetch_job(plan: &FetchPlan, number: u64, route: Route) -> FetchJob {
+    let routes = plan.routes.iter().filter_map(|other| other.to(&route.file)).collect();
     let job = FetchJob::new(number, route, plan.output.clone(), plan.limits);
     let parts = plan.jobs.and_then(|jobs| usize::try_from(jobs).ok()).unwrap_or(job.parts);
     FetchJob {
+        connections: plan.connections,
+        routes,
         force: plan.force,
         times: plan.times,
         // Repeated transfers of one file are requested to be observed.
@@ -319,4 +323,36 @@ fn make_file(path: &Path, size: usize) -> io::Result<()> {
     let mut content = vec![0; size];
     blake3::Hasher::new().update(b"chainview demo").finalize_xof().fill(&mut content);
     file.write_all(&content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{self, RunMode};
+
+    #[test]
+    fn connections_and_other_routes_reach_the_job() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.into_os_string()
+        };
+        let (first, other) = (write("a.txt", "f\n127.0.0.1 1\n"), write("b.txt", "f\n127.0.0.1 2\n"));
+        let line = |other: &OsString| {
+            let words = ["chainview", "--no-spawn", "--connections=4"].map(OsString::from);
+            let line = words.into_iter().chain([first.clone(), "--route".into(), other.clone()]);
+            let invocation = cli::read_from(line, None).unwrap();
+            let RunMode::Dashboard { fetch, nodes, .. } = invocation.mode else { panic!("not the dashboard") };
+            ChainPlan::of_file(Path::new(&first), &fetch, &nodes, true)
+        };
+        let plan = line(&other).unwrap();
+        let job = fetch_job(&plan.fetch, 1, plan.route.clone());
+        assert_eq!((job.connections.to_string(), job.routes.len()), ("4".to_owned(), 1));
+        assert_eq!(job.routes[0], Route::parse(b"f\n127.0.0.1 2\n").unwrap());
+        let folder_job = fetch_job(&plan.fetch, 2, plan.route.with_file(FileName::new(b"d/").unwrap()));
+        assert!(folder_job.routes.is_empty());
+        let error = line(&write("c.txt", "f\n127.0.0.1\n")).unwrap_err().to_string();
+        assert!(error.contains("c.txt:2: ") && error.contains("has no port"), "{error}");
+    }
 }

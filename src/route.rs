@@ -16,11 +16,13 @@
 mod address;
 mod hop;
 mod name;
+mod other;
 mod walk;
 
 pub use address::{Host, HostPort, parse_port};
 pub use hop::{Hop, Protocol, parse_base};
 pub use name::{FileName, MAX_NAME, NameError, is_local};
+pub use other::OtherRoute;
 pub use walk::{WalkRange, walk_order};
 
 /// Most hops in one route; a request with more is a loop or an attack.

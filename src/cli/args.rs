@@ -7,6 +7,7 @@ use clap::builder::TypedValueParser as _;
 use clap::{ArgAction, Parser};
 
 use super::values::{self, Listen, PerHop, ProtocolChoice, Words};
+use crate::connections::Connections;
 use crate::faults::FaultChange;
 use crate::options::{Alert, ColorMode, LocalUsers};
 use crate::route::FileName;
@@ -56,6 +57,13 @@ pub(super) struct Args {
     #[arg(short = 'j', long = "jobs", help_heading = FETCHING, value_name = "N", env = "CHAINVIEW_JOBS",
           value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(super) jobs: Option<u32>,
+    /// Receive a file of 4 MiB and more over N connections, 1 to 16, each over its own chain; auto begins with one, and
+    /// opens more where the network between two hops is what limits the transfer
+    #[arg(long, help_heading = FETCHING, value_name = "N|auto", env = "CHAINVIEW_CONNECTIONS", default_value = "auto")]
+    pub(super) connections: Connections,
+    /// Receive parts of the file over the hops of this input file, too; may be repeated
+    #[arg(long, help_heading = FETCHING, value_name = "FILE", env = "CHAINVIEW_ROUTE", value_delimiter = '\n')]
+    pub(super) route: Vec<PathBuf>,
     /// Replace an existing file
     #[arg(long, help_heading = FETCHING, env = "CHAINVIEW_FORCE")]
     pub(super) force: bool,

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::values::{Listen, PerHop};
 use super::{config, values};
 use crate::allow_list::AllowList;
+use crate::connections::Connections;
 use crate::error::Error;
 use crate::faults::FaultChange;
 use crate::limits::Limits;
 use crate::options::{Alerts, ColorMode, DoneCommand, LocalUsers, ThemeFile, VerifyMode};
-use crate::route::{FileName, Protocol, Route};
+use crate::route::{FileName, OtherRoute, Protocol, Route};
 use crate::secret::Secret;
 use crate::selection::Selection;
 use crate::text::SafeText;
@@ -93,6 +94,12 @@ pub struct FetchPlan {
     pub number: u32,
     /// Number of concurrent fetches, each over its own chain, if given.
     pub jobs: Option<u32>,
+    /// How many connections receive one file.
+    pub connections: Connections,
+    /// Input files of other ways to the same file; `-` is standard input.
+    pub route_files: Vec<PathBuf>,
+    /// These ways; only after [`Self::with_routes`].
+    pub routes: Vec<OtherRoute>,
     /// Replace an existing file.
     pub force: bool,
     /// Set the origin's modification time.
@@ -132,6 +139,16 @@ impl FetchPlan {
         let Some(list) = &self.list_from else { return Ok(self.clone()) };
         let names = config::read_list(list)?;
         Ok(Self { selection: Arc::new(Selection::clone(&self.selection).named(names)), ..self.clone() })
+    }
+
+    /// Reads the input files of `--route`, whose routes lead to the file of the first route.
+    ///
+    /// # Errors
+    /// As for [`Self::read_route`].
+    pub fn with_routes(&self, first: &Route) -> Result<Self, Error> {
+        let other = |file: &PathBuf| Ok(OtherRoute::new(first, self.read_route(file)?));
+        let routes = self.route_files.iter().map(other).collect::<Result<_, Error>>()?;
+        Ok(Self { routes, ..self.clone() })
     }
 
     /// Reads the origin's read token, if the route is that of a folder: a stream of all of its files is a listing, too.

@@ -48,6 +48,8 @@ const FLAG_MODES: &[(&[&str], &[ModeKind])] = &[
         &["output", "number", "jobs", "force", "max_size", "no_times", "no_resume", "retries", "no_verify", "expect"],
         &[Dashboard, Fetch, Spawn],
     ),
+    (&["route"], &[Dashboard, Fetch, Spawn]),
+    (&["connections"], &[Dashboard, Demo, Fetch, Spawn]),
     (
         &["root", "allow_next", "host_name", "max_connections", "control_token_file", "read_token_file"],
         &[Dashboard, Spawn, Node],

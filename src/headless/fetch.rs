@@ -65,7 +65,7 @@ pub fn fetch(inputs: &[PathBuf], plan: &FetchPlan, options: &OutputOptions) -> R
             .map(|input| {
                 let route = plan.read_route(input)?;
                 folder::check_options(&route, plan)?;
-                let plan = plan.with_token(&route, input)?;
+                let plan = plan.with_routes(&route)?.with_token(&route, input)?;
                 Ok((route, plan))
             })
             .collect::<Result<_, _>>()?;

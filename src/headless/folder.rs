@@ -31,6 +31,11 @@ pub(super) fn check_options(route: &Route, plan: &FetchPlan) -> Result<(), Error
         true if plan.number > 1 => {
             usage("-n is for a single file: files of a folder that are here are not moved again")
         }
+        true if !plan.route_files.is_empty() => usage("--route is for a single file, not for a folder"),
+        false if to_output && !plan.route_files.is_empty() => Err(Error::Usage(format!(
+            "-o {}: is written in order, over one connection: remove --route",
+            shown(&plan.output)
+        ))),
         true if to_output && (plan.dry_run || !plan.selection.is_everything()) => Err(Error::Usage(format!(
             "-o {}: writes the whole folder as one tar stream, without a list, patterns or --dry-run",
             shown(&plan.output)

@@ -7,6 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::connections::Connections;
 use crate::limits::Limits;
 use crate::options::VerifyMode;
 use crate::route::FileName;
@@ -53,6 +54,9 @@ async fn stage(jobs: u32) -> Stage {
     let folder = tempfile::tempdir().unwrap();
     let queue = Queue::new(FetchPlan {
         on_done: None,
+        connections: Connections::default(),
+        route_files: Vec::new(),
+        routes: Vec::new(),
         list_from: None,
         selection: Arc::default(),
         dry_run: false,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::file_log::FileLog;
 use super::rate_limit::RateLimit;
+use crate::connections::Connections;
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::net::os::machine::Machine;
@@ -31,6 +32,10 @@ pub struct FetchJob {
     pub id: TransferId,
     /// The file and the hops.
     pub route: Route,
+    /// Other ways to the same file.
+    pub routes: Vec<Route>,
+    /// How many connections receive the file, over all of these routes.
+    pub connections: Connections,
     /// The file or folder to write to, or an [`Output`](super::Output).
     pub output: PathBuf,
     /// Replace an existing file.
@@ -99,6 +104,8 @@ impl FetchJob {
             number,
             id: machine.transfer_id(),
             route,
+            routes: Vec::new(),
+            connections: Connections::default(),
             output,
             force: false,
             times: true,

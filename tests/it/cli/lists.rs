@@ -19,6 +19,8 @@ fn options_that_a_folder_does_not_have_are_usage_errors() {
     let folder = tempfile::tempdir().unwrap();
     let digest = format!("blake3:{}", "0".repeat(64));
     for (name, options, expected) in [
+        ("d/", "--route other.txt", "--route is for a single file"),
+        ("f", "-o - --route other.txt", "over one connection: remove --route"),
         ("d/", "-n 2", "-n is for a single file"),
         ("d/", &*format!("--expect {digest}"), "--expect is for a single file"),
         ("d/", "-o - --exclude x", "one tar stream"),
