@@ -63,7 +63,8 @@
 //! admin_client  control of other nodes, and listings of origins
 //! faults        current faults and limits, for bodies that are being moved
 //! fetch         the client: to a partial file, verified, then given its name, unless the same file is there (present);
-//!               folder  a whole folder from one tar stream, unpacked while it arrives
+//!               folder  a whole folder from one tar stream, unpacked while it arrives;  ranges  one file over several
+//!               connections: its digest from blocks in any order (tree)
 //! watch         follows every hop's snapshots
 //! diagnose      transfer records of all hops, and which hop failed (blame)
 //! supervisor    node processes on this machine

@@ -62,6 +62,7 @@ mod part;
 mod partial;
 mod pause;
 mod present;
+mod ranges;
 mod rate_limit;
 mod request;
 mod resume_state;
