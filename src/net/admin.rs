@@ -122,7 +122,7 @@ async fn answer(node: &Arc<Node>, request: Request<Incoming>, reader: &Requester
     };
     match remaining_route {
         Err(error) => here(node, error.reason, &error.detail),
-        Ok(_) if id.is_some_and(|id| node.registry.is_pending(id)) => {
+        Ok(route) if id.is_some_and(|id| node.registry.has_come_back(id, route.len())) => {
             here(node, Reason::Loop, "this request is already passing through this node")
         }
         Ok(route) if route.is_empty() => match control::ControlRequest::find(request.uri().path()) {

@@ -70,7 +70,7 @@ pub(super) async fn relay(
     }
     let id = id.unwrap_or_else(|| node.machine().transfer_id());
     // Until the reply arrives: a second pass of the same request comes before that, by any address of this node.
-    let _pending = node.registry.begin_setup(id).ok_or_else(|| refuse(Reason::Loop, loop_detail))?;
+    let _pending = node.registry.begin_setup(id, route.len()).ok_or_else(|| refuse(Reason::Loop, loop_detail))?;
     let reader = if path == EVENTS {
         let reader = node.registry.begin_reader(peer.ip());
         Some(reader.ok_or_else(|| refuse(Reason::Busy, TOO_MANY_READERS))?)

@@ -11,7 +11,7 @@ mod pending;
 mod slots;
 mod slow;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -32,6 +32,7 @@ use ending::Ending;
 pub use evidence::WatchedSockets;
 use next_hop::NextHop;
 pub use pending::PendingGuard;
+use pending::PendingRequests;
 pub use slots::{Admission, HeadGuard, ReaderGuard};
 pub use slow::SlowBodies;
 
@@ -53,7 +54,7 @@ pub struct Registry {
     live: Mutex<BTreeMap<u64, Arc<Conn>>>,
     ended: Mutex<EndedTransfers>,
     counts: Counts,
-    pending: Mutex<BTreeSet<TransferId>>,
+    pending: Mutex<PendingRequests>,
 }
 
 /// Totals and records of ended transfers.
@@ -372,12 +373,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pending_transfer_is_known_by_its_guard() {
+    async fn a_request_that_comes_back_is_a_loop_and_one_that_is_repeated_is_not() {
         let registry = registry();
-        let setup = registry.begin_setup(TransferId(3)).unwrap();
-        assert!(registry.begin_setup(TransferId(3)).is_none());
+        let id = TransferId(3);
+        let setup = registry.begin_setup(id, 2).unwrap();
+        let repeated = registry.begin_setup(id, 2).unwrap();
+        assert!(registry.begin_setup(id, 1).is_none() && registry.has_come_back(id, 0));
+        assert!(!registry.has_come_back(TransferId(2), 0) && !registry.has_come_back(TransferId(4), 0));
         drop(setup);
-        assert!(registry.begin_setup(TransferId(3)).is_some());
+        assert!(registry.has_come_back(id, 1));
+        drop(repeated);
+        assert!(!registry.has_come_back(id, 0) && registry.begin_setup(id, 1).is_some());
     }
 
     #[tokio::test(start_paused = true)]

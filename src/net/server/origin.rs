@@ -41,7 +41,7 @@ const DIGEST_TIMEOUT: Duration = Duration::from_mins(10);
 /// Fails if the node connected to itself by a name: it is both the waiting relay and its origin.
 pub(super) fn check_loop(node: &Node, request: &Request) -> Result<(), Problem> {
     match request.transfer {
-        Some(id) if node.registry.is_pending(id) => {
+        Some(id) if node.registry.has_come_back(id, request.route.len()) => {
             Err(Problem::here(Reason::Loop, FailedAction::Request, node.address_for(request), ""))
         }
         _ => Ok(()),

@@ -148,7 +148,7 @@ pub(crate) async fn ask(
     }
     let is_loop = std::iter::once(next).chain(&request.route).any(|hop| is_own(&hop.address, node.address, local));
     let id = request.transfer.unwrap_or(TransferId(0));
-    let pending = node.registry.begin_setup(id);
+    let pending = node.registry.begin_setup(id, 1 + request.route.len());
     if is_loop || pending.is_none() {
         return Err(Problem::here(Reason::Loop, FailedAction::Request, node.address_for(&request), ""));
     }

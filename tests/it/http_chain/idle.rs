@@ -9,7 +9,7 @@ use chainview::net::node::drain::Drain;
 use chainview::net::server;
 use chainview::snapshot::{ConnState, UpstreamTotals};
 use chainview::wire::Reason;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -144,4 +144,34 @@ async fn node_with(limits: Limits) -> (Arc<Node>, Drain, JoinHandle<()>) {
         drop(folder);
     });
     (node, drain, running)
+}
+
+#[tokio::test]
+async fn a_request_that_is_sent_again_is_no_loop() {
+    let chain = Chain::start(1).await;
+    let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let lines = format!(
+        "Chain-Route: {};protocol=http\r\nChain-Transfer: {:032x}\r\n",
+        origin.local_addr().unwrap(),
+        0x0051_7e11_u128
+    );
+    let serving = async {
+        let mut requests = Vec::new();
+        // As when the hop before has lost its connection, and this node has not noticed yet: both are in progress.
+        for _ in 0..2 {
+            let (mut stream, _) = origin.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            requests.push(stream);
+        }
+        for mut stream in requests {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+        }
+    };
+    let request = || chain.send_request("GET", "f", &lines);
+    let both = async { tokio::join!(request(), request(), serving) };
+    let (first, second, ()) = timeout(TIMEOUT, both).await.expect("both requests reach the origin");
+    assert_eq!((first.status, second.status), (200, 200), "{}", second.head);
 }
