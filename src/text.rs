@@ -7,6 +7,8 @@ use unicode_width::UnicodeWidthChar;
 
 /// Longest text kept, in characters; more than a screen row shows, and a bound on what a hostile peer sends.
 const MAX_CHARS: usize = 255;
+/// Length of the longest file name: it has 1,024 bytes, each escaped with six characters at most, as `\u{1b}`.
+const MAX_NAME_CHARS: usize = 6 * 1024;
 /// Mark of truncated text; it counts toward the length, so that the next node does not truncate again.
 const ELLIPSIS: &str = "...";
 /// Most combining marks kept on one letter; no script needs more, and a stack of them covers the lines above.
@@ -22,10 +24,19 @@ pub struct SafeText(String);
 impl SafeText {
     /// Sanitizes text; more than 255 characters are truncated and end in `...`.
     pub fn new(outside: &str) -> Self {
-        if is_plain(outside) {
+        Self::up_to(MAX_CHARS, outside)
+    }
+
+    /// Sanitizes bytes that are at most a file name, without truncating them; see [`Self::from_bytes`].
+    pub fn whole_name(outside: &[u8]) -> Self {
+        Self::up_to(MAX_NAME_CHARS, &lossless(outside))
+    }
+
+    fn up_to(most: usize, outside: &str) -> Self {
+        if outside.len() <= most && is_plain(outside) {
             return Self(outside.to_owned());
         }
-        let mut safe = String::with_capacity(outside.len().min(MAX_CHARS));
+        let mut safe = String::with_capacity(outside.len().min(most));
         let (mut length, mut cut) = (0, 0);
         // A mark without a letter would combine with the character before the text.
         let mut marks = MAX_MARKS;
@@ -38,12 +49,12 @@ impl SafeText {
                 safe.push(c);
             }
             length += safe[before..].chars().count();
-            if length > MAX_CHARS {
+            if length > most {
                 safe.truncate(cut);
                 safe.push_str(ELLIPSIS);
                 break;
             }
-            if length <= MAX_CHARS - ELLIPSIS.len() {
+            if length <= most - ELLIPSIS.len() {
                 cut = safe.len();
             }
         }
@@ -52,14 +63,7 @@ impl SafeText {
 
     /// Sanitizes bytes; those that are not UTF-8 appear as `\xNN`.
     pub fn from_bytes(outside: &[u8]) -> Self {
-        let mut text = String::with_capacity(outside.len());
-        for chunk in outside.utf8_chunks() {
-            text.push_str(chunk.valid());
-            for byte in chunk.invalid() {
-                let _ = write!(text, "\\x{byte:02x}");
-            }
-        }
-        text.into()
+        lossless(outside).into()
     }
 
     /// Returns the sanitized text.
@@ -82,7 +86,7 @@ impl From<&str> for SafeText {
 
 impl From<String> for SafeText {
     fn from(outside: String) -> Self {
-        if is_plain(&outside) { Self(outside) } else { Self::new(&outside) }
+        if outside.len() <= MAX_CHARS && is_plain(&outside) { Self(outside) } else { Self::new(&outside) }
     }
 }
 
@@ -93,9 +97,21 @@ impl<'de> Deserialize<'de> for SafeText {
     }
 }
 
-/// Returns true for short visible ASCII, as nearly every text is, which needs no change.
+/// Returns bytes as text; those that are not UTF-8 appear as `\xNN`.
+fn lossless(outside: &[u8]) -> String {
+    let mut text = String::with_capacity(outside.len());
+    for chunk in outside.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+/// Returns true for visible ASCII, as nearly every text is, which needs no change.
 fn is_plain(outside: &str) -> bool {
-    outside.len() <= MAX_CHARS && outside.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+    outside.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
 
 /// Returns true for characters that are invisible or change how other characters are displayed.
@@ -158,6 +174,14 @@ mod tests {
         assert_eq!(long.as_str(), format!("{}...", "x".repeat(MAX_CHARS - 3)));
         let whole = "\n".repeat(MAX_CHARS / 2) + "x";
         assert_eq!(SafeText::new(&whole).as_str(), "\\n".repeat(MAX_CHARS / 2) + "x");
+        let name = "x".repeat(1022);
+        assert_eq!(SafeText::whole_name(format!("{name}\u{ad}").as_bytes()).as_str(), format!("{name}\\u{{ad}}"));
+        for hidden in ["\u{ad}", "\u{200b}", "\u{e0001}", "\x1b"] {
+            let name = hidden.repeat(1024 / hidden.len());
+            let whole = SafeText::whole_name(name.as_bytes());
+            assert_eq!(whole.as_str().matches("\\u{").count(), 1024 / hidden.len(), "{whole}");
+        }
+        assert_eq!(SafeText::whole_name(&[0xff; 1024]).as_str(), "\\xff".repeat(1024));
         // An escape is kept whole or not at all.
         assert_eq!(SafeText::new(&format!("{whole}y")).as_str(), format!("{}...", "\\n".repeat(126)));
     }

@@ -103,9 +103,14 @@ impl FileName {
         self.0.split(|b| *b == b'/').all(is_local)
     }
 
-    /// Returns the name for display, sanitized.
+    /// Returns the name for display, sanitized; the end of a long one is cut off.
     pub fn shown(&self) -> SafeText {
         SafeText::from_bytes(&self.0)
+    }
+
+    /// Returns the whole name, sanitized.
+    pub fn shown_whole(&self) -> SafeText {
+        SafeText::whole_name(&self.0)
     }
 }
 

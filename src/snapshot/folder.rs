@@ -32,7 +32,7 @@ pub enum FileOutcome {
 /// One file of a folder, and its result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileResult {
-    /// The path relative to the folder.
+    /// The whole path relative to the folder.
     pub path: SafeText,
     /// The size in bytes.
     pub size: u64,

@@ -102,7 +102,7 @@ pub(super) async fn receive_file(
     results.current(Some(&item.path));
     let fetched = fetch_item(&mut upstream, job, path, &item, &progress, &stop).await;
     let mut outcome = Outcome::default();
-    let result = |size, outcome, error| FileResult { path: item.path.shown(), size, outcome, error };
+    let result = |size, outcome, error| FileResult { path: item.path.shown_whole(), size, outcome, error };
     match fetched {
         Ok(fetched) => {
             outcome.chain = Some((fetched.protocol, fetched.legs));

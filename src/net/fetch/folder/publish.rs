@@ -199,7 +199,7 @@ impl<'a> Publisher<'a> {
                     (file.path, file.size, named)
                 }
             };
-            let mut result = FileResult { path: path.shown(), size, outcome: FileOutcome::Failed, error: None };
+            let mut result = FileResult { path: path.shown_whole(), size, outcome: FileOutcome::Failed, error: None };
             match outcome {
                 Ok(outcome) => result.outcome = outcome,
                 // The transfer was stopped before the file was published: it has no result.

@@ -179,7 +179,7 @@ impl Walk {
             }
             let error = not_found(&job, name);
             let result = FileResult {
-                path: name.shown(),
+                path: name.shown_whole(),
                 size: 0,
                 outcome: FileOutcome::Failed,
                 error: Some(error.to_string().into()),
@@ -205,7 +205,7 @@ impl Batch {
     fn add(&mut self, job: &FetchJob, item: &Item, here: Here) -> Part {
         let size = item.size.unwrap_or_default();
         let result = |outcome, error: Option<&Error>| FileResult {
-            path: item.path.shown(),
+            path: item.path.shown_whole(),
             size,
             outcome,
             error: error.map(|error| error.to_string().into()),
