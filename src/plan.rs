@@ -111,8 +111,6 @@ impl ChainPlan {
         check_hops(nodes, route.hops().len())?;
         let token = |hop| config::route_token(&route, hop, input);
         let tokens: Vec<Option<Secret>> = (1..=route.hops().len()).map(token).collect::<Result<_, _>>()?;
-        // A screen also fetches folders that the input file does not name.
-        let fetch = FetchPlan { token: tokens.last().cloned().flatten(), ..fetch };
         let spawning = if no_spawn { None } else { Some(spawning(&route, root, nodes)?) };
         let source = SafeText::new(&input.display().to_string());
         let is_file = input != Path::new("-");
@@ -128,6 +126,11 @@ impl ChainPlan {
             demo: None,
             tour: None,
         })
+    }
+
+    /// Returns the read token that the input file names for the origin.
+    pub(crate) fn named_token(&self) -> Option<Secret> {
+        self.tokens.last().cloned().flatten()
     }
 
     /// Describes which token is sent to which hop, from 1, for the hops that have one in the input file.

@@ -11,7 +11,7 @@ use crate::cli::config;
 use crate::command::Command;
 use crate::error::{Error, shown};
 use crate::net::admin_client;
-use crate::net::supervisor::{Order, ReadToken};
+use crate::net::supervisor::Order;
 use crate::plan::describe_token;
 use crate::route::{FileName, Hop, HostPort, Route};
 use crate::secret::Secret;
@@ -166,7 +166,7 @@ impl Controller {
 
     /// Requests a listing of a folder from the origin.
     fn list(&mut self, folder: Option<FileName>) {
-        let (route, token) = (self.publisher.route.clone(), self.listing_token());
+        let (route, token) = (self.publisher.route.clone(), self.origin_token.get());
         self.tasks.spawn(async move {
             TaskResult::List(admin_client::list(&route, folder.as_ref(), None, token.as_ref()).await.unwrap_or_else(
                 |problem| Listing {
@@ -176,17 +176,6 @@ impl Controller {
                 },
             ))
         });
-    }
-
-    /// Token that the origin requires for a listing. The random token of this run is never sent: hops on the way would
-    /// see it, and the nodes that have it list without one.
-    fn listing_token(&self) -> Option<Secret> {
-        let last = self.publisher.route.hops().len();
-        match (self.watcher.link(last), &self.spawned_read) {
-            (Some(HopLink::Spawned { .. }), Some(ReadToken::Configured(token))) => Some(token.clone()),
-            (Some(HopLink::Spawned { .. }), _) => None,
-            _ => self.plan.tokens.get(last - 1).cloned().flatten(),
-        }
     }
 
     /// Sends a node a control request, with the token of the nodes that this program started or with the user's.

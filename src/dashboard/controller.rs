@@ -15,7 +15,7 @@ use super::queue::QueueEvent;
 use super::tour::{STEP_INTERVAL, TourRun};
 use crate::command::{Command, TourCommand};
 use crate::error::Error;
-use crate::net::supervisor::{ChildLine, ReadToken, Supervisor, all_started};
+use crate::net::supervisor::{ChildLine, OriginToken, Supervisor, all_started};
 use crate::net::watch::{Tokens, Watcher};
 use crate::on_done::{self, DoneReport, OnDone};
 use crate::plan::ChainPlan;
@@ -41,8 +41,8 @@ pub struct Controller {
     pub(super) watcher: Watcher,
     /// Control token of the nodes that this program starts.
     pub(super) spawned_control: Option<Secret>,
-    /// Read token of these nodes.
-    pub(super) spawned_read: Option<ReadToken>,
+    /// Read token for listings of the origin.
+    pub(super) origin_token: OriginToken,
     pub(super) publisher: Publisher,
     /// Tour of the demo.
     pub(super) tour: Option<TourRun>,
@@ -77,9 +77,8 @@ pub struct Leftovers {
 impl Controller {
     /// Starts the nodes of a plan and the watcher; snapshots go to `screen`. Must be called within a runtime.
     pub fn new(mut plan: ChainPlan, screen: watch::Sender<Arc<ChainSnapshot>>, quit: CancellationToken) -> Self {
-        let spawned_read = plan.spawning.as_ref().map(|spawning| spawning.read.clone());
         let spawned_control = plan.spawning.as_ref().map(|spawning| spawning.control.clone());
-        let spawned = spawned_read.as_ref().map(|token| token.secret().clone());
+        let spawned = plan.spawning.as_ref().map(|spawning| spawning.read.secret().clone());
         let tokens = Tokens { hops: plan.tokens.clone(), spawned };
         let (mut supervisor, lines) = match plan.spawning.take() {
             Some(spawning) => {
@@ -93,7 +92,12 @@ impl Controller {
         }
         let links = supervisor.as_ref().map(Supervisor::links);
         let watcher = Watcher::start(&plan.route, &tokens, links.as_ref());
-        let mut publisher = Publisher::new(&plan);
+        let named = plan.named_token();
+        let origin_token = match &supervisor {
+            Some(supervisor) => supervisor.origin_token(named),
+            None => OriginToken::named(named),
+        };
+        let mut publisher = Publisher::new(&plan, origin_token.clone());
         for (hop, text) in plan.describe_tokens() {
             publisher.log.push(Level::Info, Some(hop), text);
         }
@@ -106,7 +110,7 @@ impl Controller {
             supervisor,
             watcher,
             spawned_control,
-            spawned_read,
+            origin_token,
             publisher,
             tour,
             tasks,

@@ -9,6 +9,7 @@ use super::log::RunLog;
 use super::queue::{Queue, QueueEvent};
 use crate::error::Error;
 use crate::net::os::clock::Clock;
+use crate::net::supervisor::OriginToken;
 use crate::net::watch::Watcher;
 use crate::plan::ChainPlan;
 use crate::route::Route;
@@ -59,11 +60,11 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    pub(super) fn new(plan: &ChainPlan) -> Self {
+    pub(super) fn new(plan: &ChainPlan, origin_token: OriginToken) -> Self {
         Self {
             route: Arc::new(plan.route.clone()),
             input: plan.input.as_deref().map(Arc::from),
-            queue: Queue::new(plan.fetch.clone()),
+            queue: Queue::new(plan.fetch.clone(), origin_token),
             log: RunLog::default(),
             listing: None,
             tour: None,

@@ -18,6 +18,7 @@ use crate::cli::FetchPlan;
 use crate::error::Error;
 use crate::net::diagnose::{reach, transfer_records};
 use crate::net::fetch::{self, FetchJob};
+use crate::net::supervisor::OriginToken;
 use crate::net::upstream::Upstream;
 use crate::net::upstream::protocols::UpstreamShared;
 use crate::on_done::DoneReport;
@@ -40,6 +41,7 @@ const MAX_ENDED: usize = 100;
 #[derive(Debug)]
 pub(super) struct Queue {
     plan: FetchPlan,
+    origin_token: OriginToken,
     links: Arc<UpstreamShared>,
     numbered: u64,
     /// Transfers, oldest first; of those that wait, the first starts next.
@@ -72,9 +74,10 @@ struct FinishedTask {
 }
 
 impl Queue {
-    pub(super) fn new(plan: FetchPlan) -> Self {
+    pub(super) fn new(plan: FetchPlan, origin_token: OriginToken) -> Self {
         Self {
             plan,
+            origin_token,
             links: Arc::default(),
             numbered: 0,
             list: Vec::new(),
@@ -241,6 +244,7 @@ impl Queue {
             let Some(transfer) = next else { return };
             let job = FetchJob {
                 rate_limit: transfer.rate_limit.clone(),
+                token: self.origin_token.get(),
                 ..fetch_job(&self.plan, transfer.number, transfer.route.clone())
             };
             let (sender, progress) = watch::channel(transfer.snapshot());

@@ -10,11 +10,11 @@ use tracing::Level;
 
 use super::fetch::{RunResult, chains, outcome, report};
 use super::{FinishedFetch, ProgressDisplay, VerdictSource, folder, on_one_thread};
-use crate::cli::OutputOptions;
+use crate::cli::{FetchPlan, OutputOptions};
 use crate::console::signals::stop_on_signals;
 use crate::console::start_log;
 use crate::error::{Error, KeptBytes};
-use crate::net::supervisor::{ChildLine, Spawning, Supervisor, all_started};
+use crate::net::supervisor::{ChildLine, OriginToken, Spawning, Supervisor, all_started};
 use crate::net::watch::{Tokens, Watcher};
 use crate::plan::ChainPlan;
 use crate::route::Route;
@@ -112,16 +112,19 @@ async fn fetches(
     display: &ProgressDisplay,
     stop: &CancellationToken,
 ) -> RunResult {
+    let mut token = OriginToken::named(plan.named_token());
     if let Some(supervisor) = supervisor {
         supervisor.start_all();
         all_started(&supervisor.links()).await;
+        token = supervisor.origin_token(plan.named_token());
     }
+    let fetch = FetchPlan { token: token.get(), ..plan.fetch.clone() };
     let _ = tokio::time::timeout(IDENTIFY_TIMEOUT, watcher.all_known()).await;
     for hop in watcher.hops() {
         display.note(&format!("hop {} ({}): {}", hop.number, hop.address, how(&hop)));
     }
     let source = VerdictSource::Watched(Arc::new(watcher));
-    let (mut ended, chains) = chains(&plan.route, &plan.fetch, (&source, display), stop, &Arc::default(), 0).await;
+    let (mut ended, chains) = chains(&plan.route, &fetch, (&source, display), stop, &Arc::default(), 0).await;
     for transfer in &mut ended {
         if transfer.records.is_empty() && !transfer.snapshot.was_up_to_date() {
             tokio::select! {

@@ -4,6 +4,7 @@ mod child;
 mod duty_cycle;
 mod line;
 mod orders;
+mod origin_token;
 mod spawning;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::route::{Hop, Host, HostPort, Route};
+use crate::secret::Secret;
 use crate::snapshot::{DownReason, HopLink};
 pub use child::STAY;
 use child::Spec;
@@ -24,6 +26,7 @@ pub use duty_cycle::DutyCycle;
 pub use line::ChildLine;
 use orders::ChildTask;
 pub use orders::Order;
+pub use origin_token::OriginToken;
 pub use spawning::{ReadToken, Spawning};
 
 /// Link state of each hop; `None` for hops that this program did not start.
@@ -64,6 +67,11 @@ impl Supervisor {
     /// Returns the link states, with their changes.
     pub fn links(&self) -> HopLinks {
         self.links.subscribe()
+    }
+
+    /// Returns the read token of the last hop; `named` is the one that the input file names.
+    pub fn origin_token(&self, named: Option<Secret>) -> OriginToken {
+        OriginToken::new(named, self.spawning.read.clone(), self.links())
     }
 
     /// Starts a node for every hop of this machine on which no process listens, all in parallel; `links` reports the

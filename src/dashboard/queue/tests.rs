@@ -52,7 +52,7 @@ async fn stage(jobs: u32) -> Stage {
         }
     });
     let folder = tempfile::tempdir().unwrap();
-    let queue = Queue::new(FetchPlan {
+    let plan = FetchPlan {
         on_done: None,
         connections: Connections::default(),
         route_files: Vec::new(),
@@ -74,7 +74,8 @@ async fn stage(jobs: u32) -> Stage {
         verify: VerifyMode::Skip,
         protocol: None,
         limits: Limits::default(),
-    });
+    };
+    let queue = Queue::new(plan, OriginToken::default());
     let route = Route::parse(format!("f\n127.0.0.1 {port} protocol=http\n").as_bytes()).unwrap();
     Stage { _folder: folder, queue, route, last_bytes }
 }

@@ -1,6 +1,7 @@
 //! Fetches of several files and of whole folders of the origin.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use chainview::command::Command;
@@ -46,6 +47,20 @@ async fn marked_files_and_folders_are_a_transfer_each() {
     assert!(run.chain.fetched("data.bin").is_file());
     assert_eq!(complete(&run.chain.fetched("docs/deep"), 30), 30);
     assert_eq!(run.now().transfers.len(), 2, "its files are no transfers");
+    run.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_is_requested_with_the_read_token_of_the_nodes() {
+    let keys = tempfile::tempdir().unwrap();
+    let token = keys.path().join("token");
+    fs::write(&token, "open-sesame").unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    let run = Run::up(2, 1000, &format!("--read-token-file {}", token.display())).await;
+    write(&run, "docs", 5);
+    run.command(Command::FetchName(named("docs/"))).await;
+    let folder = run.phase(1, Phase::Done).await;
+    assert_eq!(folder.folder.map(|files| files.done), Some(5));
     run.ends().await;
 }
 

@@ -4,7 +4,20 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::scene::{Ended, client, files, write};
+use crate::support::free::Chain;
 use crate::support::process::Node;
+
+#[test]
+fn the_token_of_started_nodes_is_sent_with_streams() {
+    let chain = Chain::new(2, 10);
+    let folder = chain.folder.path();
+    write(&folder.join("tree/a/f"), b"content");
+    write(&folder.join("token"), b"open-sesame");
+    fs::set_permissions(folder.join("token"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(folder.join("input.txt"), format!("tree/\n{}\n{}\n", chain.address(1), chain.address(2))).unwrap();
+    let ended = Ended::of(&client(folder, "--spawn --json --read-token-file token").output().unwrap());
+    assert_eq!((ended.code, ended.count("fetched")), (0, 1), "{}", ended.err);
+}
 
 #[test]
 fn the_token_of_the_last_hop_is_sent_with_streams_and_listings() {
