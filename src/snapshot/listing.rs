@@ -49,9 +49,9 @@ pub struct ListingEntry {
     /// Last change of a file's content, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub modified: Option<i64>,
-    /// A file's validator, quotes included.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub etag: Option<String>,
+    /// A file that its owner may execute.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub executable: bool,
     /// A file's digest, as `ALGO:HEX`, where the origin knows it already.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub digest: Option<String>,
@@ -105,7 +105,7 @@ impl Listing {
 impl ListingEntry {
     /// Creates an entry of which nothing else is known.
     pub fn new(name: SafeText, path: FileName, size: u64, is_folder: bool) -> Self {
-        Self { name, path, size, is_folder, modified: None, etag: None, digest: None }
+        Self { name, path, size, is_folder, modified: None, executable: false, digest: None }
     }
 
     /// Returns true if it is a visible file or folder directly in this one.

@@ -6,6 +6,7 @@ mod token;
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -173,6 +174,22 @@ fn a_large_file_is_fetched_by_itself_and_resumed() {
     assert_eq!(fs::read(scene.out().join("a/large")).unwrap(), large);
     assert!(moved < (21 << 20) + listing(31), "{moved} bytes: it is resumed");
     assert!(!files(&scene.out()).keys().any(|path| path.to_str().unwrap().contains(".part")));
+}
+
+#[test]
+fn a_file_that_is_fetched_by_itself_keeps_its_executable_bit() {
+    let scene = Scene::new(3);
+    assert_eq!(scene.fetch("").code, 0);
+    for (name, mode) in [("run", 0o755), ("data", 0o644)] {
+        let path = scene.tree().join(name);
+        write(&path, &vec![0; 16 << 20]);
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let ended = scene.fetch("");
+    assert_eq!((ended.code, ended.count("fetched")), (0, 2), "{}", ended.err);
+    let mode = |name: &str| scene.out().join(name).metadata().unwrap().permissions().mode() & 0o777;
+    // Who may read it may execute it, whatever the umask.
+    assert_eq!((mode("run"), mode("data") & 0o111), (mode("data") | (mode("data") & 0o444) >> 2, 0));
 }
 
 #[test]

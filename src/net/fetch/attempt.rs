@@ -183,14 +183,14 @@ async fn publish(
     modified: Option<SystemTime>,
     stop: &CancellationToken,
 ) -> Result<Published, Error> {
-    let (stop, force) = (stop.clone(), job.force);
+    let (stop, force, executable) = (stop.clone(), job.force, job.executable);
     let Some(candidate) = part else { return Err(Error::Other("the partial file is missing".to_owned())) };
     blocking(job.machine, move || {
         if let Some(modified) = modified {
             // Some file systems do not store this time.
             let _ = candidate.part.file().set_modified(modified);
         }
-        candidate.part.publish(force, &|| stop.is_cancelled())
+        candidate.part.executable(executable).publish(force, &|| stop.is_cancelled())
     })
     .await
 }

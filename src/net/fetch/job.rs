@@ -42,6 +42,9 @@ pub struct FetchJob {
     pub force: bool,
     /// Set the file's modification time to the one that the origin sends.
     pub times: bool,
+    /// Allow its execution, unless it replaces a file: it is a file of a folder, and its owner may execute it at the
+    /// origin.
+    pub executable: bool,
     /// Check first whether the existing file is the same, and transfer nothing then; off when the user wants to watch
     /// the transfer itself.
     pub reuse: bool,
@@ -109,6 +112,7 @@ impl FetchJob {
             output,
             force: false,
             times: true,
+            executable: false,
             reuse: true,
             by_time: false,
             resume: true,

@@ -45,6 +45,8 @@ pub(super) struct PartialFile {
     names: Option<Names>,
     /// True if its permissions are restricted until it is published, and then set to those of a new file.
     restricted: bool,
+    /// It may be executed once it is published, unless it replaces a file.
+    executable: bool,
 }
 
 /// Outcome of claiming a partial file.
@@ -129,14 +131,19 @@ impl PartialFile {
 
     /// Wraps a partial file that was found by name.
     fn found(target: &Arc<TargetPath>, file: File, id: FileId, names: Names) -> Self {
-        Self { target: Arc::clone(target), file, id, names: Some(names), restricted: true }
+        Self { target: Arc::clone(target), file, id, names: Some(names), restricted: true, executable: false }
+    }
+
+    /// Sets whether it may be executed once it is published.
+    pub(super) fn executable(self, executable: bool) -> Self {
+        Self { executable, ..self }
     }
 
     fn unnamed(target: &Arc<TargetPath>, private: bool) -> Result<Option<Self>, Errno> {
         let mode = Mode::from_raw_mode(if private { 0o600 } else { 0o666 });
         let Some(file) = names::unnamed(target, mode)? else { return Ok(None) };
         let id = FileId::of(&rustix::fs::fstat(&file)?);
-        Ok(Some(Self { target: Arc::clone(target), file, id, names: None, restricted: private }))
+        Ok(Some(Self { target: Arc::clone(target), file, id, names: None, restricted: private, executable: false }))
     }
 
     /// Creates a named partial file; `None` if the name is taken by now.
@@ -160,6 +167,7 @@ impl PartialFile {
                 id,
                 names: Some(Names { name, state }),
                 restricted: private,
+                executable: false,
             })),
             other => {
                 names::remove(target, &name, id);
@@ -363,7 +371,7 @@ impl PartialFile {
             if let (Some((source, resume_point)), Some(names)) = (self.resume_point(), &copy.names) {
                 let _ = names.state.write_resume_point(&source, &resume_point);
             }
-            return Ok(copy);
+            return Ok(copy.executable(self.executable));
         }
         Err(too_many(&self.target))
     }

@@ -112,6 +112,11 @@ impl Root {
     }
 }
 
+/// Returns true for a file that its owner may execute.
+pub fn is_executable(stat: &Stat) -> bool {
+    stat.st_mode & 0o100 != 0
+}
+
 /// True if the kernel does not know the file's size. Such files have no blocks, as few others do, so that hardly any
 /// request costs another system call.
 fn is_synthetic(file: impl AsFd, stat: &Stat) -> bool {

@@ -159,7 +159,7 @@ mod tests {
 
     fn item(path: &str, size: u64) -> Item {
         let path = FileName::new(path.as_bytes()).unwrap();
-        Item { path, size: Some(size), modified: Some(1_000_000_000), digest: None, is_folder: false }
+        Item { size: Some(size), modified: Some(1_000_000_000), ..Item::named(path) }
     }
 
     fn write(folder: &Path, path: &str, content: &[u8], seconds: u64) {

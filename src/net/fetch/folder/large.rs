@@ -1,8 +1,8 @@
 //! Large files: written to a partial file like a single one, so that a fetch of this file alone resumes them.
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -155,17 +155,7 @@ impl LargeFile {
             // Some file systems do not store this time.
             let _ = part.file().set_modified(UNIX_EPOCH + Duration::from_secs(self.entry.modified));
         }
-        let executable = self.entry.executable.then(|| part.file().try_clone()).transpose();
-        let executable = executable.map_err(|error| part.error("set its permissions", &error))?;
-        let published = part.publish(force, cancelled)?;
-        if let (Some(file), Published::New) = (executable, published)
-            && let Ok(found) = file.metadata()
-        {
-            let mode = found.permissions().mode() & 0o777;
-            // Who may read it may execute it, as the umask has it for new files.
-            let _ =
-                file.set_permissions(Permissions::from_mode(mode | (mode & 0o444) >> 2)).and_then(|()| file.sync_all());
-        }
+        let published = part.executable(self.entry.executable).publish(force, cancelled)?;
         Ok(published == Published::New)
     }
 

@@ -20,6 +20,7 @@ pub(super) struct Item {
     pub(super) modified: Option<i64>,
     /// Its digest, if the origin knows it.
     pub(super) digest: Option<Digest>,
+    pub(super) executable: bool,
     pub(super) is_folder: bool,
 }
 
@@ -57,6 +58,11 @@ pub(super) async fn page(job: &FetchJob, after: Option<&FileName>, stop: &Cancel
 }
 
 impl Item {
+    /// Returns an entry of which nothing but its path is known.
+    pub(super) fn named(path: FileName) -> Self {
+        Self { path, size: None, modified: None, digest: None, executable: false, is_folder: false }
+    }
+
     /// Returns a checked entry, by its path relative to the folder.
     fn of(entry: ListingEntry, folder: Option<&FileName>) -> Option<Self> {
         let whole = entry.path.as_bytes();
@@ -65,7 +71,7 @@ impl Item {
             Some(folder) => whole.strip_prefix(folder.as_bytes())?.strip_prefix(b"/")?,
         };
         let digest = entry.digest.and_then(|digest| digest.parse().ok());
-        let (size, modified, is_folder) = (Some(entry.size), entry.modified, entry.is_folder);
-        Some(Self { path: FileName::new(path).ok()?, size, modified, digest, is_folder })
+        let ListingEntry { modified, executable, is_folder, .. } = entry;
+        Some(Self { path: FileName::new(path).ok()?, size: Some(entry.size), modified, digest, executable, is_folder })
     }
 }

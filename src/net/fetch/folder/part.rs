@@ -137,8 +137,8 @@ async fn fetch_item(
     progress: &watch::Sender<TransferSnapshot>,
     stop: &CancellationToken,
 ) -> Result<Fetched, Error> {
-    let (route, by_time) = (job.route.with_file(whole_name(&job.route, &item.path)?), job.times);
-    let mut job = FetchJob { route, by_time, ..job };
+    let route = job.route.with_file(whole_name(&job.route, &item.path)?);
+    let mut job = FetchJob { route, by_time: job.times, executable: item.executable, ..job };
     let name = item.path.clone();
     let target = Arc::new(blocking(job.machine, move || path.open()?.target(&name)).await?);
     let mut tracker = Tracker::new(&job, progress);

@@ -132,7 +132,7 @@ impl Walk {
                 }
                 self.listed += names.len();
                 for path in names {
-                    let item = Item { path: path.clone(), size: None, modified: None, digest: None, is_folder: false };
+                    let item = Item::named(path.clone());
                     batch.files += 1;
                     let here = comparison.look(&item)?;
                     batch.add(&job, &item, here);

@@ -328,8 +328,7 @@ async fn a_file_by_itself_is_retried_as_often_as_a_whole_transfer() {
     let Scene { job, upstream, progress, stop, requests, folder, .. } = &mut Scene::http(turns.into()).await;
     job.retries = 1;
     let path = TreePath::of(folder.path(), &FileName::new(b"/").unwrap()).unwrap();
-    let item =
-        Item { path: FileName::new(b"f").unwrap(), size: Some(9), modified: None, digest: None, is_folder: false };
+    let item = Item::named(FileName::new(b"f").unwrap());
     let results = Results { progress: Arc::default(), files: job.files.clone() };
     let (another, job) = (upstream.another(), job.clone());
     let ended = receive_file(another, job, path, item, results, progress.clone(), stop.clone()).await;

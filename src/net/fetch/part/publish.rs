@@ -111,14 +111,7 @@ impl PartialFile {
 
     /// Sets the owner and permissions of the file that it replaces, or those of a new file.
     fn set_final_permissions(&self, replaced: Option<Existing>) -> io::Result<()> {
-        let Some(old) = replaced else {
-            if self.restricted
-                && let Some(usual) = names::unnamed(&self.target, Mode::from_raw_mode(0o666))?
-            {
-                self.file.set_permissions(usual.metadata()?.permissions())?;
-            }
-            return Ok(());
-        };
+        let Some(old) = replaced else { return self.set_usual_permissions() };
         let now = rustix::fs::fstat(&self.file)?;
         let mut mode = old.mode;
         if now.st_uid != old.owner {
@@ -133,6 +126,22 @@ impl PartialFile {
             return Ok(());
         }
         self.file.set_permissions(Permissions::from_mode(mode))
+    }
+
+    /// Sets the permissions of a new file, which the umask decides on.
+    fn set_usual_permissions(&self) -> io::Result<()> {
+        if !self.restricted && !self.executable {
+            return Ok(());
+        }
+        let mode = if self.executable { 0o777 } else { 0o666 };
+        if let Some(usual) = names::unnamed(&self.target, Mode::from_raw_mode(mode))? {
+            return self.file.set_permissions(usual.metadata()?.permissions());
+        }
+        if self.executable {
+            let mode = self.file.metadata()?.permissions().mode() & 0o777;
+            self.file.set_permissions(Permissions::from_mode(mode | (mode & 0o444) >> 2))?;
+        }
+        Ok(())
     }
 
     /// Handles an existing target: the same bytes are success, others an error.

@@ -1,7 +1,7 @@
 //! Pages of the walk of a folder, as listings: the files and folders that its tar stream contains.
 
 use super::list::{MAX_PAGE, json_length};
-use super::{OpenError, Root, WalkEntry, WalkError};
+use super::{OpenError, Root, WalkEntry, WalkError, is_executable};
 use crate::net::os::version::Version;
 use crate::route::{FileName, WalkRange};
 use crate::snapshot::{Listing, ListingEntry, MAX_ENTRIES};
@@ -28,16 +28,14 @@ impl Root {
         let mut listing = Listing { folder: folder.map(FileName::shown).unwrap_or_default(), ..Listing::default() };
         let (mut length, mut last) = (0, None);
         while let Some(entry) = walk.advance().map_err(to_open_error)? {
-            let (size, version, modified) = match entry {
-                WalkEntry::Folder(stat) => (0, None, stat.st_mtime),
+            let (stat, version) = match entry {
+                WalkEntry::Folder(stat) => (stat, None),
                 WalkEntry::File => match walk.read().map_err(to_open_error)? {
-                    Some(stat) => {
-                        let version = Version::of(&stat);
-                        (version.size, Some(version), stat.st_mtime)
-                    }
+                    Some(stat) => (stat, Some(Version::of(&stat))),
                     None => continue,
                 },
             };
+            let size = version.map_or(0, |version| version.size);
             if listing.entries.len() == MAX_ENTRIES || length > MAX_PAGE {
                 // There is at least one more.
                 listing.next = last;
@@ -46,8 +44,8 @@ impl Root {
             let Ok(path) = FileName::new(&walk.name()) else { continue };
             let name = SafeText::from_bytes(walk.path().rsplit(|byte| *byte == b'/').next().unwrap_or_default());
             let mut entry = ListingEntry::new(name, path, size, version.is_none());
-            entry.modified = Some(modified);
-            entry.etag = version.as_ref().map(self.machine.etag);
+            entry.modified = Some(stat.st_mtime);
+            entry.executable = version.is_some() && is_executable(&stat);
             entry.digest = version.and_then(&digest).map(|digest| digest.to_string());
             length += json_length(&entry) + ENTRY_OVERHEAD;
             listing.entries.push(entry);
@@ -72,6 +70,7 @@ fn to_open_error(error: WalkError) -> OpenError {
 mod tests {
     use std::collections::HashMap;
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
     use crate::wire::Algorithm;
@@ -82,7 +81,11 @@ mod tests {
         for number in 0..MAX_ENTRIES {
             let folder = dir.path().join(format!("d/{:02}", number % 17));
             fs::create_dir_all(&folder).unwrap();
-            fs::write(folder.join(format!("{number}")), vec![0; number % 5]).unwrap();
+            let path = folder.join(format!("{number}"));
+            fs::write(&path, vec![0; number % 5]).unwrap();
+            if number % 5 == 4 {
+                fs::set_permissions(path, fs::Permissions::from_mode(0o744)).unwrap();
+            }
         }
         std::os::unix::fs::symlink("00", dir.path().join("d/99")).unwrap();
         let root = Root::open(dir.path()).unwrap();
@@ -108,7 +111,7 @@ mod tests {
         assert_eq!(files.len(), MAX_ENTRIES);
         for (path, entry) in files {
             let served = root.serve(&FileName::new(path).unwrap()).unwrap();
-            assert_eq!((entry.size, entry.etag.clone()), (served.version.size, Some(served.etag())));
+            assert_eq!((entry.size, entry.executable), (served.version.size, entry.size == 4));
             assert_eq!(entry.modified, Some(served.version.modified.0));
             assert_eq!(entry.digest.is_some(), entry.size == 3);
         }

@@ -7,7 +7,7 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{Stat, fstat};
 use rustix::io::{Errno, pread};
 
-use crate::net::node::root::{Root, Walk, WalkEntry, WalkError};
+use crate::net::node::root::{Root, Walk, WalkEntry, WalkError, is_executable};
 use crate::net::os::version::Version;
 use crate::route::{FileName, WalkRange};
 use crate::text::SafeText;
@@ -21,7 +21,6 @@ const ROOM: usize = 16 * 1024;
 const PIECE: Duration = Duration::from_millis(50);
 /// Entries between two looks at the clock.
 const PER_LOOK: usize = 256;
-const OWNER_EXECUTES: u32 = 0o100;
 
 /// Adds up the length of a stream.
 #[derive(Debug)]
@@ -265,7 +264,7 @@ impl PathInStream {
 
 fn head<'a>(path: &'a [u8], stat: &Stat) -> EntryHead<'a> {
     let size = if path.ends_with(b"/") { 0 } else { Version::of(stat).size };
-    EntryHead { path, size, modified: stat.st_mtime, executable: stat.st_mode & OWNER_EXECUTES != 0 }
+    EntryHead { path, size, modified: stat.st_mtime, executable: is_executable(stat) }
 }
 
 #[cfg(test)]
