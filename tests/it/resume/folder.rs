@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::scene::{Dice, is_full};
@@ -41,7 +42,7 @@ fn published(root: &Path) -> usize {
 }
 
 /// Serves a folder `d` with small files in several folders, and one large file.
-fn serve(count: usize) -> (tempfile::TempDir, Node) {
+fn serve(count: usize, limit: &str) -> (tempfile::TempDir, Node) {
     let served = tempfile::tempdir().unwrap();
     // Times that differ from those of files that are written now.
     let old = SystemTime::now() - Duration::from_hours(1);
@@ -55,14 +56,72 @@ fn serve(count: usize) -> (tempfile::TempDir, Node) {
     let large = served.path().join("d/5/large");
     fs::write(&large, crate::support::content(3 << 20)).unwrap();
     fs::File::options().write(true).open(large).unwrap().set_modified(old).unwrap();
-    let node = Node::chainview(served.path(), &["--limit", if count > 5000 { "6M" } else { "3M" }]);
+    let node = Node::chainview(served.path(), &["--limit", limit]);
     (served, node)
+}
+
+/// Interrupts a client once this many files are published; returns its document, and how long it took to end.
+fn interrupted(mut client: Child, root: &Path, least: usize) -> (Value, Duration) {
+    let begun = Instant::now();
+    while published(root) < least {
+        assert!(client.try_wait().unwrap().is_none(), "it ended before {least} files were published");
+        assert!(begun.elapsed() < TIMEOUT, "{least} files are not published");
+        sleep(Duration::from_millis(5));
+    }
+    let asked = Instant::now();
+    kill_process(Pid::from_child(&client), Signal::INT).unwrap();
+    let output = client.wait_with_output().unwrap();
+    let took = asked.elapsed();
+    let document = serde_json::from_slice(&output.stdout);
+    (document.unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr))), took)
+}
+
+#[test]
+fn an_interrupted_fetch_of_a_folder_ends_within_a_second_and_keeps_what_is_proven() {
+    let (served, node) = serve(1500, "1M");
+    let expected = files(&served.path().join("d"));
+    // The disk of a machine that does other work may need longer once.
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        let output = tempfile::tempdir().unwrap();
+        let root = output.path().join("out/d");
+        let input = output.path().join("input.txt");
+        fs::write(&input, format!("d/\n127.0.0.1 {}\n", node.address().port())).unwrap();
+        let fetch = || {
+            let mut command = chainview();
+            command.arg("--fetch").arg(&input).arg("-o").arg(output.path().join("out/")).args(["--json", "-q"]);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            command
+        };
+        // In the stream of all, then in parts.
+        let mut slowest = Duration::ZERO;
+        let mut kept = 0;
+        for part in 1..=2 {
+            let (document, took) = interrupted(fetch().spawn().unwrap(), &root, kept + 100);
+            slowest = slowest.max(took);
+            let transfer = &document["transfers"][0];
+            let count = |name: &str| transfer["folder"][name].as_u64().unwrap();
+            assert_eq!(transfer["error"]["exit_code"], 130, "part {part}");
+            let mut here = files(&root);
+            // The beginning of the large file, for the next fetch.
+            here.retain(|path, _| !path.contains("large.part"));
+            assert!(here.iter().all(|(path, (content, _))| expected[path].0 == *content), "part {part}: whole files");
+            kept = here.len();
+            assert_eq!(count("fetched") + count("present"), kept as u64, "part {part}: what is here is reported");
+        }
+        println!("it ended within {slowest:?}");
+        times.push(slowest);
+        if slowest < Duration::from_secs(1) {
+            return;
+        }
+    }
+    panic!("it took {times:?} to end");
 }
 
 #[test]
 fn a_killed_fetch_of_a_folder_repeats_little_and_leaves_nothing() {
-    let (count, kills) = if is_full() { (10_000, 20) } else { (1500, 3) };
-    let (served, node) = serve(count);
+    let (count, kills, limit) = if is_full() { (10_000, 20, "6M") } else { (1500, 3, "3M") };
+    let (served, node) = serve(count, limit);
     let expected = files(&served.path().join("d"));
     for seed in 0..kills {
         let output = tempfile::tempdir().unwrap();
