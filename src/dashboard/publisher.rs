@@ -198,7 +198,8 @@ impl Publisher {
         let (last, unknown) = (Arc::clone(&self.last), TransferSnapshot::default());
         for transfer in transfers {
             let before = last.transfers.iter().find(|before| before.number == transfer.number).unwrap_or(&unknown);
-            for (level, text) in transfer.log_events_since(before) {
+            let events = transfer.log_events_since(before);
+            for (level, text) in events.into_iter().chain(transfer.connection_events_since(before)) {
                 self.log.push(level, None, format!("#{} {text}", transfer.number));
             }
             self.log_failed_files(transfer, before);

@@ -172,6 +172,31 @@ impl ConnectionState {
 }
 
 impl ConnectionsProgress {
+    /// Returns the connections that have not ended.
+    pub fn open(&self) -> impl Iterator<Item = &ConnectionProgress> {
+        self.connections.iter().filter(|connection| connection.state != ConnectionState::Ended)
+    }
+
+    /// Returns `2 routes` or `8 connections`, in at most 14 columns; `None` for one of both.
+    pub fn count(&self) -> Option<String> {
+        let mut routes: Vec<usize> = self.open().map(|connection| connection.route).collect();
+        let connections = routes.len();
+        routes.sort_unstable();
+        routes.dedup();
+        match (routes.len(), connections) {
+            (2.., _) => Some(format!("{} routes", routes.len())),
+            (_, 2..) => Some(format!("{connections} connections")),
+            _ => None,
+        }
+    }
+
+    /// Returns a step as a sentence, which names the route where there are several.
+    pub fn sentence(&self, step: &ConnectionsStep) -> String {
+        let route = if self.routes.len() > 1 { format!("route {}: ", step.route) } else { String::new() };
+        let connections = if step.to == 1 { "connection" } else { "connections" };
+        format!("{route}{} to {} {connections}: {}", step.from, step.to, step.reason)
+    }
+
     /// Adds a change of the number of connections; the oldest is dropped beyond `MAX_STEPS`.
     pub fn record(&mut self, step: ConnectionsStep) {
         if self.steps.len() == MAX_STEPS {
@@ -193,6 +218,20 @@ mod tests {
         }
         let kept = |at: usize| progress.steps[at].from;
         assert_eq!((progress.steps.len(), kept(0), kept(MAX_STEPS - 1)), (MAX_STEPS, 1, MAX_STEPS));
+    }
+
+    #[test]
+    fn several_routes_or_connections_are_counted() {
+        let connection = |(route, state)| ConnectionProgress { route, state, ..ConnectionProgress::default() };
+        let count = |connections: &[(usize, ConnectionState)]| {
+            let connections = connections.iter().copied().map(connection).collect();
+            ConnectionsProgress { connections, ..ConnectionsProgress::default() }.count()
+        };
+        let (open, ended) = (ConnectionState::Receiving, ConnectionState::Ended);
+        assert_eq!(count(&[]), None);
+        assert_eq!(count(&[(1, open), (1, ended), (2, ended)]), None);
+        assert_eq!(count(&[(1, open), (1, ConnectionState::Waiting)]).as_deref(), Some("2 connections"));
+        assert_eq!(count(&[(1, open), (2, open), (1, open)]).as_deref(), Some("2 routes"));
     }
 
     #[test]

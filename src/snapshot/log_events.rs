@@ -1,6 +1,7 @@
 //! Log events of a running transfer: resumptions, restarts from zero, retries.
 
 use super::chain::Level;
+use super::connections::{ConnectionsProgress, RouteState};
 use super::transfer::{Phase, TransferSnapshot};
 use crate::units::Bytes;
 
@@ -24,13 +25,53 @@ impl TransferSnapshot {
         if let Some(error) = self.error.as_ref().filter(|_| failed) {
             events.push((Level::Warn, format!("{error}: retrying")));
         }
+        if let Some(now) = &self.connections {
+            now.route_events(before.connections.as_ref(), &mut events);
+        }
         events
+    }
+
+    /// Returns each change of the number of connections since an earlier snapshot, and each connection that has failed
+    /// since: the details of a transfer that a log has where it is to be complete.
+    pub fn connection_events_since(&self, before: &Self) -> Vec<(Level, String)> {
+        let Some(now) = &self.connections else { return Vec::new() };
+        let before = before.connections.as_ref();
+        let known = before.and_then(|before| before.steps.last());
+        let new = now.steps.iter().rposition(|step| Some(step) == known).map_or(0, |at| at + 1);
+        let mut events: Vec<_> = now.steps[new..].iter().map(|step| (Level::Info, now.sentence(step))).collect();
+        for connection in &now.connections {
+            let earlier = before.and_then(|before| before.connections.iter().find(|c| c.number == connection.number));
+            let known = earlier.and_then(|earlier| earlier.error.as_ref());
+            if let Some(error) = connection.error.as_ref().filter(|error| Some(*error) != known) {
+                events.push((Level::Warn, format!("connection {}: {error}", connection.number)));
+            }
+        }
+        events
+    }
+}
+
+impl ConnectionsProgress {
+    /// Adds why there is one connection only, and which routes have failed since an earlier snapshot.
+    fn route_events(&self, before: Option<&Self>, events: &mut Vec<(Level, String)>) {
+        let known = before.and_then(|before| before.note.as_ref());
+        let note = self.note.as_ref().filter(|note| Some(*note) != known);
+        events.extend(note.map(|note| (Level::Info, format!("one connection: {note}"))));
+        // The errors of a single route are those of the transfer.
+        for route in self.routes.iter().filter(|_| self.routes.len() > 1) {
+            let earlier = before.and_then(|before| before.routes.iter().find(|r| r.number == route.number));
+            let known = earlier.and_then(|earlier| earlier.error.as_ref());
+            if let Some(error) = route.error.as_ref().filter(|error| Some(*error) != known) {
+                let retrying = if route.state == RouteState::Waiting { ": retrying" } else { "" };
+                events.push((Level::Warn, format!("route {}: {error}{retrying}", route.number)));
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::{ConnectionProgress, ConnectionsStep, RouteProgress};
 
     #[test]
     fn each_event_is_logged_once() {
@@ -59,5 +100,48 @@ mod tests {
         assert!(waits.log_events_since(&waits).is_empty());
         let over = TransferSnapshot { started_over: Some("it changed".into()), resumed_from: 0, ..resumed.clone() };
         assert_eq!(over.log_events_since(&resumed), [(Level::Warn, "starts over: it changed".to_owned())]);
+    }
+
+    #[test]
+    fn routes_steps_and_failed_connections_are_logged_once() {
+        let route = |number, state, error: Option<&str>| RouteProgress {
+            number,
+            state,
+            error: error.map(Into::into),
+            ..RouteProgress::default()
+        };
+        let one = ConnectionsProgress {
+            routes: vec![route(1, RouteState::Active, None), route(2, RouteState::Active, None)],
+            note: Some("the origin does not support ranges".into()),
+            ..ConnectionsProgress::default()
+        };
+        let with = |connections| TransferSnapshot { connections: Some(connections), ..TransferSnapshot::default() };
+        let (start, begun) = (TransferSnapshot::default(), with(one.clone()));
+        let note = (Level::Info, "one connection: the origin does not support ranges".to_owned());
+        assert_eq!(begun.log_events_since(&start), [note]);
+        assert_eq!((begun.log_events_since(&begun).len(), begun.connection_events_since(&start).len()), (0, 0));
+        let mut more = one;
+        more.routes[1] = route(2, RouteState::Waiting, Some("hop 1 (h:1): connection reset"));
+        let step = |from, to, reason: &str| ConnectionsStep {
+            route: 2,
+            from,
+            to,
+            reason: reason.into(),
+            ..Default::default()
+        };
+        more.record(step(1, 2, "link 3 to 2 loses packets"));
+        let grown = with(more.clone());
+        let failed = (Level::Warn, "route 2: hop 1 (h:1): connection reset: retrying".to_owned());
+        assert_eq!(grown.log_events_since(&begun), [failed]);
+        let first = (Level::Info, "route 2: 1 to 2 connections: link 3 to 2 loses packets".to_owned());
+        assert_eq!(grown.connection_events_since(&begun), [first]);
+        more.record(step(2, 1, "it brought 1.1 x"));
+        let error = Some("hop 2 (h:2): connection reset".into());
+        more.connections = vec![ConnectionProgress { number: 7, error, ..ConnectionProgress::default() }];
+        let after = with(more);
+        let expected = ["route 2: 2 to 1 connection: it brought 1.1 x", "connection 7: hop 2 (h:2): connection reset"];
+        let texts: Vec<String> = after.connection_events_since(&grown).into_iter().map(|(_, text)| text).collect();
+        assert_eq!(texts, expected);
+        assert!(after.connection_events_since(&after).is_empty() && after.log_events_since(&grown).is_empty());
     }
 }
