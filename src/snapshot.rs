@@ -29,4 +29,4 @@ pub use node::{
 };
 pub use totals::{Flow, Totals, UpstreamTotals};
 pub use tour::{ActCaption, ActOutcome, NamedCause, TourSnapshot};
-pub use transfer::{Awaited, Integrity, Phase, Retry, Stall, TransferSnapshot, Wait};
+pub use transfer::{Awaited, Integrity, Phase, Retry, Stall, TransferSnapshot, Wait, is_same_id};

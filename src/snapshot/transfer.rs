@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::connections::ConnectionsProgress;
+use super::connections::{ConnectionProgress, ConnectionsProgress};
 use super::folder::FolderProgress;
 use super::node::HopRecord;
 use super::timing::WaterfallRow;
@@ -243,8 +243,29 @@ impl TransferSnapshot {
         }
     }
 
+    /// Returns true if this is the id of the transfer or of one of its connections.
+    pub fn has_id(&self, id: &str) -> bool {
+        is_same_id(self.id.as_str(), id) || self.connection(id).is_some()
+    }
+
+    /// Returns the number of the connection with this id, if the transfer has several.
+    pub fn connection_number(&self, id: &str) -> Option<usize> {
+        let several = self.connections.as_ref().is_some_and(|progress| progress.connections.len() > 1);
+        self.connection(id).filter(|_| several).map(|connection| connection.number)
+    }
+
+    fn connection(&self, id: &str) -> Option<&ConnectionProgress> {
+        let mut connections = self.connections.iter().flat_map(|progress| &progress.connections);
+        connections.find(|connection| is_same_id(connection.id.as_str(), id))
+    }
+
     /// Returns true if the same file existed already, and no byte was transferred.
     pub fn was_up_to_date(&self) -> bool {
         self.already_present && self.flow.bytes_in == 0
     }
+}
+
+/// Compares two ids by the length of the shorter: nodes abbreviate the ids that they report.
+pub fn is_same_id(a: &str, b: &str) -> bool {
+    !a.is_empty() && !b.is_empty() && (a.starts_with(b) || b.starts_with(a))
 }

@@ -267,12 +267,7 @@ pub(crate) fn ours(chain: &ChainSnapshot, conn: &ConnSnapshot) -> Option<u64> {
     if id.is_empty() {
         return None;
     }
-    chain.transfers.iter().rev().find(|t| same_id(t.id.as_str(), id)).map(|t| t.number)
-}
-
-/// Compares two ids by the length of the shorter: nodes abbreviate the ids that they report.
-pub(crate) fn same_id(a: &str, b: &str) -> bool {
-    !a.is_empty() && !b.is_empty() && (a.starts_with(b) || b.starts_with(a))
+    chain.transfers.iter().rev().find(|t| t.has_id(id)).map(|t| t.number)
 }
 
 /// Returns the protocol toward the client; where the one toward the origin differs, both.

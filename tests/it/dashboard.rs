@@ -17,6 +17,7 @@ mod palette;
 mod picker;
 mod random_input;
 mod refusals;
+mod routes;
 mod sharing;
 mod start;
 mod states;

@@ -1,8 +1,8 @@
 //! Navigation along one transfer from hop to hop, and along the log lines that match its filter.
 
 use super::UiState;
-use crate::snapshot::{ChainSnapshot, HopSnapshot};
-use crate::ui::columns::{ours, same_id};
+use crate::snapshot::{ChainSnapshot, HopSnapshot, is_same_id};
+use crate::ui::columns::ours;
 use crate::ui::focus::{ConnKey, Panel, Tab};
 
 /// Position on the path of a transfer.
@@ -29,7 +29,7 @@ impl UiState {
             let conns = &hop.node.as_ref().filter(|_| hop.link.is_up() && !hop.extra)?.connections;
             conns
                 .iter()
-                .find(|conn| same_id(conn.transfer.as_str(), id))
+                .find(|conn| is_same_id(conn.transfer.as_str(), id))
                 .map(|conn| ViewStage::Hop((hop.number, conn.id)))
         };
         if by > 0 {

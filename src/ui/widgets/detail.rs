@@ -6,12 +6,12 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::fields::{DetailField, field};
-use super::{chart, connections, fields, files, header, heading, hop_table, nodes, setup};
+use super::{chart, connections, fields, files, header, heading, hop_table, nodes, routes, setup};
 use crate::route::Protocol;
 use crate::snapshot::timing::{self, Step};
 use crate::snapshot::{
     ChainSnapshot, ConnSnapshot, ConnState, FolderProgress, HopLink, HopSnapshot, Integrity, NodeSnapshot, Phase,
-    TcpSnapshot, TransferSnapshot, UpstreamTotals,
+    TcpSnapshot, TransferSnapshot, UpstreamTotals, is_same_id,
 };
 use crate::ui::columns::{self, dash, ms, percent};
 use crate::ui::focus::Panel;
@@ -92,6 +92,9 @@ pub(super) fn content(
             let mut rows = 1 + fields::draw(&state.theme, &transfer_fields(transfer), area, buffer);
             if let Some(folder) = &transfer.folder {
                 rows += 1 + files::draw(state, (transfer, folder), state.file_row(data), below(area, rows), buffer);
+            }
+            if let Some(progress) = transfer.connections.as_ref().filter(|progress| routes::has_details(progress)) {
+                rows += 1 + routes::draw(&state.theme, (transfer, progress), below(area, rows), buffer);
             }
             if !beside {
                 let height = setup::needed(transfer);
@@ -258,6 +261,8 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<DetailField> {
     // Usual values are omitted, to leave room for unusual ones.
     all.extend((t.attempt > 1).then(|| field("attempt", t.attempt.to_string())));
     all.extend((t.resumed_from > 0).then(|| field("resumed at", Bytes(t.resumed_from).to_string())));
+    let note = t.connections.as_ref().and_then(|progress| progress.note.as_ref());
+    all.extend(note.map(|why| field("connections", format!("one: {why}"))));
     all.extend(t.rate_limit.map(|cap| field("rate limit", Rate(cap).to_string())));
     all.extend([
         field("written to", t.path.to_string()),
@@ -319,13 +324,15 @@ fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mu
         return 0;
     }
     let theme = &state.theme;
-    heading::draw(theme, "Path", "", false, area, buffer);
-    let ours = data.transfers.iter().find(|transfer| columns::same_id(transfer.id.as_str(), id));
+    let number = data.transfers.iter().find_map(|transfer| transfer.connection_number(id));
+    let name = number.map_or_else(|| "Path".to_owned(), |number| format!("Path of connection {number}"));
+    heading::draw(theme, &name, "", false, area, buffer);
+    let ours = data.transfers.iter().find(|transfer| is_same_id(transfer.id.as_str(), id));
     for (i, hop) in data.route_hops().enumerate() {
         let mut row = Row::new(buffer, row_of(area, 1 + i));
         row.skip(2).cell_right(2, &hop.number.to_string(), theme.style(StyleRole::Plain)).skip(2);
         let conns = hop.node.as_ref().map_or(&[] as &[ConnSnapshot], |node| &node.connections);
-        if let Some(conn) = conns.iter().find(|conn| columns::same_id(conn.transfer.as_str(), id)) {
+        if let Some(conn) = conns.iter().find(|conn| is_same_id(conn.transfer.as_str(), id)) {
             let rates = state.history().rates.of(hop, conn).unwrap_or_default();
             row.cell(8, conn.state.label(), theme.style(StyleRole::Flow)).skip(1);
             figures(state, rates, conn.flow.bytes_out, conn.peer.as_str(), &mut row);

@@ -5,7 +5,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::heading;
-use crate::snapshot::{ChainSnapshot, FolderProgress, Phase, TransferSnapshot};
+use crate::snapshot::{ChainSnapshot, ConnectionsProgress, FolderProgress, Phase, TransferSnapshot};
 use crate::ui::action::{Action, TransferAction};
 use crate::ui::focus::Panel;
 use crate::ui::geometry::transfer_rows;
@@ -18,7 +18,7 @@ use crate::ui::theme::{StyleRole, Theme};
 use crate::ui::totals::Totals;
 use crate::units::{Bytes, Count, Eta, Grouped, Rate};
 
-/// From this width there is room for the rate limit.
+/// From this width there is room for the rate limit, or for the number of connections or routes.
 const WIDE: u16 = 100;
 /// From this width a folder has room for its files beside its bytes.
 const BOTH: u16 = 140;
@@ -215,8 +215,14 @@ fn progress(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut
     let plain = theme.style(StyleRole::Plain);
     let flow = theme.style(if moving { StyleRole::Flow } else { StyleRole::Dim });
     if terminal >= WIDE {
-        let limit = transfer.rate_limit.map_or_else(String::new, |rate| format!("limit {}", Rate(rate)));
-        row.put_right(&format!(" {limit:<16} "), theme.style(StyleRole::Warn));
+        let count = transfer.connections.as_ref().and_then(ConnectionsProgress::count);
+        let limit = || transfer.rate_limit.map_or_else(String::new, |rate| format!("limit {}", Rate(rate)));
+        // A limited transfer gains nothing from several connections.
+        let (text, role) = match count.filter(|_| transfer.rate_limit.is_none()) {
+            Some(count) => (count, StyleRole::Plain),
+            None => (limit(), StyleRole::Warn),
+        };
+        row.put_right(&format!(" {text:<16} "), theme.style(role));
     }
     let columns = if terminal < 50 { 10 } else { 13 };
     row.put_right(&format!("{status:<columns$.columns$}"), theme.style(role));

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use chainview::route::Protocol;
-use chainview::snapshot::verdict::{Limit, Verdict};
+use chainview::snapshot::verdict::{Limit, LinkCause, Verdict};
 use chainview::snapshot::{
-    ChainSnapshot, ConnRole, ConnSnapshot, ConnState, FileOutcome, FileResult, Flow, FolderProgress, HopLink,
-    HopSnapshot, Integrity, Level, LogLine, NodeSnapshot, Phase, RATE_SAMPLES, TcpSnapshot, Totals, TransferSnapshot,
+    ChainSnapshot, ConnRole, ConnSnapshot, ConnState, ConnectionProgress, ConnectionState, ConnectionsProgress,
+    ConnectionsStep, FileOutcome, FileResult, Flow, FolderProgress, HopLink, HopSnapshot, Integrity, Level, LogLine,
+    NodeSnapshot, Phase, RATE_SAMPLES, ReceivedRange, RouteProgress, RouteState, TcpSnapshot, Totals, TransferSnapshot,
     UpstreamTotals,
 };
 use chainview::waterfall;
@@ -292,5 +293,67 @@ pub(crate) fn sharing() -> ChainSnapshot {
             node.totals.open += 12;
         }
     }
+    chain
+}
+
+/// The streaming chain with a transfer over six connections of its own route and two of another one.
+pub(crate) fn routes() -> ChainSnapshot {
+    /// An eighth of the file.
+    const PIECE: u64 = 341_250_000;
+    let mut chain = streaming();
+    let connection = |number: u64| {
+        let from = (number - 1) * PIECE;
+        let received = PIECE / 16 * (7 + number % 3);
+        ConnectionProgress {
+            number: number as usize,
+            route: if number > 6 { 2 } else { 1 },
+            id: format!("6f1c{number:04}").into(),
+            state: ConnectionState::Receiving,
+            from,
+            at: from + received,
+            end: from + PIECE,
+            received,
+            rate: 5_100_000 + 100_000 * number,
+            error: None,
+        }
+    };
+    let connections: Vec<ConnectionProgress> = (1..=8).map(connection).collect();
+    let map = connections.iter().map(|c| ReceivedRange { from: c.from, to: c.at, route: c.route as u8 }).collect();
+    let link = |from, to| Limit::Link { from, to, cause: LinkCause::Loss };
+    let route = |number: usize, state, chain: &str| {
+        let own = || connections.iter().filter(move |c| c.route == number);
+        RouteProgress {
+            number,
+            chain: chain.into(),
+            received: own().map(|c| c.received).sum(),
+            rate: own().map(|c| c.rate).sum(),
+            state,
+            verdict: Some(Verdict { limit: link(number + 1, number), share: 0.9, ..Verdict::default() }),
+            ..RouteProgress::default()
+        }
+    };
+    let routes = vec![
+        route(1, RouteState::Active, "127.0.0.1:7001, 127.0.0.1:7002, 127.0.0.1:7003"),
+        route(2, RouteState::Active, "198.51.100.7:9101, 198.51.100.8:9101"),
+    ];
+    let step = |at, route, from, to, reason: &str| ConnectionsStep {
+        at: Duration::from_millis(at),
+        route,
+        from,
+        to,
+        reason: reason.into(),
+    };
+    let steps = vec![
+        step(1_200, 1, 1, 2, "link 2 to 1 loses packets"),
+        step(2_400, 1, 2, 4, "2 connections brought 1.9 times as much as 1"),
+        step(2_900, 2, 1, 2, "link 3 to 2 loses packets"),
+        step(3_700, 1, 4, 8, "4 connections brought 1.8 times as much as 2"),
+        step(5_100, 1, 8, 6, "8 connections brought 1.1 times as much as 4, which is less than 1.5 times"),
+    ];
+    let transfer = &mut chain.transfers[0];
+    transfer.received = connections.iter().map(|c| c.received).sum();
+    transfer.rate = connections.iter().map(|c| c.rate).sum();
+    transfer.connections =
+        Some(ConnectionsProgress { routes, connections, map, steps, ..ConnectionsProgress::default() });
     chain
 }
