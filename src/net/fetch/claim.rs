@@ -50,7 +50,12 @@ pub(super) async fn claim(
         });
         match found.await? {
             EarlierDownload::Nothing => {}
-            EarlierDownload::Usable(candidate) => return Ok(EarlierClaim::ResumeCandidate(Some(candidate))),
+            EarlierDownload::Usable(candidate, lost) => {
+                if let Some(why) = lost {
+                    tracing::warn!("{}: parts of it are received again: {why}", candidate.part.shown());
+                }
+                return Ok(EarlierClaim::ResumeCandidate(Some(candidate)));
+            }
             EarlierDownload::Unusable(candidate, why) => {
                 if let Some(why) = why {
                     tracker.started_over(why);

@@ -94,7 +94,7 @@ impl DiskWriter<PartialFile> {
             // Bytes handed over but not written are hashed already: then only the last recorded resume point is valid.
             let written = matches!(result, Ok(()) | Err(Error::Lost { .. }));
             let source = self.source.filter(|_| written);
-            (ResumeCandidate { part, hasher, offset, source, stale: false }, result)
+            (ResumeCandidate { part, hasher, offset, source, stale: false, received: None }, result)
         })
     }
 }
@@ -223,7 +223,7 @@ impl<S> DiskWriter<S> {
         self.offset += length as u64;
         let resume_point = (self.offset - self.last_resume_point >= RESUME_STEP).then(|| {
             self.last_resume_point = self.offset;
-            ResumePoint { offset: self.offset, prefix: self.hasher.as_ref().map(Hasher::so_far) }
+            ResumePoint::Prefix { offset: self.offset, digest: self.hasher.as_ref().map(Hasher::so_far) }
         });
         slot.send((buffer, length, resume_point));
         (self.machine.settle)(&|| self.empty.len() == BUFFERS - self.unallocated || self.full.is_closed());
@@ -395,7 +395,7 @@ mod tests {
                 Ok(())
             })
         });
-        full.send((vec![0; 1], 1, Some(ResumePoint { offset: 1, prefix: None }))).await.unwrap();
+        full.send((vec![0; 1], 1, Some(ResumePoint::Prefix { offset: 1, digest: None }))).await.unwrap();
         empty.recv().await.unwrap();
         drop(full);
         let failed = writing.await.unwrap();
@@ -436,7 +436,7 @@ mod tests {
         part.file().read_exact_at(&mut prefix, 0).unwrap();
         let mut hasher = Hasher::new(Algorithm::Blake3);
         hasher.update(&prefix);
-        let resume_point = ResumePoint { offset: RESUME_STEP * 2, prefix: Some(hasher.finish()) };
+        let resume_point = ResumePoint::Prefix { offset: RESUME_STEP * 2, digest: Some(hasher.finish()) };
         assert_eq!(part.resume_point(), Some((source, resume_point)));
     }
 }

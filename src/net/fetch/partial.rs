@@ -2,35 +2,58 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::part::{Busy, ClaimResult, PartialFile};
-use super::resume_state::{ResumePoint, ResumeSource};
+use super::ranges::MIN_SIZE;
+use super::ranges::tree::{BlockHasher, HashTree};
+use super::resume_state::{RecordedRange, ResumePoint, ResumeSource, whole_blocks_before};
 use super::target::TargetPath;
 use super::validator::Validator;
 use crate::error::{Error, KeptBytes};
 use crate::net::node::digests::Hasher;
 use crate::net::upstream::UpstreamReply;
 use crate::route::{Protocol, Route};
-use crate::wire::{Algorithm, Digest};
+use crate::wire::{Algorithm, Digest, Reply};
 
 /// Bytes read and hashed at a time.
 const CHUNK: usize = 1 << 20;
+/// Why another version of a file cannot complete this one, if its size differs or nothing is known.
+pub(super) const CHANGED: &str = "the file at the origin has changed";
+/// Why bytes are not used: they cannot be compared with anything.
+const NEVER_HASHED: &str = "its bytes were never hashed (--no-verify)";
+/// Why recorded bytes are not used: they are not in the file.
+const TOO_SHORT: &str = "the partial file is shorter than its resume point";
+/// Why bytes are not used: they have changed, or were never written.
+const NO_MATCH: &str = "its bytes do not match the saved digest";
 
 /// A partial file that this transfer owns, and what is known about its bytes.
 #[derive(Debug)]
 pub(super) struct ResumeCandidate {
     /// The file.
     pub(super) part: PartialFile,
-    /// Hasher over all its bytes; `None` if no digest is wanted.
+    /// Hasher over the bytes before `offset`; `None` if no digest is wanted, or they were received in ranges.
     pub(super) hasher: Option<Hasher>,
-    /// Number of bytes in it.
+    /// Number of bytes from its beginning that are there. If there are ranges, it is the end of the first one if that
+    /// begins the file, or else 0.
     pub(super) offset: u64,
+    /// Ranges of the file that are there, with those of its beginning; `None` if they are not known as whole blocks.
+    pub(super) received: Option<ReceivedRanges>,
     /// What it is a part of; `None` if it cannot be resumed.
     pub(super) source: Option<ResumeSource>,
     /// True if its content is useless; it is kept until the new body begins.
     pub(super) stale: bool,
+}
+
+/// The whole blocks of a partial file that are there.
+#[derive(Debug, Default)]
+pub(super) struct ReceivedRanges {
+    /// Their chaining values; `None` if no digest is wanted.
+    pub(super) tree: Option<HashTree>,
+    /// In ascending order. They do not touch each other; with a tree, they are its ranges.
+    pub(super) ranges: Vec<Range<u64>>,
 }
 
 /// What an earlier run left.
@@ -38,8 +61,9 @@ pub(super) struct ResumeCandidate {
 pub(super) enum EarlierDownload {
     /// Nothing.
     Nothing,
-    /// The beginning of this file, as far as that can be verified without its origin.
-    Usable(ResumeCandidate),
+    /// Parts of this file, as far as they can be verified without its origin; and why other parts are discarded, if
+    /// any are.
+    Usable(ResumeCandidate, Option<&'static str>),
     /// A file that has to be started over, and why, unless the user asked for that.
     Unusable(ResumeCandidate, Option<&'static str>),
     /// Another fetch holds it.
@@ -58,16 +82,24 @@ impl ResumeSource {
         let validator = Validator::of(reply).ok_or("the origin sends no strong validator")?;
         Ok(Self { file: super::resume_state::file_of(route), size: reply.size().unwrap_or_default(), validator })
     }
+
+    /// Returns why a reply is not of this version of the file; `None` if it is.
+    pub(super) fn difference(&self, reply: &Reply) -> Option<&'static str> {
+        if reply.size() != Some(self.size) {
+            return Some(CHANGED);
+        }
+        (!self.validator.holds(reply)).then(|| self.validator.differs(reply))
+    }
 }
 
 impl ResumeCandidate {
     /// Returns a candidate without bytes.
     pub(super) fn new(part: PartialFile, algorithm: Option<Algorithm>) -> Self {
-        Self { part, hasher: algorithm.map(Hasher::new), offset: 0, source: None, stale: false }
+        Self { part, hasher: algorithm.map(Hasher::new), offset: 0, received: None, source: None, stale: false }
     }
 
-    /// Finds the partial file of an earlier run, truncates it to its last resume point, and reads the rest: its digest
-    /// has to match the recorded one.
+    /// Finds the partial file of an earlier run, and reads what its last resume point names: the digests have to match
+    /// the recorded ones. What follows in the file is removed.
     pub(super) fn find(
         target: &Arc<TargetPath>,
         first: usize,
@@ -92,29 +124,28 @@ impl ResumeCandidate {
         if source.file != file {
             return useless(part, Some("the partial file belongs to another file"));
         }
-        if resume_point.offset > length {
-            return useless(part, Some("the partial file is shorter than its resume point"));
-        }
-        if resume_point.prefix.is_none() && algorithm.is_some() {
-            return useless(part, Some("its bytes were never hashed (--no-verify)"));
-        }
-        part.file().set_len(resume_point.offset).map_err(failed)?;
-        let mut hashers =
-            [resume_point.prefix.map(|digest| digest.algorithm), algorithm].map(|wanted| wanted.map(Hasher::new));
-        if !hash(part.file(), resume_point.offset, &mut hashers, cancelled).map_err(failed)? {
-            return Err(Error::Interrupted { kept: KeptBytes { file: Some(part.shown()), resumable: true } });
-        }
-        let [found, hasher] = hashers;
-        if found.map(Hasher::finish) != resume_point.prefix {
-            return useless(part, Some("its bytes do not match the saved digest"));
-        }
-        Ok(EarlierDownload::Usable(Self {
-            part,
-            hasher,
-            offset: resume_point.offset,
-            source: Some(source),
-            stale: false,
-        }))
+        let reading = Reading { file: part.file(), length, size: source.size, algorithm, cancelled };
+        let verified = match resume_point {
+            ResumePoint::Prefix { offset, digest } => reading.prefix(offset, digest),
+            ResumePoint::Ranges(ranges) => reading.ranges(&ranges),
+        };
+        let Verified { hasher, offset, received, lost } = match verified {
+            Ok(verified) => verified,
+            Err(Unverified::Useless(why)) => return useless(part, Some(why)),
+            Err(Unverified::Cancelled) => {
+                return Err(Error::Interrupted { kept: KeptBytes { file: Some(part.shown()), resumable: true } });
+            }
+            Err(Unverified::Io(error)) => return Err(failed(error)),
+        };
+        let end = received.as_ref().and_then(|received| received.ranges.last()).map_or(offset, |last| last.end);
+        part.file().set_len(end).map_err(failed)?;
+        Ok(EarlierDownload::Usable(Self { part, hasher, offset, received, source: Some(source), stale: false }, lost))
+    }
+
+    /// Returns the number of bytes in it.
+    pub(super) fn bytes(&self) -> u64 {
+        let ranges = self.received.as_ref().map(|received| &received.ranges);
+        ranges.map_or(self.offset, |ranges| ranges.iter().map(|range| range.end - range.start).sum())
     }
 
     /// Discards the content: the whole file follows, which may be another version.
@@ -136,11 +167,15 @@ impl ResumeCandidate {
         KeptBytes { resumable: true, ..kept }
     }
 
-    /// Records a resume point at its end, if it can be resumed.
+    /// Records a resume point of its bytes, if it can be resumed; false if there is nothing to resume.
     fn save_resume_point(&self) -> bool {
-        let Some(source) = self.source.as_ref().filter(|_| self.offset > 0) else { return false };
-        let resume_point = ResumePoint { offset: self.offset, prefix: self.hasher.as_ref().map(Hasher::so_far) };
-        self.part.file().sync_data().is_ok() && self.part.record(source, &resume_point).is_ok()
+        let Some(source) = self.source.as_ref().filter(|_| self.bytes() > 0) else { return false };
+        let resume_point = match &self.received {
+            Some(received) => ResumePoint::Ranges(received.recorded()),
+            None => ResumePoint::Prefix { offset: self.offset, digest: self.hasher.as_ref().map(Hasher::so_far) },
+        };
+        let recorded = self.part.file().sync_data().is_ok() && self.part.record(source, &resume_point).is_ok();
+        recorded && self.part.resume_point().is_some()
     }
 
     /// Restores its names after another program removed them; no content is lost.
@@ -157,21 +192,172 @@ impl ResumeCandidate {
     }
 }
 
-/// Reads a file up to an offset into all hashers; false if cancelled.
-fn hash(file: &File, end: u64, hashers: &mut [Option<Hasher>; 2], cancelled: &dyn Fn() -> bool) -> io::Result<bool> {
-    if hashers.iter().all(Option::is_none) {
-        return Ok(true);
+impl ReceivedRanges {
+    /// Returns the ranges of a tree.
+    fn of_tree(tree: HashTree) -> Self {
+        Self { ranges: tree.ranges(), tree: Some(tree) }
     }
-    let mut buffer = vec![0; CHUNK.min(usize::try_from(end).unwrap_or(CHUNK))];
-    let mut offset = 0;
-    while offset < end {
+
+    /// Returns the ranges with their digests, as recorded in a state file.
+    fn recorded(&self) -> Vec<RecordedRange> {
+        let recorded = |range: &Range<u64>, digest| RecordedRange { from: range.start, to: range.end, digest };
+        match &self.tree {
+            Some(tree) => tree.digests().iter().map(|(range, digest)| recorded(range, Some(*digest))).collect(),
+            None => self.ranges.iter().map(|range| recorded(range, None)).collect(),
+        }
+    }
+}
+
+/// A partial file that is compared with its resume point.
+struct Reading<'a> {
+    file: &'a File,
+    /// Its length.
+    length: u64,
+    /// The size of the whole file.
+    size: u64,
+    /// Of the digest that is wanted of the whole file.
+    algorithm: Option<Algorithm>,
+    cancelled: &'a dyn Fn() -> bool,
+}
+
+/// What a partial file proved to hold.
+struct Verified {
+    hasher: Option<Hasher>,
+    offset: u64,
+    received: Option<ReceivedRanges>,
+    /// Why some recorded ranges are not among them.
+    lost: Option<&'static str>,
+}
+
+/// Why a partial file proved nothing.
+#[derive(Debug)]
+enum Unverified {
+    Io(io::Error),
+    Cancelled,
+    Useless(&'static str),
+}
+
+impl Reading<'_> {
+    /// Verifies the bytes up to an offset. The rest of a large file can be received in ranges: then whole blocks are
+    /// kept. Not for SHA-256, which takes all bytes in order: ranges would be read again at the end.
+    fn prefix(&self, recorded: u64, digest: Option<Digest>) -> Result<Verified, Unverified> {
+        if recorded > self.length {
+            return Err(Unverified::Useless(TOO_SHORT));
+        }
+        if digest.is_none() && self.algorithm.is_some() {
+            return Err(Unverified::Useless(NEVER_HASHED));
+        }
+        let in_ranges = self.size >= MIN_SIZE && self.algorithm != Some(Algorithm::Sha256);
+        let offset = if in_ranges { whole_blocks_before(recorded, self.size) } else { recorded };
+        let mut blocks = if in_ranges && self.algorithm.is_some() { Blocks::new(self.size, 0) } else { None };
+        let mut hasher = self.algorithm.map(Hasher::new);
+        if let Some(digest) = digest {
+            let mut other = (self.algorithm != Some(digest.algorithm)).then(|| Hasher::new(digest.algorithm));
+            self.read(0..offset, |bytes| {
+                [&mut hasher, &mut other].into_iter().flatten().for_each(|hasher| hasher.update(bytes));
+                if let Some(blocks) = &mut blocks {
+                    blocks.update(bytes);
+                }
+            })?;
+            let mut found = other.or_else(|| hasher.clone());
+            self.read(offset..recorded, |bytes| found.iter_mut().for_each(|hasher| hasher.update(bytes)))?;
+            if found.map(Hasher::finish) != Some(digest) {
+                return Err(Unverified::Useless(NO_MATCH));
+            }
+        }
+        let unhashed = || {
+            let ranges = std::iter::once(0..offset).filter(|range| !range.is_empty()).collect();
+            ReceivedRanges { tree: None, ranges }
+        };
+        let received = in_ranges.then(|| blocks.map_or_else(unhashed, |blocks| ReceivedRanges::of_tree(blocks.tree)));
+        Ok(Verified { hasher, offset, received, lost: None })
+    }
+
+    /// Verifies ranges, and keeps those that match.
+    fn ranges(&self, recorded: &[RecordedRange]) -> Result<Verified, Unverified> {
+        if self.algorithm.is_some() && recorded.iter().any(|range| range.digest.is_none()) {
+            return Err(Unverified::Useless(NEVER_HASHED));
+        }
+        let Some(mut tree) = HashTree::new(self.size) else { return Err(Unverified::Useless(NO_MATCH)) };
+        let (mut ranges, mut lost) = (Vec::new(), None);
+        let mut beginning = self.algorithm.map(Hasher::new);
+        for range in recorded {
+            let Some(digest) = range.digest else {
+                let end = range.to.min(whole_blocks_before(self.length, self.size));
+                lost = lost.or((end < range.to).then_some(TOO_SHORT));
+                ranges.extend(std::iter::once(range.from..end).filter(|range| !range.is_empty()));
+                continue;
+            };
+            if range.to > self.length {
+                lost = Some(TOO_SHORT);
+                continue;
+            }
+            let mut hasher = beginning.clone().filter(|_| range.from == 0);
+            let Some(mut blocks) = Blocks::new(self.size, range.from) else { continue };
+            self.read(range.from..range.to, |bytes| {
+                if let Some(hasher) = &mut hasher {
+                    hasher.update(bytes);
+                }
+                blocks.update(bytes);
+            })?;
+            if blocks.tree.digests() == [(range.from..range.to, digest)] && tree.absorb(blocks.tree).is_ok() {
+                ranges.push(range.from..range.to);
+                beginning = hasher.or(beginning);
+            } else {
+                lost = Some(NO_MATCH);
+            }
+        }
+        if let Some(why) = lost.filter(|_| ranges.is_empty()) {
+            return Err(Unverified::Useless(why));
+        }
+        let offset = ranges.first().filter(|range| range.start == 0).map_or(0, |range| range.end);
+        let received = Some(ReceivedRanges { tree: Some(tree).filter(|_| self.algorithm.is_some()), ranges });
+        Ok(Verified { hasher: beginning, offset, received, lost })
+    }
+
+    fn read(&self, range: Range<u64>, mut each: impl FnMut(&[u8])) -> Result<(), Unverified> {
+        match read(self.file, range, self.cancelled, &mut each) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Unverified::Cancelled),
+            Err(error) => Err(Unverified::Io(error)),
+        }
+    }
+}
+
+/// The blocks of a range of a file that is read in order.
+struct Blocks {
+    hasher: BlockHasher,
+    tree: HashTree,
+}
+
+impl Blocks {
+    fn new(size: u64, offset: u64) -> Option<Self> {
+        Some(Self { hasher: BlockHasher::new(size, offset)?, tree: HashTree::new(size)? })
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        let mut done = Vec::new();
+        self.hasher.update(bytes, &mut done);
+        for block in &done {
+            // In order, no block comes twice.
+            let _ = self.tree.add(block);
+        }
+    }
+}
+
+/// Reads a range of a file piece by piece; false if cancelled.
+fn read(file: &File, range: Range<u64>, cancelled: &dyn Fn() -> bool, each: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
+    let length = |offset: u64| CHUNK.min(usize::try_from(range.end - offset).unwrap_or(CHUNK));
+    let mut buffer = vec![0; if range.is_empty() { 0 } else { length(range.start) }];
+    let mut offset = range.start;
+    while offset < range.end {
         if cancelled() {
             return Ok(false);
         }
-        let chunk = buffer.len().min(usize::try_from(end - offset).unwrap_or(CHUNK));
-        file.read_exact_at(&mut buffer[..chunk], offset)?;
-        hashers.iter_mut().flatten().for_each(|hasher| hasher.update(&buffer[..chunk]));
-        offset += chunk as u64;
+        let piece = &mut buffer[..length(offset)];
+        file.read_exact_at(piece, offset)?;
+        each(piece);
+        offset += piece.len() as u64;
     }
     Ok(true)
 }
@@ -183,14 +369,16 @@ pub(super) fn has_digest(
     digest: Digest,
     cancelled: &dyn Fn() -> bool,
 ) -> io::Result<Option<bool>> {
-    let mut hashers = [Some(Hasher::new(digest.algorithm)), None];
-    match hash(file, size, &mut hashers, cancelled) {
+    let mut hasher = Hasher::new(digest.algorithm);
+    match read(file, 0..size, cancelled, &mut |bytes| hasher.update(bytes)) {
         Ok(true) => {}
         Ok(false) => return Ok(None),
         // It was truncated meanwhile.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Some(false)),
         Err(error) => return Err(error),
     }
-    let [hasher, _] = hashers;
-    Ok(Some(file.metadata()?.len() == size && hasher.map(Hasher::finish) == Some(digest)))
+    Ok(Some(file.metadata()?.len() == size && hasher.finish() == digest))
 }
+
+#[cfg(test)]
+mod tests;

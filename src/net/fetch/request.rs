@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::job::{FetchJob, blocking};
-use super::partial::ResumeCandidate;
+use super::partial::{CHANGED, ResumeCandidate};
 use super::resume_state::ResumeSource;
 use super::tracker::Tracker;
 use super::validator::Validator;
@@ -40,10 +40,15 @@ pub(super) async fn request_rest(
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<UpstreamReply, Error> {
-    let algorithm = job.verify.algorithm();
-    let whole = request(job, Method::Get, algorithm);
+    let whole = request(job, Method::Get, job.verify.algorithm());
     let Some(part) = candidate.as_ref().filter(|candidate| candidate.offset > 0) else {
-        return send_request_tracked(upstream, job, whole, tracker, stop).await;
+        let response = send_request_tracked(upstream, job, whole, tracker, stop).await?;
+        // The file's beginning is missing, so the request was not conditional.
+        let ranges = candidate.as_ref().filter(|candidate| candidate.received.is_some());
+        if let Some(why) = ranges.and_then(|part| part.source.as_ref()?.difference(&response.reply)) {
+            start_over(job, candidate, why, tracker).await?;
+        }
+        return Ok(response);
     };
     let (response, why) = match &part.source {
         None => (None, tracker.unresumable()),
@@ -61,14 +66,26 @@ pub(super) async fn request_rest(
             }
         }
     };
-    tracker.started_over(why);
-    if let Some(part) = candidate.take() {
-        *candidate = Some(blocking(job.machine, move || part.start_over(algorithm)).await?);
-    }
+    start_over(job, candidate, why, tracker).await?;
     match response {
         Some(response) => Ok(response),
         None => send_request_tracked(upstream, job, whole, tracker, stop).await,
     }
+}
+
+/// Discards what has been received.
+async fn start_over(
+    job: &FetchJob,
+    candidate: &mut Option<ResumeCandidate>,
+    why: &'static str,
+    tracker: &mut Tracker<'_>,
+) -> Result<(), Error> {
+    tracker.started_over(why);
+    let algorithm = job.verify.algorithm();
+    if let Some(part) = candidate.take() {
+        *candidate = Some(blocking(job.machine, move || part.start_over(algorithm)).await?);
+    }
+    Ok(())
 }
 
 /// Returns a request for the rest of the file if it is unchanged; if nothing is missing, a request for the head.
@@ -84,13 +101,12 @@ pub(super) fn rest_request(job: &FetchJob, offset: u64, source: &ResumeSource) -
 }
 
 pub(super) fn classify(offset: u64, source: &ResumeSource, response: &Result<UpstreamReply, Error>) -> RangeReply {
-    const ANOTHER: &str = "the file at the origin has changed";
     let nothing_missing = offset == source.size;
     let reply = match response {
         Ok(response) => &response.reply,
         Err(Error::Hop(fault)) => {
             return match fault.problem.reason {
-                Reason::Changed | Reason::Range => RangeReply::Unusable(ANOTHER),
+                Reason::Changed | Reason::Range => RangeReply::Unusable(CHANGED),
                 // A plain server that does not support this request may support a usual one.
                 Reason::BadResponse | Reason::Malformed | Reason::Internal
                     if nothing_missing && fault.problem.action == FailedAction::Reply =>
@@ -102,17 +118,14 @@ pub(super) fn classify(offset: u64, source: &ResumeSource, response: &Result<Ups
         }
         Err(_) => return RangeReply::Usable,
     };
-    let same_size = reply.size() == Some(source.size);
-    let same = same_size && source.validator.holds(reply);
-    let another = if same_size { source.validator.differs(reply) } else { ANOTHER };
-    match (reply.status, reply.content_range) {
-        (206, Some((first, last, size))) if first != offset || last + 1 != size => RangeReply::WrongRange,
-        (206, _) if same => RangeReply::Usable,
-        (206, _) => RangeReply::Unusable(another),
-        _ if nothing_missing && same => RangeReply::Usable,
-        _ if nothing_missing => RangeReply::Unusable(another),
-        _ if same => RangeReply::Whole("the origin does not support range requests"),
-        _ => RangeReply::Whole(another),
+    match (reply.status, reply.content_range, source.difference(reply)) {
+        (206, Some((first, last, size)), _) if first != offset || last + 1 != size => RangeReply::WrongRange,
+        (206, _, None) => RangeReply::Usable,
+        (206, _, Some(why)) => RangeReply::Unusable(why),
+        (_, _, None) if nothing_missing => RangeReply::Usable,
+        (_, _, Some(why)) if nothing_missing => RangeReply::Unusable(why),
+        (_, _, None) => RangeReply::Whole("the origin does not support range requests"),
+        (_, _, Some(why)) => RangeReply::Whole(why),
     }
 }
 

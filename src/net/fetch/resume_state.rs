@@ -3,6 +3,7 @@
 //! It is created before the partial file is named, stays locked while a fetch uses it, and is only changed through its
 //! handle: no other program's file is ever written to, replaced or removed.
 
+use std::cmp::Reverse;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,6 +15,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::names;
+use super::ranges::tree::{BLOCK, RangeDigest};
 use super::target::{FileId, TargetPath};
 use super::validator::Validator;
 use crate::route::{DEFAULT_BASE, Route};
@@ -22,8 +24,11 @@ use crate::wire::http::encode_name;
 
 /// Version of the file format; another version is not recognized.
 const VERSION: u32 = 2;
-/// Largest state file that is read: an escaped name has at most 3 KB, a validator less than a response head.
-const MAX_STATE_SIZE: u64 = 16 * 1024;
+/// Limit on recorded ranges: several times as many as connections leave gaps.
+const MAX_RANGES: usize = 64;
+/// Largest state file that is read: an escaped name has at most 3 KB, a validator less than a response head, and the
+/// ranges at most 7 KB.
+const MAX_STATE_SIZE: u64 = 24 * 1024;
 
 /// Identity of the file being fetched. Relays do not matter: another route to the same file can resume it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,13 +42,24 @@ pub(super) struct ResumeSource {
     pub(super) validator: Validator,
 }
 
-/// An offset up to which a partial file is synced.
+/// What of a partial file is synced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ResumePoint {
+    /// The bytes up to an offset, and their digest; `None` if no digest is wanted.
+    Prefix { offset: u64, digest: Option<Digest> },
+    /// Ranges of the file in ascending order, which do not touch each other.
+    Ranges(Vec<RecordedRange>),
+}
+
+/// A synced range of a partial file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ResumePoint {
-    /// Bytes from the start.
-    pub(super) offset: u64,
-    /// Digest of those bytes; `None` if no digest is wanted.
-    pub(super) prefix: Option<Digest>,
+pub(super) struct RecordedRange {
+    /// Offset of its first byte.
+    pub(super) from: u64,
+    /// Offset behind its last byte.
+    pub(super) to: u64,
+    /// `None` if no digest is wanted.
+    pub(super) digest: Option<RangeDigest>,
 }
 
 /// First line of the state file: the partial file that it belongs to.
@@ -60,8 +76,23 @@ struct Identity {
 struct SavedProgress {
     #[serde(flatten)]
     source: ResumeSource,
-    synced: u64,
-    prefix: Option<String>,
+    #[serde(flatten)]
+    synced: SavedPoint,
+}
+
+/// A resume point in the second line.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum SavedPoint {
+    Prefix {
+        synced: u64,
+        prefix: Option<String>,
+    },
+    /// Start, end and digest of each range. A third line has the BLAKE3 digest of the second one: a list is long enough
+    /// to be torn when the program is killed, and ranges without digests would not show that.
+    Ranges {
+        ranges: Vec<(u64, u64, Option<String>)>,
+    },
 }
 
 /// A locked state file of ours.
@@ -190,24 +221,53 @@ impl StateFile {
     pub(super) fn resume_point(&self) -> Option<(ResumeSource, ResumePoint)> {
         let mut text = vec![0; MAX_STATE_SIZE as usize];
         let read = self.file.read_at(&mut text, self.second).ok()?;
-        let line = text[..read].split(|byte| *byte == b'\n').next()?;
-        let progress: SavedProgress = serde_json::from_slice(line).ok()?;
-        let prefix = match progress.prefix {
-            Some(text) => Some(text.parse().ok()?),
-            None => None,
+        let mut lines = text[..read].split(|byte| *byte == b'\n');
+        let line = lines.next()?;
+        let SavedProgress { source, synced } = serde_json::from_slice(line).ok()?;
+        let resume_point = match synced {
+            SavedPoint::Prefix { synced, prefix } => {
+                let digest = prefix.map(|text| text.parse()).transpose().ok()?;
+                (1..=source.size).contains(&synced).then_some(ResumePoint::Prefix { offset: synced, digest })?
+            }
+            SavedPoint::Ranges { ranges } => {
+                let is_whole = lines.next()? == checksum(line).as_bytes();
+                let ranges = ranges.into_iter().map(|(from, to, digest)| {
+                    let digest = digest.map(|text| text.parse()).transpose().ok()?;
+                    Some(RecordedRange { from, to, digest })
+                });
+                let ranges: Vec<_> = ranges.collect::<Option<_>>()?;
+                (is_whole && are_sound(&ranges, source.size)).then_some(ResumePoint::Ranges(ranges))?
+            }
         };
-        let sound = progress.synced > 0 && progress.synced <= progress.source.size;
-        sound.then_some((progress.source, ResumePoint { offset: progress.synced, prefix }))
+        Some((source, resume_point))
     }
 
-    /// Records a resume point; the bytes before it have to be on the disk already.
+    /// Records a resume point; its bytes have to be on the disk already. Of ranges, only whole blocks are recorded, and
+    /// of too many the longest.
     ///
     /// The state itself is not synced: after a power failure a torn line is rejected, which costs no more than having
     /// none.
     pub(super) fn write_resume_point(&self, source: &ResumeSource, resume_point: &ResumePoint) -> io::Result<()> {
-        let prefix = resume_point.prefix.map(|digest| digest.to_string());
-        let progress = SavedProgress { source: source.clone(), synced: resume_point.offset, prefix };
-        let mut line = serde_json::to_vec(&progress)?;
+        let synced = match resume_point {
+            ResumePoint::Prefix { offset, digest } => {
+                SavedPoint::Prefix { synced: *offset, prefix: digest.map(|digest| digest.to_string()) }
+            }
+            ResumePoint::Ranges(ranges) => {
+                let saved =
+                    |range: RecordedRange| (range.from, range.to, range.digest.map(|digest| digest.to_string()));
+                let ranges: Vec<_> = recordable(ranges, source.size).into_iter().map(saved).collect();
+                if ranges.is_empty() {
+                    return self.clear();
+                }
+                SavedPoint::Ranges { ranges }
+            }
+        };
+        let mut line = serde_json::to_vec(&SavedProgress { source: source.clone(), synced })?;
+        if let ResumePoint::Ranges(_) = resume_point {
+            let checksum = checksum(&line);
+            line.push(b'\n');
+            line.extend_from_slice(checksum.as_bytes());
+        }
         line.push(b'\n');
         // The remainder of a longer previous line is ignored.
         self.file.write_all_at(&line, self.second)
@@ -236,6 +296,47 @@ fn first_line(file: &File) -> Option<Vec<u8>> {
     Some(text)
 }
 
+/// Returns the third line for a second one.
+fn checksum(line: &[u8]) -> String {
+    blake3::hash(line).to_hex().to_string()
+}
+
+/// Returns the whole blocks in some ranges of a file of this size; at most as many ranges as may be recorded, the
+/// longest.
+fn recordable(ranges: &[RecordedRange], size: u64) -> Vec<RecordedRange> {
+    let whole_blocks = |range: &RecordedRange| {
+        let from = range.from.checked_next_multiple_of(BLOCK)?;
+        let to = whole_blocks_before(range.to, size);
+        (from < to).then_some(RecordedRange { from, to, ..*range })
+    };
+    let mut ranges: Vec<_> = ranges.iter().filter_map(whole_blocks).collect();
+    if ranges.len() > MAX_RANGES {
+        ranges.sort_by_key(|range| Reverse(range.to - range.from));
+        ranges.truncate(MAX_RANGES);
+        ranges.sort_by_key(|range| range.from);
+    }
+    ranges
+}
+
+/// Returns the last offset, up to this one, behind a block of a file of this size.
+pub(super) fn whole_blocks_before(offset: u64, size: u64) -> u64 {
+    if offset >= size { size } else { offset - offset % BLOCK }
+}
+
+/// Returns true if ranges of a file of this size are whole blocks in ascending order with gaps between them, and either
+/// all or none have digests.
+fn are_sound(ranges: &[RecordedRange], size: u64) -> bool {
+    let is_sound = |range: &RecordedRange| {
+        range.from < range.to
+            && range.to <= size
+            && range.from.is_multiple_of(BLOCK)
+            && range.to == whole_blocks_before(range.to, size)
+    };
+    let fit =
+        |pair: &[RecordedRange]| pair[0].to < pair[1].from && pair[0].digest.is_some() == pair[1].digest.is_some();
+    (1..=MAX_RANGES).contains(&ranges.len()) && ranges.iter().all(is_sound) && ranges.windows(2).all(fit)
+}
+
 fn name_for(partial_name: &OsStr) -> OsString {
     let mut name = partial_name.to_owned();
     name.push(names::STATE_SUFFIX);
@@ -244,6 +345,7 @@ fn name_for(partial_name: &OsStr) -> OsString {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::Path;
 
@@ -282,7 +384,9 @@ mod tests {
         assert!(matches!(find(&target), StateLookup::Locked) && state.resume_point().is_none());
         assert!(StateFile::create(&target, &file, OsStr::new(NAME)).unwrap().is_none(), "it was created twice");
         let prefix = Some(Digest { algorithm: crate::wire::Algorithm::Sha256, value: [7; 32] });
-        for resume_point in [ResumePoint { offset: 10, prefix }, ResumePoint { offset: 3, prefix: None }] {
+        for resume_point in
+            [ResumePoint::Prefix { offset: 10, digest: prefix }, ResumePoint::Prefix { offset: 3, digest: None }]
+        {
             state.write_resume_point(&source(), &resume_point).unwrap();
             assert_eq!(state.resume_point(), Some((source(), resume_point)));
         }
@@ -320,6 +424,111 @@ mod tests {
             &padded,
         ] {
             assert!(read_back(bad).is_none(), "{}", &bad[..bad.len().min(100)]);
+        }
+    }
+
+    const SIZE: u64 = 1_000 * BLOCK + 5;
+
+    /// Returns a range of blocks; hashed ones have a digest.
+    fn blocks(range: Range<u64>, hashed: bool) -> RecordedRange {
+        let digest = hashed.then(|| blake3::hash(&range.start.to_le_bytes()).to_hex().parse().unwrap());
+        RecordedRange { from: range.start * BLOCK, to: (range.end * BLOCK).min(SIZE), digest }
+    }
+
+    #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "the lists are lists of ranges")]
+    fn ranges_are_recorded_in_whole_blocks_the_longest_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = target(folder.path());
+        let state = create(&target, &partial(&target));
+        let source = ResumeSource { size: SIZE, ..source() };
+        let record = |ranges: &[RecordedRange]| {
+            state.write_resume_point(&source, &ResumePoint::Ranges(ranges.to_vec())).unwrap();
+            state.resume_point().map(|(found, resume_point)| {
+                assert_eq!(found, source);
+                let ResumePoint::Ranges(ranges) = resume_point else { panic!("{resume_point:?}") };
+                ranges
+            })
+        };
+        for hashed in [true, false] {
+            for ranges in [&[0..1][..], &[5..9], &[0..1001], &[0..2, 3..4, 999..1001]] {
+                let ranges: Vec<_> = ranges.iter().map(|range| blocks(range.clone(), hashed)).collect();
+                assert_eq!(record(&ranges), Some(ranges));
+            }
+            // Every third one is longer.
+            let ranges: Vec<_> = (0..100).map(|at| blocks(10 * at..10 * at + 1 + at % 3, hashed)).collect();
+            let recorded = record(&ranges).unwrap();
+            assert!(recorded.len() == 64 && recorded.is_sorted_by_key(|range| range.from));
+            assert_eq!(recorded.iter().filter(|range| range.to - range.from == 3 * BLOCK).count(), 33);
+            assert!(
+                recorded.iter().all(|range| ranges.contains(range) && range.to - range.from > BLOCK),
+                "{recorded:?}"
+            );
+        }
+        let bytes = |from, to| RecordedRange { from, to, digest: None };
+        let torn = [bytes(1, BLOCK * 2 - 1), bytes(BLOCK * 3 - 1, BLOCK * 5 + 1), bytes(SIZE - 6, SIZE)];
+        assert_eq!(record(&torn), Some(vec![blocks(3..5, false), blocks(1000..1001, false)]));
+        assert_eq!(record(&[bytes(1, BLOCK), bytes(SIZE - 4, SIZE)]), None);
+        assert_eq!(record(&[bytes(u64::MAX - 2, u64::MAX)]), None);
+    }
+
+    #[test]
+    fn torn_or_invalid_ranges_are_rejected() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = target(folder.path());
+        let state = create(&target, &partial(&target));
+        let digest = "0".repeat(64);
+        let read_back = |ranges: &str, sum: Option<&str>| {
+            let line = format!(r#"{{"file":"h:1/files/f","size":{SIZE},"etag":"\"e\"","ranges":{ranges}}}"#);
+            let sum = sum.map_or_else(|| checksum(line.as_bytes()), str::to_owned);
+            state.clear().unwrap();
+            state.file.write_all_at(format!("{line}\n{sum}\n").as_bytes(), state.second).unwrap();
+            state.resume_point()
+        };
+        let good = format!("[[0,{BLOCK},\"{digest}\"],[{},{SIZE},\"{digest}\"]]", BLOCK * 3);
+        assert!(read_back(&good, None).is_some());
+        assert!(read_back(&good, Some("")).is_none() && read_back(&good, Some(&digest)).is_none());
+        let (two, three, end) = (BLOCK * 2, BLOCK * 3, SIZE - 5);
+        for bad in [
+            "[]".to_owned(),
+            "[[0,0,null]]".to_owned(),
+            format!("[[{two},{BLOCK},null]]"),
+            format!("[[1,{BLOCK},null]]"),
+            format!("[[0,{},null]]", BLOCK - 1),
+            format!("[[0,{},null]]", SIZE + 1),
+            format!("[[0,{},null]]", SIZE - 1),
+            format!("[[0,{BLOCK},\"00\"]]"),
+            format!("[[0,{BLOCK},null],[{BLOCK},{two},null]]"),
+            format!("[[0,{two},null],[{BLOCK},{three},null]]"),
+            format!("[[{two},{three},null],[0,{BLOCK},null]]"),
+            format!("[[0,{BLOCK},null],[{end},{SIZE},\"{digest}\"]]"),
+            format!("[{}]", vec![format!("[0,{BLOCK},null]"); 65].join(",")),
+        ] {
+            assert_eq!(read_back(&bad, None), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_ranges_that_was_half_written_is_rejected() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = target(folder.path());
+        let state = create(&target, &partial(&target));
+        let source = ResumeSource { size: SIZE, ..source() };
+        let write = |ranges: &[Range<u64>]| {
+            let ranges = ranges.iter().map(|range| blocks(range.clone(), false)).collect();
+            state.write_resume_point(&source, &ResumePoint::Ranges(ranges)).unwrap();
+            let mut text = vec![0; MAX_STATE_SIZE as usize];
+            let length = state.file.read_at(&mut text, state.second).unwrap();
+            text.truncate(length);
+            text
+        };
+        // One range has grown, another is where the list ends in both.
+        let (old, new) = (write(&[100..101, 400..500, 600..601]), write(&[100..201, 400..500, 600..700]));
+        assert_eq!(old.len(), new.len());
+        for cut in 1..new.len() {
+            let mixed = [&new[..cut], &old[cut..]].concat();
+            state.file.write_all_at(&mixed, state.second).unwrap();
+            assert!(mixed == new || mixed == old || state.resume_point().is_none(), "{cut}");
         }
     }
 

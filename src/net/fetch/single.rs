@@ -89,7 +89,7 @@ async fn once(
 impl Local {
     /// Returns true if there are more bytes than ever before.
     fn advance(&mut self) -> bool {
-        let reached = self.candidate.as_ref().map_or(0, |candidate| candidate.offset);
+        let reached = self.candidate.as_ref().map_or(0, ResumeCandidate::bytes);
         let advanced = reached > self.furthest;
         self.furthest = self.furthest.max(reached);
         advanced
@@ -140,7 +140,7 @@ async fn keep_partial(
     tracker: &mut Tracker<'_>,
 ) -> Error {
     let Some(candidate) = candidate else { return error };
-    let bytes = candidate.offset;
+    let bytes = candidate.bytes();
     let Ok(kept) = blocking(machine, move || Ok(candidate.keep())).await else { return error };
     if kept.resumable {
         tracker.resumable(bytes);

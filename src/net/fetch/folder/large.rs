@@ -135,9 +135,9 @@ impl LargeFile {
             self.resume_point = candidate.offset;
             candidate.part.file().sync_data().map_err(|error| candidate.part.error("write it to the disk", &error))?;
             if let Some(source) = &candidate.source {
-                let prefix = candidate.hasher.as_ref().map(Hasher::so_far);
+                let digest = candidate.hasher.as_ref().map(Hasher::so_far);
                 // Without a resume point, no more is lost than the time for these bytes.
-                let _ = candidate.part.record(source, &ResumePoint { offset: candidate.offset, prefix });
+                let _ = candidate.part.record(source, &ResumePoint::Prefix { offset: candidate.offset, digest });
             }
         }
         Ok(())

@@ -4,6 +4,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, chown, symlink};
 use std::path::Path;
 
 use super::*;
+use crate::net::fetch::resume_state::RecordedRange;
 use crate::net::fetch::validator::Validator;
 use crate::route::FileName;
 
@@ -273,27 +274,31 @@ fn a_partial_file_without_its_name_is_published_and_nothing_else() {
 #[test]
 fn content_is_saved_when_the_partial_file_or_its_state_is_removed() {
     let source = ResumeSource { file: "h:1/f".to_owned(), size: 9, validator: Validator::Etag("\"1\"".to_owned()) };
-    let resume_point = ResumePoint { offset: 3, prefix: None };
-    for (taken, replaced) in
-        [("f.bin.part", false), ("f.bin.part", true), ("f.bin.part.state", false), ("f.bin.part.state", true)]
-    {
+    let prefix = ResumePoint::Prefix { offset: 3, digest: None };
+    let ranges = ResumePoint::Ranges(vec![RecordedRange { from: 0, to: 9, digest: None }]);
+    for (taken, replaced, resume_point) in [
+        ("f.bin.part", false, &prefix),
+        ("f.bin.part", true, &ranges),
+        ("f.bin.part.state", false, &ranges),
+        ("f.bin.part.state", true, &prefix),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let mut part = filled(folder.path(), b"abc");
-        part.record(&source, &resume_point).unwrap();
+        part.record(&source, resume_point).unwrap();
         std::fs::remove_file(folder.path().join(taken)).unwrap();
         if replaced {
             std::fs::write(folder.path().join(taken), b"mine").unwrap();
         }
-        assert_eq!(part.record(&source, &resume_point), Err(Lost), "{taken}");
+        assert_eq!(part.record(&source, resume_point), Err(Lost), "{taken}");
         part.restore().unwrap();
-        part.record(&source, &resume_point).unwrap();
+        part.record(&source, resume_point).unwrap();
         let kept = part.keep();
         assert!(kept.resumable, "{taken}");
         drop(part);
         let Some(ClaimResult::Ours(part)) = PartialFile::find(&target(folder.path()), 0) else { panic!("{taken}") };
         assert_eq!(
             (part.resume_point(), std::fs::read(kept.file.unwrap().as_str()).unwrap()),
-            (Some((source.clone(), resume_point)), b"abc".to_vec())
+            (Some((source.clone(), resume_point.clone())), b"abc".to_vec())
         );
         part.publish(false, &|| false).unwrap();
         let left = if replaced { vec!["f.bin", taken] } else { vec!["f.bin"] };
