@@ -27,7 +27,9 @@
 //! limits.rs     all timeouts and size limits;  allow_list.rs  where a node may connect to beyond its default policy
 //! tour.rs       the demo's tour on given times: its acts and steps (script), one act (act)
 //! options.rs    what to verify a file with, who is served on loopback, colors;  secret.rs  a token
-//! connections.rs  the value of `--connections`;  growth.rs  how many connections `auto` uses, and why
+//! connections.rs  the value of `--connections`;  growth.rs  how many connections `auto` uses: from figures of a route
+//!               (sample, series) and what its verdict says of more (evidence), in trials (pace, refused), with the
+//!               reason of each step (reason);  model  of links, for its tests
 //! selection.rs  which files of a folder are fetched: patterns, and the names of a list
 //! command.rs    commands of the user;  faults.rs  rate limit, delay and faults of a hop
 //! report.rs     the JSON document of a run without a screen
