@@ -7,6 +7,7 @@ mod node;
 mod observe;
 mod plain;
 mod progress;
+mod routes;
 mod runtime;
 
 pub use check::check;

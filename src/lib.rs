@@ -104,7 +104,7 @@
 //! ```text
 //! main.rs       parse, pick the mode, error to exit code
 //! headless.rs   node, fetch, check, and plain, the run without a screen;  observe  what limits it;  progress  the bar;
-//!               runtime  the thread it runs on
+//!               routes  what came by each;  runtime  the thread it runs on
 //! console.rs    standard output and standard error;  log  written by a thread of its own;  signals  that end a run
 //! on_done.rs    the user's command at the end of a transfer
 //! plan.rs       a run over one chain: from an input file, or the built-in demo

@@ -13,7 +13,13 @@
 //!   `step`, `offset_ms`, `length_ms`, `own_ms`), `verdict` (the sentence and its parts), `stall` if it was stalled
 //!   at its end, `error`; of a folder also `folder`: `total`, `fetched` and `bytes`, `present` (here already),
 //!   `planned` and `planned_bytes` (`--dry-run`), `failed`, `left_out` (links and special files at the origin), `files`
-//!   (`path` in the folder, `size`, `outcome`: `verified`, `size-checked`, `present`, `planned` or `failed`, `error`).
+//!   (`path` in the folder, `size`, `outcome`: `verified`, `size-checked`, `present`, `planned` or `failed`, `error`);
+//!   of a file that can be received by several connections also `connections`: `most` (of `--connections`), `note` (why
+//!   there was one only), `routes` (`route` from 1, `chain`, `state`: `checking`, `active`, `waiting`, `failed` or
+//!   `refused`, `received`, `rate`, `verdict`, `error`, `failed_hop`), `connections` (`connection` from 1, `route`,
+//!   `id` as its first digits, `state`: `connecting`, `receiving`, `waiting` or `ended`, `received`, of the last range
+//!   `from`, `at` and `end`, `error`), `steps` (`seconds` since the start, `route`, number of connections `from` and
+//!   `to`, `reason`).
 //! - `hops`, in chain order: `hop` (from 1), `address`, `label`, `leg` (set-up of the leg that leads to this hop:
 //!   resolve, connect and wait in ms; absent if not reported), `record` (the hop's own record of this transfer; absent
 //!   if not reported).
@@ -22,6 +28,8 @@
 //!   `stopped`, `unreadable`, `unheard`), `reporter` (0 is this program).
 //! - `check`, for `--check` only: `file`, `size`, `protocol` of the first hop, `etag`, `last_modified`, `hops`,
 //!   `waterfall`.
+
+mod connections;
 
 use serde::Serialize;
 
@@ -33,6 +41,8 @@ use crate::snapshot::{FileResult, Flow, Integrity, Phase, Stall, TransferRecord,
 use crate::text::SafeText;
 use crate::waterfall;
 use crate::wire::{Leg, Reason, TransferId};
+
+use connections::ConnectionsReport;
 
 /// The document.
 #[derive(Debug, Serialize)]
@@ -82,6 +92,8 @@ pub(crate) struct TransferReport {
     folder: Option<FolderReport>,
     #[serde(flatten)]
     integrity: Integrity,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections: Option<ConnectionsReport>,
     here: FileEnd,
     origin: FileEnd,
     flow: Flow,
@@ -221,7 +233,7 @@ impl TransferReport {
             Integrity::Pending => None,
         };
         let here = digest.as_ref().map(|_| snapshot.received);
-        let verdict = snapshot.verdict.map(|verdict| VerdictReport { sentence: verdict.to_string(), verdict });
+        let verdict = snapshot.verdict.map(VerdictReport::new);
         Self {
             number: snapshot.number,
             id: id.to_string(),
@@ -238,6 +250,7 @@ impl TransferReport {
             started_over: snapshot.started_over.clone(),
             folder: None,
             integrity: snapshot.integrity.clone(),
+            connections: snapshot.connections.as_ref().map(ConnectionsReport::new),
             here: FileEnd { size: here, digest: digest.filter(|digest| !digest.is_empty()) },
             origin: FileEnd { size: snapshot.size, digest: snapshot.origin_digest.clone() },
             flow: snapshot.flow,
@@ -263,6 +276,12 @@ impl TransferReport {
             files,
         });
         Self { folder, ..self }
+    }
+}
+
+impl VerdictReport {
+    fn new(verdict: Verdict) -> Self {
+        Self { sentence: verdict.to_string(), verdict }
     }
 }
 

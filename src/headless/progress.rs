@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::folder;
+use super::{folder, routes};
 use crate::cli::OutputOptions;
 use crate::console::{self, err_now};
 use crate::error::Error;
@@ -25,11 +25,14 @@ const STEPS: u64 = 10_000;
 
 /// Display of the progress and the result of transfers.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(super) struct ProgressDisplay {
     mode: DisplayMode,
     ascii: bool,
     /// The result is a JSON document.
     json: bool,
+    /// With `-v`: each change of the number of connections is printed, and each connection that fails.
+    connections: bool,
     /// Stdout carries the file's bytes, so that the result goes to stderr.
     stdout_taken: bool,
     /// First failure to write the result.
@@ -53,7 +56,14 @@ impl ProgressDisplay {
             }
             (false, _) => DisplayMode::Lines,
         };
-        Self { mode: way, ascii: options.ascii, json: options.json, stdout_taken: false, write_error: Arc::default() }
+        Self {
+            mode: way,
+            ascii: options.ascii,
+            json: options.json,
+            connections: options.verbose > 0,
+            stdout_taken: false,
+            write_error: Arc::default(),
+        }
     }
 
     /// Moves the result to stderr, as stdout carries the bytes of a file.
@@ -119,7 +129,9 @@ impl ProgressDisplay {
     }
 
     fn log_events(&self, snapshot: &TransferSnapshot, before: &TransferSnapshot) {
-        snapshot.log_events_since(before).iter().for_each(|(_, text)| self.err(&format!("{}: {text}", snapshot.name)));
+        let details = if self.connections { snapshot.connection_events_since(before) } else { Vec::new() };
+        let events = snapshot.log_events_since(before).into_iter().chain(details);
+        events.for_each(|(_, text)| self.err(&format!("{}: {text}", snapshot.name)));
     }
 
     /// Prints the result of a successful transfer, on stdout unless that carries the JSON document.
@@ -128,10 +140,12 @@ impl ProgressDisplay {
             Some(files) => folder::summary(snapshot, files),
             None => final_line(snapshot),
         };
-        match &self.mode {
-            DisplayMode::Nothing => {}
-            _ if self.json => self.err(&line),
-            DisplayMode::Bars(_) | DisplayMode::Lines => self.out(&line),
+        for line in std::iter::once(line).chain(routes::lines(snapshot)) {
+            match &self.mode {
+                DisplayMode::Nothing => {}
+                _ if self.json => self.err(&line),
+                DisplayMode::Bars(_) | DisplayMode::Lines => self.out(&line),
+            }
         }
     }
 
@@ -239,7 +253,7 @@ fn message(snapshot: &TransferSnapshot) -> String {
     };
     match &snapshot.folder {
         Some(files) => format!("{text} {}", folder::counts(files)),
-        None => text,
+        None => text + &routes::count(snapshot),
     }
 }
 
@@ -249,7 +263,7 @@ fn figures(snapshot: &TransferSnapshot) -> String {
     format!("{:>8}/{size:<8} {:>10} {:>6}", Bytes(snapshot.received), Rate(snapshot.rate), Eta(snapshot.eta))
 }
 
-/// Formats the figures of a plain line: `41% 12.3 MB of 41.2 MB, 41.2 MB/s, 0:35 left`.
+/// Formats the figures of a plain line: `41% 12.3 MB of 41.2 MB, 41.2 MB/s, 0:35 left, 8 connections`.
 fn plain_figures(snapshot: &TransferSnapshot) -> String {
     let received = Bytes(snapshot.received);
     let moved = match snapshot.size {
@@ -258,7 +272,7 @@ fn plain_figures(snapshot: &TransferSnapshot) -> String {
     };
     let files = snapshot.folder.as_ref().map(|files| format!(", {}", folder::counts(files))).unwrap_or_default();
     let left = snapshot.eta.map(|eta| format!(", {} left", Eta(Some(eta)))).unwrap_or_default();
-    format!("{moved}{files}, {}{left}", Rate(snapshot.rate))
+    format!("{moved}{files}, {}{left}{}", Rate(snapshot.rate), routes::count(snapshot))
 }
 
 /// Formats the result in one line: size, time, rate, integrity, path.
