@@ -138,11 +138,31 @@ static TRANSFERS: Chapter = Chapter {
         ("41.2 MB/s", "bytes per second over the last second; 1 MB is 1,000,000 bytes"),
         ("ETA 0:35", "expected time left, in minutes:seconds"),
         ("stalled 0:05", "no byte has arrived for that long"),
+        ("2 routes", "routes by which the file arrives, or connections of one route, if there are several"),
         ("limit 5 MB/s", "your rate limit of this transfer: b, [ and ] change it, 0 removes it"),
         ("verified", "the digest of what was written equals that of the origin, or the one you gave"),
         ("size-checked", "the length is right; the origin offers no digest"),
         ("1,204/2,000", "files of a folder that are here, of how many; those that failed are not among them"),
         ("left out", "symbolic links and special files in a folder, which the origin does not send"),
+    ],
+};
+
+/// Words of the routes and connections on the page of a transfer.
+static ROUTES: Chapter = Chapter {
+    title: "Transfers: routes and connections",
+    panels: Panel::Transfers.bit(),
+    words: &[
+        ("8, auto", "open connections of this transfer under --connections auto; else of how many"),
+        ("map", "the file in equal parts: whole, with the number of its route, begun, or missing"),
+        ("route 1", "a way to the file: 1 is that of the input file, the others are those of --route"),
+        ("checking", "whether the route leads to the same file is not known yet"),
+        ("active", "parts of the file arrive by it"),
+        ("waiting", "it failed and is tried again after a pause; its part is received by others"),
+        ("failed", "it failed and is not tried again"),
+        ("refused", "it leads to another file, or cannot send a part of one"),
+        ("used, unused", "after the end: something of the file arrived by it, or nothing"),
+        ("connecting", "the connection is being opened, or its reply is awaited"),
+        ("after 1.2 s", "when the number of connections changed, and why"),
     ],
 };
 
@@ -245,7 +265,7 @@ static HEADER: Chapter = Chapter {
 };
 
 /// All chapters, in the order of the help.
-pub(crate) static CHAPTERS: [&Chapter; 13] = [
+pub(crate) static CHAPTERS: [&Chapter; 14] = [
     &HOPS,
     &WAITS,
     &HOP_STATES,
@@ -254,6 +274,7 @@ pub(crate) static CHAPTERS: [&Chapter; 13] = [
     &CONN_STATES,
     &TRANSFERS,
     &TRANSFER_STATES,
+    &ROUTES,
     &FILES,
     &NODES,
     &SETUP,
@@ -268,7 +289,7 @@ pub(crate) static TABLES: [&Chapter; 3] = [&HOPS, &CONNECTIONS, &NODES];
 mod tests {
     use super::*;
     use crate::snapshot::timing::Step;
-    use crate::snapshot::{ConnState, DownReason, HopLink, Phase};
+    use crate::snapshot::{ConnState, DownReason, HopLink, Phase, RouteState};
     use crate::ui::keymap::help::TERM;
     use crate::ui::{columns, grid::Column};
 
@@ -309,6 +330,10 @@ mod tests {
         let phases = [Queued, Dial, Phase::Waiting, Phase::Streaming, Verifying, Retrying, Locked];
         for phase in phases.into_iter().chain([Paused, Done, Failed, Cancelled]) {
             assert_ne!(TRANSFER_STATES.meaning(phase.label()), "", "{phase:?}");
+        }
+        let states = [RouteState::Checking, RouteState::Active, RouteState::Waiting, RouteState::Failed];
+        for state in states.into_iter().chain([RouteState::Refused]) {
+            assert_ne!(ROUTES.meaning(state.label()), "", "{state:?}");
         }
         for step in [Step::Resolve, Step::Connect, Step::Wait, Step::FirstByte, Step::LastByte] {
             assert_ne!(SETUP.meaning(step.label()), "", "{step:?}");
