@@ -202,16 +202,7 @@ mod tests {
 
     fn options(meter: &Meter, clock: Clock) -> CopyOptions<'_> {
         static NO_FAULTS: LazyLock<LiveFaults> = LazyLock::new(LiveFaults::default);
-        CopyOptions {
-            meter,
-            clock,
-            faults: &NO_FAULTS,
-            idle: IDLE,
-            stall: STALL,
-            step: STALL,
-            fixed: false,
-            last: false,
-        }
+        CopyOptions { idle: IDLE, ..CopyOptions::of_test(meter, clock, &NO_FAULTS, STALL) }
     }
 
     #[tokio::test(start_paused = true)]

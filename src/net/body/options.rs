@@ -129,6 +129,14 @@ pub struct CopyOptions<'a> {
     pub last: bool,
 }
 
+#[cfg(test)]
+impl<'a> CopyOptions<'a> {
+    /// Options of a body that is not the last one of its connection, with one limit for all waits.
+    pub(crate) fn of_test(meter: &'a Meter, clock: Clock, faults: &'a LiveFaults, limit: Duration) -> Self {
+        Self { meter, clock, faults, idle: limit, stall: limit, step: limit, fixed: false, last: false }
+    }
+}
+
 impl CopyOptions<'_> {
     /// Classifies an error of the reader's socket. On a timeout the reader has not disconnected: its kernel
     /// acknowledged nothing until ours gave up.

@@ -162,16 +162,7 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
     });
     let (meter, clock, faults) = (Meter::default(), Clock::start(), LiveFaults::default());
     let limit = if matches!(ending, Ending::Silent(_) | Ending::NotReading) { SHORT } else { LONG };
-    let options = CopyOptions {
-        meter: &meter,
-        clock,
-        faults: &faults,
-        idle: limit,
-        stall: limit,
-        step: limit,
-        fixed: false,
-        last: false,
-    };
+    let options = CopyOptions::of_test(&meter, clock, &faults, limit);
     let mut source = Upstream { socket, direct: way != Way::Looped, available: Vec::new() };
     let pipes = Arc::new(if way == Way::Copied { Pipes::exhausted() } else { Pipes::default() });
     meter.begin(clock.now_us());
@@ -288,16 +279,7 @@ async fn a_reset_that_looks_like_a_clean_end_is_short() {
                 ResetKind::Ended => {}
             }
             let (meter, clock, faults) = (Meter::default(), Clock::start(), LiveFaults::default());
-            let options = CopyOptions {
-                meter: &meter,
-                clock,
-                faults: &faults,
-                idle: LONG,
-                stall: LONG,
-                step: LONG,
-                fixed: false,
-                last: false,
-            };
+            let options = CopyOptions::of_test(&meter, clock, &faults, LONG);
             let mut source = Upstream { socket, direct: way != Way::Looped, available: Vec::new() };
             let pipes = Arc::new(if way == Way::Copied { Pipes::exhausted() } else { Pipes::default() });
             let length = 2 * CAME as u64;
@@ -322,16 +304,7 @@ async fn a_reader_that_the_kernel_gives_up_on_is_stalled() {
         let (reader, _client) = pair().await;
         rustix::net::sockopt::set_tcp_user_timeout(&reader, 300).unwrap();
         let (meter, clock, faults) = (Meter::default(), Clock::start(), LiveFaults::default());
-        let options = CopyOptions {
-            meter: &meter,
-            clock,
-            faults: &faults,
-            idle: LONG,
-            stall: LONG,
-            step: LONG,
-            fixed: false,
-            last: false,
-        };
+        let options = CopyOptions::of_test(&meter, clock, &faults, LONG);
         let sent = if let Some(way) = way {
             let feeding = tokio::spawn(async move {
                 let _ = origin.write_all(&vec![7; LENGTH]).await;
@@ -361,16 +334,7 @@ async fn only_the_last_body_of_a_connection_ends_it_and_with_its_own_bytes() {
         origin.write_all(&content).await.unwrap();
         socket.readable().await.unwrap();
         let (meter, clock, faults) = (Meter::default(), Clock::start(), LiveFaults::default());
-        let options = CopyOptions {
-            meter: &meter,
-            clock,
-            faults: &faults,
-            idle: LONG,
-            stall: LONG,
-            step: LONG,
-            fixed: false,
-            last,
-        };
+        let options = CopyOptions { last, ..CopyOptions::of_test(&meter, clock, &faults, LONG) };
         let mut source = Upstream { socket, direct: false, available: Vec::new() };
         let head = b"the head\n".to_vec();
         send(head.clone(), &mut source, &mut reader, length as u64, options, EarlyInput::Discard, &Arc::default())

@@ -40,16 +40,7 @@ impl Scene {
     /// Sends one body, in as many rounds as there are changes of its mode.
     async fn send(&self, mut reader: impl Reader) -> Result<(), CopyError> {
         let Self { meter, clock, faults, .. } = self;
-        let options = CopyOptions {
-            meter,
-            clock: *clock,
-            faults,
-            idle: STALL,
-            stall: STALL,
-            step: STALL,
-            fixed: false,
-            last: false,
-        };
+        let options = CopyOptions::of_test(meter, *clock, faults, STALL);
         let mut source = &self.content[..];
         while !source.is_empty() {
             let left = source.len() as u64;
@@ -131,16 +122,7 @@ async fn all_bodies_that_share_a_rate_limit_progress() {
         let (faults, meter) = (Arc::clone(&faults), Arc::clone(meter));
         bodies.spawn(async move {
             meter.begin(0);
-            let options = CopyOptions {
-                meter: &meter,
-                clock,
-                faults: &faults,
-                idle: STALL,
-                stall: STALL,
-                step: STALL,
-                fixed: false,
-                last: false,
-            };
+            let options = CopyOptions::of_test(&meter, clock, &faults, STALL);
             let (mut reader, _client) = duplex(1 << 20);
             copy_body(&mut tokio::io::repeat(7), &mut reader, 1 << 20, options, &mut EarlyInput::Discard)
                 .await
@@ -295,8 +277,7 @@ async fn bodies_get_equal_shares_whatever_is_available_at_a_time() {
         bodies.spawn(async move {
             meter.begin(0);
             let (meter, faults) = (&*meter, &*faults);
-            let options =
-                CopyOptions { meter, clock, faults, idle: STALL, stall: STALL, step: STALL, fixed: false, last: false };
+            let options = CopyOptions::of_test(meter, clock, faults, STALL);
             let mut source = Dribble(if at % 2 == 0 { 700 } else { 1 << 20 });
             let (mut reader, mut client) = duplex(1 << 20);
             let mut sink = tokio::io::sink();
