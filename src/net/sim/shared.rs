@@ -1,11 +1,11 @@
 //! Several clients at once through the same nodes, which share their connections to next hops, under seeded faults,
 //! while nodes drain, crash and restart: no reply reaches another request, no wrong success, nothing is left.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fs, panic};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::MACHINE;
 use super::chain::{Chain, Network, Planned, address, folder, route, write};
 use super::faulty::{Seeded, Slices};
-use super::tests::{number, run_chain, seeds};
+use super::tests::{Trace, assert_reproducible, number, run_chain, run_named, seeds};
 use crate::limits::Limits;
 use crate::net::fetch::{FetchJob, client, fetch};
 use crate::net::upstream::{protocols::UpstreamShared, resolve::Resolver};
@@ -288,7 +288,7 @@ async fn fill(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
 }
 
 /// Runs one world to its end; panics if an invariant is violated.
-fn run_world(seed: u64) -> (Tally, Vec<(u64, usize)>) {
+fn run_world(seed: u64) -> (Tally, Trace) {
     let scene = Scene::of(seed);
     let (root, outputs, files) = (folder(), folder(), Arc::new(scene.files()));
     for (name, content) in NAMES.iter().zip(&*files) {
@@ -360,9 +360,7 @@ async fn run_clients(scene: &Scene, chain: &Rc<Chain>, files: Arc<Vec<Vec<u8>>>,
 fn every_shared_world_keeps_the_invariants() {
     let mut sum = Tally::default();
     for seed in seeds(number("CHAINVIEW_SEEDS").unwrap_or(SEEDS)) {
-        let Ok((one, _)) = panic::catch_unwind(|| run_world(seed)) else {
-            panic!("world {seed} breaks a promise: CHAINVIEW_SEED={seed} cargo test --lib sim::shared runs it again");
-        };
+        let (one, _) = run_named(seed, "sim::shared", run_world);
         sum.requests += one.requests;
         sum.done += one.done;
         sum.connects += one.connects;
@@ -376,9 +374,5 @@ fn every_shared_world_keeps_the_invariants() {
 
 #[test]
 fn a_seed_reproduces_its_shared_world() {
-    for seed in seeds(SAME) {
-        let ((tally, one), (again, two)) = (run_world(seed), run_world(seed));
-        let first = one.iter().zip(&two).find(|(one, two)| one != two);
-        assert!(tally == again && one == two, "world {seed}, first different moves (µs, bytes): {first:?}");
-    }
+    seeds(SAME).for_each(|seed| assert_reproducible(seed, run_world));
 }

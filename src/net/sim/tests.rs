@@ -32,6 +32,9 @@ const LONGEST_TRY: Duration = Duration::from_secs(200);
 /// Maximum time that a node may keep anything for a disconnected client: the stall limit, closes, and a pause.
 const MAX_CLEANUP: Duration = Duration::from_secs(400);
 
+/// The moves of bytes in a world: when, in µs, and how many.
+pub(super) type Trace = Vec<(u64, usize)>;
+
 /// Outcome of one world: number of successful fetches, and of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tally {
@@ -41,13 +44,13 @@ struct Tally {
 }
 
 /// Runs one world to its end; panics if an invariant is violated.
-fn run_world(seed: u64) -> (Tally, Vec<(u64, usize)>) {
+fn run_world(seed: u64) -> (Tally, Trace) {
     let ((tally, _), trace) = run_scene(&Scene::of(seed));
     (tally, trace)
 }
 
 /// Runs a scene to its end; also returns the number of connections to the first hop.
-fn run_scene(scene: &Scene) -> ((Tally, usize), Vec<(u64, usize)>) {
+fn run_scene(scene: &Scene) -> ((Tally, usize), Trace) {
     let (seed, root) = (scene.seed, folder());
     let content = scene.content();
     let file = root.path().join("f.bin");
@@ -64,7 +67,7 @@ pub(super) fn run_chain<T>(
     seed: u64,
     start: impl FnOnce() -> Chain,
     clients: impl AsyncFnOnce(Rc<Chain>) -> T,
-) -> (T, Vec<(u64, usize)>) {
+) -> (T, Trace) {
     let chain: Rc<RefCell<Option<Rc<Chain>>>> = Rc::default();
     let connecting = Rc::clone(&chain);
     let connector = move |to| {
@@ -144,6 +147,20 @@ fn digest(algorithm: Algorithm, content: &[u8]) -> Digest {
     hasher.finish()
 }
 
+/// Runs the world of a seed, and names the command that runs it again if it panics.
+pub(super) fn run_named<T>(seed: u64, tests: &str, run_world: fn(u64) -> T) -> T {
+    std::panic::catch_unwind(|| run_world(seed)).unwrap_or_else(|_| {
+        panic!("world {seed} breaks a promise: CHAINVIEW_SEED={seed} cargo test --lib {tests} runs it again")
+    })
+}
+
+/// Checks that two runs of a world are equal.
+pub(super) fn assert_reproducible<T: PartialEq>(seed: u64, run_world: fn(u64) -> (T, Trace)) {
+    let ((tally, one), (again, two)) = (run_world(seed), run_world(seed));
+    let first = one.iter().zip(&two).find(|(one, two)| one != two);
+    assert!(tally == again && one == two, "world {seed}, first different moves (µs, bytes): {first:?}");
+}
+
 pub(super) fn number(variable: &str) -> Option<u64> {
     env::var(variable).ok().and_then(|value| value.parse().ok())
 }
@@ -157,10 +174,7 @@ pub(super) fn seeds(most: u64) -> RangeInclusive<u64> {
 fn every_world_keeps_the_invariants() {
     let mut sum = Tally::default();
     for seed in seeds(number("CHAINVIEW_SEEDS").unwrap_or(SEEDS)) {
-        let lived = std::panic::catch_unwind(|| run_world(seed));
-        let Ok((one, _)) = lived else {
-            panic!("world {seed} breaks a promise: CHAINVIEW_SEED={seed} cargo test --lib sim:: runs it again");
-        };
+        let (one, _) = run_named(seed, "sim::", run_world);
         sum = Tally { fetches: sum.fetches + one.fetches, tries: sum.tries + one.tries, done: sum.done + one.done };
     }
     println!("{sum:?}");
@@ -169,11 +183,7 @@ fn every_world_keeps_the_invariants() {
 
 #[test]
 fn a_seed_reproduces_its_world() {
-    for seed in seeds(SAME) {
-        let ((tally, one), (again, two)) = (run_world(seed), run_world(seed));
-        let first = one.iter().zip(&two).find(|(one, two)| one != two);
-        assert!(tally == again && one == two, "world {seed}, first different moves (µs, bytes): {first:?}");
-    }
+    seeds(SAME).for_each(|seed| assert_reproducible(seed, run_world));
 }
 
 #[test]
