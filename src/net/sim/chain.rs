@@ -1,4 +1,4 @@
-//! A simulated chain: what a seed decides, the nodes, and connections with the faults of the seed in between.
+//! A simulated chain: the nodes, and connections with the faults of a seed in between.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -27,34 +27,11 @@ use crate::net::upstream::resolve::Resolver;
 use crate::options::LocalUsers;
 use crate::route::{Protocol, Route};
 use crate::snapshot::UpstreamTotals;
-use crate::wire::Algorithm;
 
 /// Port of the first node.
 const FIRST_PORT: u16 = 9101;
 /// A stalled connection stalls for longer than every limit, then discards its input.
 const STALLED: Duration = Duration::from_secs(380);
-
-/// Everything that a seed decides.
-#[derive(Debug)]
-pub(super) struct Scene {
-    pub(super) size: usize,
-    /// The protocol of each hop, the last of which is the origin; `None` is detected.
-    pub(super) protocols: Vec<Option<Protocol>>,
-    pub(super) slices: Slices,
-    pub(super) faults: Vec<Planned>,
-    /// This hop refuses this connection attempt.
-    pub(super) refuses: Option<(usize, usize)>,
-    pub(super) expect: Option<Algorithm>,
-    /// The digest is known before it is requested.
-    pub(super) settled: bool,
-    pub(super) limit: Option<u64>,
-    pub(super) fetches: usize,
-    /// Retries within one fetch; the file is fetched again when those are exhausted.
-    pub(super) retries: u32,
-    /// The file is replaced by one of equal length after the first failed fetch.
-    pub(super) changes: bool,
-    pub(super) seed: u64,
-}
 
 /// A fault: on which connection to which hop, in which direction and at which byte.
 #[derive(Clone, Copy, Debug)]
@@ -64,53 +41,6 @@ pub(super) struct Planned {
     pub(super) back: bool,
     pub(super) at: u64,
     pub(super) fault: Fault,
-}
-
-impl Scene {
-    pub(super) fn of(seed: u64) -> Self {
-        let mut random = Seeded::new(seed);
-        let size = random.pick(&[0, 1, 5, 1000, 16 * 1024, 16 * 1024 + 1, 70_000, 300_000]);
-        let hops = 2 + random.below(4) as usize;
-        let any = [Some(Protocol::Http), Some(Protocol::Http), Some(Protocol::Legacy), None];
-        // Half of the chains verify the digest.
-        let proven = random.one_in(2);
-        let protocols = (0..hops).map(|_| if proven { Some(Protocol::Http) } else { random.pick(&any) }).collect();
-        let slices = match random.below(4) {
-            0 => Slices::AtMost(1 + random.below(64) as usize),
-            1 => Slices::Ragged(20_000, 20),
-            _ => Slices::AsTheyCome,
-        };
-        let changes = random.one_in(4);
-        let faults = (0..random.below(4)).map(|_| Planned::any(&mut random, hops, size)).collect();
-        Self {
-            // Single bytes are slow to simulate.
-            size: if matches!(slices, Slices::AtMost(_)) { size.min(1000) } else { size },
-            protocols,
-            slices,
-            faults,
-            refuses: random.one_in(8).then(|| (random.below(hops as u64) as usize, random.below(2) as usize)),
-            retries: random.below(3) as u32,
-            changes,
-            expect: (!changes && random.one_in(5)).then(|| random.pick(&[Algorithm::Blake3, Algorithm::Sha256])),
-            settled: random.one_in(2),
-            limit: random.one_in(6).then_some(100_000),
-            fetches: 1 + random.below(2) as usize,
-            seed,
-        }
-    }
-
-    pub(super) fn content(&self) -> Vec<u8> {
-        let mut random = Seeded::new(self.seed ^ 0xf11e);
-        (0..self.size).map(|_| random.next() as u8).collect()
-    }
-
-    pub(super) fn network(&self) -> Network {
-        Network { slices: self.slices, faults: self.faults.clone(), refuses: self.refuses, seed: self.seed }
-    }
-
-    pub(super) fn route(&self) -> Route {
-        route("f.bin", (0..).zip(self.protocols.iter().copied()))
-    }
 }
 
 /// What the connections between nodes do.
@@ -124,7 +54,7 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn plan(&self, hop: usize, connect: usize, back: bool) -> Plan {
+    fn plan(&self, hop: usize, connect: usize, back: bool) -> Plan {
         let here = |planned: &&Planned| (planned.hop, planned.connect, planned.back) == (hop, connect, back);
         let mut faults: Vec<(u64, Fault)> = self.faults.iter().filter(here).map(|p| (p.at, p.fault)).collect();
         faults.sort_by_key(|(at, _)| *at);
@@ -174,10 +104,10 @@ pub(super) struct Chain {
 }
 
 /// Counts a task until dropped.
-pub(super) struct Running(Arc<AtomicUsize>);
+struct Running(Arc<AtomicUsize>);
 
 impl Running {
-    pub(super) fn count(tasks: &Arc<AtomicUsize>) -> Self {
+    fn count(tasks: &Arc<AtomicUsize>) -> Self {
         tasks.fetch_add(1, Relaxed);
         Self(Arc::clone(tasks))
     }
@@ -337,7 +267,7 @@ pub(super) fn route(name: &str, hops: impl Iterator<Item = (usize, Option<Protoc
 }
 
 /// Reads until the other end closes, then closes this one.
-pub(super) async fn swallow(mut end: tokio::net::TcpStream) {
+async fn swallow(mut end: tokio::net::TcpStream) {
     let mut space = [0; 4096];
     while matches!(tokio::io::AsyncReadExt::read(&mut end, &mut space).await, Ok(1..)) {
         super::activity();

@@ -12,14 +12,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::chain::{Chain, Planned, Scene, folder, write};
-use super::faulty::{Fault, Slices};
+use super::chain::{Chain, Network, Planned, folder, route, write};
+use super::faulty::{Fault, Seeded, Slices};
 use super::{MACHINE, run};
 use crate::limits::Limits;
 use crate::net::fetch::{FetchJob, Fetched, client, fetch};
 use crate::net::upstream::{protocols::UpstreamShared, resolve::Resolver};
 use crate::options::VerifyMode;
-use crate::route::Protocol;
+use crate::route::{Protocol, Route};
 use crate::snapshot::{Integrity, TransferSnapshot};
 use crate::wire::{Algorithm, Digest};
 
@@ -35,12 +35,75 @@ const MAX_CLEANUP: Duration = Duration::from_secs(400);
 /// The moves of bytes in a world: when, in µs, and how many.
 pub(super) type Trace = Vec<(u64, usize)>;
 
+/// Everything that a seed decides.
+#[derive(Debug)]
+struct Scene {
+    size: usize,
+    /// The protocol of each hop, the last of which is the origin; `None` is detected.
+    protocols: Vec<Option<Protocol>>,
+    network: Network,
+    expect: Option<Algorithm>,
+    /// The digest is known before it is requested.
+    settled: bool,
+    limit: Option<u64>,
+    fetches: usize,
+    /// Retries within one fetch; the file is fetched again when those are exhausted.
+    retries: u32,
+    /// The file is replaced by one of equal length after the first failed fetch.
+    changes: bool,
+}
+
 /// Outcome of one world: number of successful fetches, and of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tally {
     fetches: u64,
     tries: u64,
     done: u64,
+}
+
+impl Scene {
+    fn of(seed: u64) -> Self {
+        let mut random = Seeded::new(seed);
+        let size = random.pick(&[0, 1, 5, 1000, 16 * 1024, 16 * 1024 + 1, 70_000, 300_000]);
+        let hops = 2 + random.below(4) as usize;
+        let any = [Some(Protocol::Http), Some(Protocol::Http), Some(Protocol::Legacy), None];
+        // Half of the chains verify the digest.
+        let proven = random.one_in(2);
+        let protocols = (0..hops).map(|_| if proven { Some(Protocol::Http) } else { random.pick(&any) }).collect();
+        let slices = match random.below(4) {
+            0 => Slices::AtMost(1 + random.below(64) as usize),
+            1 => Slices::Ragged(20_000, 20),
+            _ => Slices::AsTheyCome,
+        };
+        let changes = random.one_in(4);
+        let faults = (0..random.below(4)).map(|_| Planned::any(&mut random, hops, size)).collect();
+        Self {
+            // Single bytes are slow to simulate.
+            size: if matches!(slices, Slices::AtMost(_)) { size.min(1000) } else { size },
+            protocols,
+            network: Network {
+                slices,
+                faults,
+                refuses: random.one_in(8).then(|| (random.below(hops as u64) as usize, random.below(2) as usize)),
+                seed,
+            },
+            retries: random.below(3) as u32,
+            changes,
+            expect: (!changes && random.one_in(5)).then(|| random.pick(&[Algorithm::Blake3, Algorithm::Sha256])),
+            settled: random.one_in(2),
+            limit: random.one_in(6).then_some(100_000),
+            fetches: 1 + random.below(2) as usize,
+        }
+    }
+
+    fn content(&self) -> Vec<u8> {
+        let mut random = Seeded::new(self.network.seed ^ 0xf11e);
+        (0..self.size).map(|_| random.next() as u8).collect()
+    }
+
+    fn route(&self) -> Route {
+        route("f.bin", (0..).zip(self.protocols.iter().copied()))
+    }
 }
 
 /// Runs one world to its end; panics if an invariant is violated.
@@ -51,13 +114,13 @@ fn run_world(seed: u64) -> (Tally, Trace) {
 
 /// Runs a scene to its end; also returns the number of connections to the first hop.
 fn run_scene(scene: &Scene) -> ((Tally, usize), Trace) {
-    let (seed, root) = (scene.seed, folder());
+    let root = folder();
     let content = scene.content();
     let file = root.path().join("f.bin");
     write(&file, &content, scene.settled);
     run_chain(
-        seed,
-        || Chain::new(scene.protocols.len(), scene.network(), root.path(), (scene.limit, Limits::default())),
+        scene.network.seed,
+        || Chain::new(scene.protocols.len(), scene.network.clone(), root.path(), (scene.limit, Limits::default())),
         async |chain| (run_client(scene, &file, content).await, chain.connects(0)),
     )
 }
@@ -135,9 +198,9 @@ async fn run_client(scene: &Scene, file: &Path, mut content: Vec<u8>) -> Tally {
 fn check(scene: &Scene, content: &[u8], fetched: &Fetched) {
     let found = fs::read(&fetched.path).unwrap();
     assert_eq!(found.len() as u64, fetched.size, "{scene:?}");
-    let excused = matches!(fetched.integrity, Integrity::SizeChecked { .. }) && scene.network().altered() > 0;
+    let excused = matches!(fetched.integrity, Integrity::SizeChecked { .. }) && scene.network.altered() > 0;
     let proven =
-        scene.protocols.iter().all(|protocol| *protocol == Some(Protocol::Http)) && scene.network().altered() < 2;
+        scene.protocols.iter().all(|protocol| *protocol == Some(Protocol::Http)) && scene.network.altered() < 2;
     assert!(found == content || excused && !proven, "a wrong success, {:?}: {scene:?}", fetched.integrity);
 }
 
@@ -192,16 +255,13 @@ fn a_failure_is_attributed_over_simulated_connections() {
     let scene = Scene {
         size: 70_000,
         protocols: vec![Some(Protocol::Http)],
-        slices: Slices::AsTheyCome,
-        faults: vec![fault],
-        refuses: None,
+        network: Network { slices: Slices::AsTheyCome, faults: vec![fault], refuses: None, seed: 1 },
         expect: None,
         settled: true,
         limit: None,
         fetches: 1,
         retries: 0,
         changes: false,
-        seed: 1,
     };
     let ((tally, connects), _) = run_scene(&scene);
     // The body that was cut, the query about it, and the second try: none of them may use a port of this machine.
