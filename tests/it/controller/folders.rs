@@ -6,7 +6,7 @@ use std::path::Path;
 
 use chainview::command::Command;
 use chainview::route::FileName;
-use chainview::snapshot::{FileOutcome, Phase};
+use chainview::snapshot::{FileOutcome, Phase, TransferSnapshot};
 
 use super::Run;
 
@@ -64,13 +64,19 @@ async fn a_folder_is_requested_with_the_read_token_of_the_nodes() {
     run.ends().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_paused_folder_keeps_its_files_and_fetches_the_others() {
+/// A run that has received some of the 600 files in `many/`.
+async fn receiving() -> Run {
     let run = Run::up(2, 1000, "--limit 1=400K").await;
     write(&run, "many", 600);
     run.command(Command::FetchName(named("many/"))).await;
-    let begun = |t: &chainview::snapshot::TransferSnapshot| t.folder.as_ref().is_some_and(|folder| folder.done > 100);
+    let begun = |transfer: &TransferSnapshot| transfer.folder.as_ref().is_some_and(|folder| folder.done > 100);
     run.transfer(1, "under way", begun).await;
+    run
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_folder_keeps_its_files_and_fetches_the_others() {
+    let run = receiving().await;
     run.command(Command::Pause(1)).await;
     let paused = run.phase(1, Phase::Paused).await;
     let kept = complete(&run.chain.fetched("many"), 600);
@@ -88,11 +94,7 @@ async fn a_paused_folder_keeps_its_files_and_fetches_the_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_folder_is_completed_by_a_retry() {
-    let run = Run::up(2, 1000, "--limit 1=400K").await;
-    write(&run, "many", 600);
-    run.command(Command::FetchName(named("many/"))).await;
-    let begun = |t: &chainview::snapshot::TransferSnapshot| t.folder.as_ref().is_some_and(|folder| folder.done > 100);
-    run.transfer(1, "under way", begun).await;
+    let run = receiving().await;
     run.command(Command::LimitTransfer { number: 1, rate: Some(50_000) }).await;
     run.command(Command::Cancel(1)).await;
     let cancelled = run.phase(1, Phase::Cancelled).await;
