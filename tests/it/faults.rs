@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
-use support::process::{IDLE_TIME, Node, chainview, failing};
+use support::process::{Node, chainview, failing, release_clients};
 use support::{TIMEOUT, content};
 use tempfile::TempDir;
 
@@ -56,6 +56,14 @@ impl Chain {
 
     fn fetch(&self, name: &str) -> Vec<u8> {
         body(&mut self.begin_fetch(name, "").1)
+    }
+
+    /// Waits until every node holds nothing for any client.
+    #[track_caller]
+    fn releases_clients(&self, after: &str) {
+        let nodes: Vec<&Node> = self.nodes.iter().collect();
+        let held = || nodes.iter().map(|node| node.held()).collect::<Vec<_>>();
+        assert!(release_clients(&nodes, RELEASE), "{after}: {:?}", held());
     }
 
     /// Writes an input file for the whole chain.
@@ -253,9 +261,7 @@ fn client_disk_errors_never_publish_a_file() {
             "{inject}: {message}"
         );
         assert!(!out.path().join("f").exists() && out.path().join("f.part").exists(), "{inject}");
-        for node in &chain.nodes {
-            assert!(node.becomes_idle(0, usize::MAX, IDLE_TIME), "{inject}: {:?}", node.held());
-        }
+        chain.releases_clients(inject);
         let mut again = chainview();
         let again = again.arg("--fetch").arg(&input).arg("-o").arg(out.path()).arg("--json").output().unwrap();
         let report: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
@@ -302,9 +308,7 @@ fn a_full_disk_is_detected_before_the_first_byte() {
     let (message, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(message, "full: 7, beside the other 0 files\nfreed: 0\nsame\n", "{errors}");
     assert!(errors.contains("not enough disk space"), "{errors}");
-    for node in &chain.nodes {
-        assert!(node.becomes_idle(0, usize::MAX, IDLE_TIME), "{:?}", node.held());
-    }
+    chain.releases_clients("a full disk");
 }
 
 /// Collects every function that a test or a source file defines.

@@ -7,6 +7,8 @@
 //! CHAINVIEW_LOAD=full cargo test --release --test it load:: -- --nocapture
 //! ```
 
+mod held;
+
 use crate::support;
 
 use std::fs::{self, File};
@@ -17,7 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
-use support::process::{IDLE_TIME, Node, fetch_chainview};
+use support::process::{Node, fetch_chainview};
 use support::{Outcome, Pace, TIMEOUT, content};
 use tempfile::TempDir;
 
@@ -117,40 +119,10 @@ impl Chain {
             client.read_exact(&mut bytes).unwrap();
         }
     }
-
-    /// Descriptors of every node.
-    fn descriptors(&self) -> Vec<usize> {
-        self.nodes
-            .iter()
-            .map(|node| fs::read_dir(format!("/proc/{}/fd", node.pid().as_raw_nonzero())).unwrap().count())
-            .collect()
-    }
-
-    /// Waits until every node has no connection, and the descriptors it had at first.
-    #[track_caller]
-    fn becomes_idle(&self, before: &[usize], timeout: Duration) {
-        let end = Instant::now() + timeout + IDLE_TIME;
-        for node in &self.nodes {
-            let left = end.saturating_duration_since(Instant::now());
-            let held = || format!("{} still holds {:?}: {}", node.address(), node.held(), node.stderr());
-            assert!(node.becomes_idle(0, usize::MAX, left), "{}", held());
-        }
-        for node in &self.nodes {
-            // The reader of the endpoint is a connection, too.
-            assert_eq!(totals(node).open, 1);
-            assert!(node.becomes_idle(0, usize::MAX, LINGER));
-        }
-        assert_eq!(self.descriptors(), before);
-    }
 }
 
 fn totals(node: &Node) -> chainview::snapshot::Totals {
-    let mut stream = TcpStream::connect(node.address()).unwrap();
-    stream.write_all(b"GET /v1/node HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").unwrap();
-    let mut reply = String::new();
-    stream.read_to_string(&mut reply).unwrap();
-    let body = reply.split_once("\r\n\r\n").expect("a head").1;
-    serde_json::from_str::<chainview::snapshot::NodeSnapshot>(body).unwrap().totals
+    node.snapshot().totals
 }
 
 fn read_head(stream: &mut TcpStream) -> String {
@@ -206,9 +178,7 @@ fn many_clients_beside_a_slow_one(chain: &Chain, fetch: impl Fn(usize) -> Vec<u8
     }
     chain.write(SLOW_FILE.0, SLOW_FILE.1);
     assert_eq!(fetch(0), content(0), "a first fetch, for the threads that a node starts when it first needs them");
-    for node in &chain.nodes {
-        assert!(node.becomes_idle(0, usize::MAX, LINGER + IDLE_TIME), "{:?}", node.held());
-    }
+    chain.releases_clients(LINGER);
     let before = chain.descriptors();
     let began = Instant::now();
     let mut slow = chain.connect();

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::support::TIMEOUT;
-use super::support::process::{IDLE_TIME, Node};
+use super::support::process::{Node, release_clients};
 use super::{read_text, serial, status};
 
 /// Returns the reply of a node to these bytes until it closes, and the time that took.
@@ -121,7 +121,5 @@ fn looping_and_long_routes_are_rejected_on_both_protocols() {
     }
     let too_long = format!("f{}{}", line(&own), line(&next).repeat(33));
     assert_eq!(reply_to(to, too_long.as_bytes()).0, "");
-    for node in [&one, &other] {
-        assert!(node.becomes_idle(0, usize::MAX, IDLE_TIME), "{:?}", node.held());
-    }
+    assert!(release_clients(&[&one, &other], Duration::from_secs(3)), "{:?} {:?}", one.held(), other.held());
 }

@@ -15,9 +15,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::scene::{Chain, config, exchange, pattern, read_reply};
+use crate::support::process;
 
 /// Far longer than any step here takes.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Time after which nodes have closed idle connections between them, including the interval of their check.
+const IDLE_TIME: Duration = Duration::from_secs(12);
 
 async fn becomes(what: &str, done: impl Fn() -> bool) {
     let end = Instant::now() + TIMEOUT;
@@ -125,6 +128,24 @@ async fn a_draining_node_waits_for_the_verification_of_received_files_only() {
     assert_eq!(closed.unwrap(), 0);
     let reply = exchange(&mut streams[1], "HEAD", "/files/f", "If-Match: *\r\n").await;
     assert_eq!(reply.status, 200);
+}
+
+/// Elsewhere the tests of what nodes release count idle connections as released.
+#[tokio::test]
+async fn an_idle_connection_that_no_request_uses_is_closed_at_both_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("f"), pattern(1000)).unwrap();
+    let [relay, origin] = [(); 2].map(|()| process::Node::chainview(folder.path(), &[]));
+    let mut stream = TcpStream::connect(relay.address()).await.unwrap();
+    let lines = format!("Chain-Route: {}\r\nConnection: close\r\n", origin.address());
+    assert_eq!(exchange(&mut stream, "GET", "/files/f", &lines).await.status, 200);
+    drop(stream);
+    becomes("idle", || relay.idle_upstream() == 1).await;
+    assert!(relay.becomes_idle(1, usize::MAX, TIMEOUT), "{:?}", relay.held());
+    for node in [&relay, &origin] {
+        assert!(node.becomes_idle(0, usize::MAX, IDLE_TIME), "{:?}", node.held());
+    }
+    assert_eq!(relay.snapshot().upstream, UpstreamTotals { opened: 1, expired: 1, ..UpstreamTotals::default() });
 }
 
 /// Starts a node that serves the file `f`, with its drain and its end.

@@ -41,11 +41,11 @@ pub(crate) struct Chain {
 /// How the nodes of a chain became idle.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct IdleReport {
-    /// The chainview nodes that still hold sockets, and what they hold.
+    /// What each chainview node holds, if they do not release all clients.
     pub(crate) ours: Vec<String>,
-    /// The same for the legacy nodes.
+    /// The legacy nodes that still hold sockets or threads, and what they hold.
     pub(crate) legacy: Vec<String>,
-    /// The longest time that a chainview node took.
+    /// The time until the chainview nodes had released all clients.
     pub(crate) longest: Duration,
 }
 
@@ -101,7 +101,7 @@ impl Node {
         match self {
             Self::StandIn(node) => node.becomes_idle(timeout),
             Self::Legacy(node) => node.becomes_idle(1, 1, timeout),
-            Self::Chainview(node) => node.becomes_idle(0, usize::MAX, timeout + process::IDLE_TIME),
+            Self::Chainview(node) => node.becomes_idle(0, usize::MAX, timeout),
         }
     }
 
@@ -146,29 +146,33 @@ impl Chain {
         (outcome, verified)
     }
 
-    /// Waits until every node holds nothing for any client; returns those that still do.
+    /// Waits until every node holds nothing for any client; reports those that still do.
     ///
     /// Legacy nodes are only waited for where their faults do not keep them busy forever.
     pub(crate) fn wait_idle(&self) -> IdleReport {
         let start = Instant::now();
         let mut report = IdleReport::default();
-        let others_idle = !self.shape.has_adjacent_legacy_relays();
-        for (hop, node) in (1..).zip(&self.nodes) {
-            let ours = matches!(node, Node::Chainview(_));
-            let timeout =
-                if ours || others_idle { IDLE_TIMEOUT.saturating_sub(start.elapsed()) } else { Duration::ZERO };
-            if !node.becomes_idle(timeout) {
-                let list = if ours { &mut report.ours } else { &mut report.legacy };
-                list.push(format!("hop {hop} holds {}", node.holding()));
-            }
-            if ours {
-                report.longest = start.elapsed();
-            }
+        let holds = |(hop, node): (usize, &Node)| format!("hop {hop} holds {}", node.holding());
+        let ours = |node: &Node| matches!(node, Node::Chainview(_));
+        let (ours, legacy): (Vec<_>, Vec<_>) = (1..).zip(&self.nodes).partition(|(_, node)| ours(node));
+        let nodes =
+            ours.iter().filter_map(|(_, node)| if let Node::Chainview(node) = node { Some(node) } else { None });
+        if !process::release_clients(&nodes.collect::<Vec<_>>(), RELEASE_TIMEOUT) {
+            report.ours = ours.into_iter().map(holds).collect();
         }
+        report.longest = start.elapsed();
+        let others_idle = !self.shape.has_adjacent_legacy_relays();
+        let end = Instant::now() + if others_idle { IDLE_TIMEOUT } else { Duration::ZERO };
+        let left = || end.saturating_duration_since(Instant::now());
+        report.legacy = legacy.into_iter().filter(|(_, node)| !node.becomes_idle(left())).map(holds).collect();
         report
     }
 }
 
-/// The linger of a chainview node is 2 s, and unread bytes are then drained for at most as long; the rest is a margin
-/// for busy machines.
+/// A report that a client requested through a relay is waited for until the setup timeout, 15 s, when the client has
+/// disconnected: a client may close its sending half. A next hop that is a legacy node does not reply. The rest is a
+/// margin for busy machines.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(18);
+/// A chainview node lingers for 2 s, and then drains unread bytes for at most as long; the rest is a margin for busy
+/// machines.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(6);

@@ -82,7 +82,7 @@ pub(crate) fn run(plan: &Plan) {
     let fetches = cells.len() * plan.times;
     println!("{} cells, {fetches} fetches, {:.0} s", cells.len(), start.elapsed().as_secs_f64());
     let longest = cells.iter().map(|cell| cell.idle).max().unwrap_or_default();
-    println!("our nodes had closed every socket {:.1} s after a cell at the latest", longest.as_secs_f64());
+    println!("our nodes had closed every socket of a client {:.1} s after a cell at the latest", longest.as_secs_f64());
     let wrong: Vec<String> = cells.iter().filter_map(|cell| cell.breach(plan.times)).collect();
     assert!(wrong.is_empty(), "{} of {} cells are wrong:\n{}", wrong.len(), cells.len(), wrong.join("\n"));
 }

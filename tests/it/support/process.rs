@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -12,12 +12,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use chainview::snapshot::NodeSnapshot;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Outcome, Pace, TIMEOUT};
-
-/// Time after which nodes have closed the idle connections between them, including the interval of their check.
-pub(crate) const IDLE_TIME: Duration = Duration::from_secs(12);
 
 /// A running node; it is killed when this is dropped.
 pub(crate) struct Node {
@@ -184,6 +182,42 @@ impl Node {
             thread::sleep(Duration::from_millis(20));
         }
     }
+
+    /// What it reports about itself; the connection of the report is one of those that it counts.
+    pub(crate) fn snapshot(&self) -> NodeSnapshot {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        stream.write_all(b"GET /v1/node HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        serde_json::from_str(reply.split_once("\r\n\r\n").expect("a head").1).unwrap()
+    }
+
+    /// Its connections to the next hop that it keeps for the next request.
+    pub(crate) fn idle_upstream(&self) -> usize {
+        self.snapshot().upstream.idle as usize
+    }
+}
+
+/// Waits until these nodes hold nothing for any client: only the idle connections between them, each at both ends.
+pub(crate) fn release_clients(nodes: &[&Node], timeout: Duration) -> bool {
+    let held = || nodes.iter().map(|node| node.held().0).sum::<usize>();
+    let end = Instant::now() + timeout;
+    while held() > 0 {
+        if Instant::now() > end {
+            return false;
+        }
+        let idle: usize = nodes.iter().map(|node| node.idle_upstream()).sum();
+        // The reports were connections, too; and one that ends meanwhile may become idle.
+        let reports_end = Instant::now() + REPORTS_CLOSE;
+        while Instant::now() < reports_end {
+            if held() <= 2 * idle {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+    true
 }
 
 impl Drop for Node {
@@ -349,6 +383,8 @@ fn tcp_sockets(pid: u32) -> Vec<TcpSocket> {
     sockets
 }
 
+/// Time within which nodes close the connections of reports, even on a busy machine.
+const REPORTS_CLOSE: Duration = Duration::from_millis(500);
 /// How long a slow client runs,
 const SLOW_RUN: Duration = Duration::from_millis(3);
 /// and how long it is then stopped.
