@@ -21,6 +21,8 @@ use super::{Outcome, Pace, TIMEOUT};
 pub(crate) struct Node {
     child: Child,
     address: SocketAddr,
+    /// The inode of its listener.
+    listener: String,
     stderr: Arc<Mutex<String>>,
 }
 
@@ -128,7 +130,8 @@ impl Node {
         };
         let address = first.strip_prefix("listening ").and_then(|address| address.parse().ok());
         let address = address.unwrap_or_else(|| panic!("the first line is {first:?}, not \"listening HOST:PORT\""));
-        Self { child, address, stderr }
+        let (listener, _) = listeners(child.id()).pop().expect("it listens");
+        Self { child, address, listener, stderr }
     }
 
     /// Starts a node of the legacy program on a free loopback port, which is read from the kernel.
@@ -141,9 +144,8 @@ impl Node {
         let stderr = text_of(child.stderr.take().unwrap());
         let first = lines.recv_timeout(TIMEOUT).expect("a first line of the legacy program");
         assert!(first.ends_with("Socket established"), "{first}");
-        let listening = tcp_sockets(child.id()).into_iter().find(|socket| socket.listens);
-        let port = listening.expect("the legacy program listens").port;
-        Self { child, address: ([127, 0, 0, 1], port).into(), stderr }
+        let (listener, port) = listeners(child.id()).pop().expect("the legacy program listens");
+        Self { child, address: ([127, 0, 0, 1], port).into(), listener, stderr }
     }
 
     /// The address of its listener.
@@ -163,7 +165,7 @@ impl Node {
 
     /// Its open TCP sockets without the listener, and its threads, as the kernel counts them.
     pub(crate) fn held(&self) -> (usize, usize) {
-        let sockets = tcp_sockets(self.child.id()).iter().filter(|socket| !socket.listens).count();
+        let sockets = network_sockets(self.child.id()).iter().filter(|inode| **inode != self.listener).count();
         let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).map_or(0, Iterator::count);
         (sockets, threads)
     }
@@ -345,42 +347,42 @@ fn text_of(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
     text
 }
 
-/// A network socket of a process; without a port once its connection is closed.
-struct TcpSocket {
-    port: u16,
-    listens: bool,
-}
-
-fn tcp_sockets(pid: u32) -> Vec<TcpSocket> {
-    let table = |name| fs::read_to_string(format!("/proc/net/{name}")).unwrap_or_default();
+/// The inodes of a process's network sockets. The tables of TCP sockets are not needed for these: they hold the closed
+/// connections of all tests, and a reset socket is in none.
+fn network_sockets(pid: u32) -> HashSet<String> {
     let links = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     let mut inodes: HashSet<String> = links
         .filter_map(|entry| fs::read_link(entry.path()).ok())
         .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
         .collect();
-    // A reset socket is no longer in any table, yet a descriptor holds it: every socket that is not a Unix socket
-    // counts.
-    for row in table("unix").lines() {
-        if let Some(inode) = row.split_ascii_whitespace().nth(6) {
-            inodes.remove(inode);
+    // A node keeps a netlink socket to look up the owners of its connections in the kernel.
+    for (name, column) in [("unix", 6), ("netlink", 9)] {
+        for row in table(name).lines() {
+            if let Some(inode) = row.split_ascii_whitespace().nth(column) {
+                inodes.remove(inode);
+            }
         }
     }
-    // A node keeps one to look up the owners of its connections in the kernel.
-    for row in table("netlink").lines() {
-        if let Some(inode) = row.split_ascii_whitespace().nth(9) {
-            inodes.remove(inode);
-        }
-    }
-    let mut sockets = Vec::new();
+    inodes
+}
+
+/// The inodes of a process's listeners, and their ports.
+fn listeners(pid: u32) -> Vec<(String, u16)> {
+    let inodes = network_sockets(pid);
+    let mut listeners = Vec::new();
     for row in table("tcp").lines().chain(table("tcp6").lines()) {
         let words: Vec<&str> = row.split_ascii_whitespace().collect();
-        if words.len() > 9 && inodes.remove(words[9]) {
+        if words.len() > 9 && words[3] == "0A" && inodes.contains(words[9]) {
             let port = words[1].rsplit(':').next().and_then(|port| u16::from_str_radix(port, 16).ok());
-            sockets.push(TcpSocket { port: port.unwrap_or(0), listens: words[3] == "0A" });
+            listeners.push((words[9].to_owned(), port.expect("a port")));
         }
     }
-    sockets.extend(inodes.iter().map(|_| TcpSocket { port: 0, listens: false }));
-    sockets
+    listeners
+}
+
+/// A table of the kernel's sockets.
+fn table(name: &str) -> String {
+    fs::read_to_string(format!("/proc/net/{name}")).unwrap_or_default()
 }
 
 /// Time within which nodes close the connections of reports, even on a busy machine.
