@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::FetchPlan;
 use crate::error::Error;
 use crate::net::diagnose::{reach, transfer_records};
-use crate::net::fetch::{self, FetchJob};
+use crate::net::fetch::{self, FetchJob, Publisher, Slot, Slots};
 use crate::net::supervisor::OriginToken;
 use crate::net::upstream::Upstream;
 use crate::net::upstream::protocols::UpstreamShared;
@@ -30,7 +30,8 @@ use crate::verdict::{Stage, evaluate};
 pub(super) use transfer::QueueEvent;
 use transfer::{AfterStop, QueuedTransfer, TransferState};
 
-/// Default of `-j`, the number of transfers that run in parallel: each uses a whole chain of connections.
+/// Default of `-j`, the number of transfers that run in parallel: each uses a whole chain of connections. Those that
+/// only wait, for a disk or for another fetch of the same file, do not count.
 const DEFAULT_JOBS: u32 = 4;
 /// Maximum number of transfers that wait, run or are paused; each is a row, copied with every snapshot.
 pub(super) const MAX_OPEN: usize = 200;
@@ -47,6 +48,8 @@ pub(super) struct Queue {
     /// Transfers, oldest first; of those that wait, the first starts next.
     list: Vec<QueuedTransfer>,
     running: JoinSet<FinishedTask>,
+    slots: Slots,
+    publisher: Publisher,
     evaluating: JoinSet<EndedVerdict>,
     /// Closed before the chain has started and at shutdown: no transfer starts.
     open: bool,
@@ -76,6 +79,8 @@ struct FinishedTask {
 impl Queue {
     pub(super) fn new(plan: FetchPlan, origin_token: OriginToken) -> Self {
         Self {
+            slots: Slots::new(plan.jobs.unwrap_or(DEFAULT_JOBS) as usize),
+            publisher: Publisher::default(),
             plan,
             origin_token,
             links: Arc::default(),
@@ -179,19 +184,30 @@ impl Queue {
     ///
     /// The end of a transfer is reported before its verdict: a hop that does not respond would delay it by a second.
     pub(super) async fn next_event(&mut self) -> Option<QueueEvent> {
-        tokio::select! {
-            biased;
-            Some(ended) = self.running.join_next_with_id() => Some(self.settle(ended.map(|(_, ended)| ended))),
-            Some(evaluated) = self.evaluating.join_next() => Some(match evaluated {
-                Ok(EndedVerdict { number, verdict, records, report }) => {
-                    if let Ok(transfer) = self.find(number) {
-                        transfer.evaluated(verdict, &records);
-                    }
-                    QueueEvent::Evaluated(verdict, Box::new(DoneReport { verdict: Some(verdict), ..report }))
+        loop {
+            let waits = self.open && self.waiting().is_some();
+            tokio::select! {
+                biased;
+                Some(ended) = self.running.join_next_with_id() => {
+                    return Some(self.settle(ended.map(|(_, ended)| ended)));
                 }
-                Err(error) => QueueEvent::Panicked(0, error.to_string()),
-            }),
-            else => None,
+                Some(evaluated) = self.evaluating.join_next() => return Some(self.evaluated(evaluated)),
+                () = self.slots.vacancy(), if waits => self.fill(),
+                else => return None,
+            }
+        }
+    }
+
+    /// Records the verdict on an ended transfer.
+    fn evaluated(&mut self, evaluated: Result<EndedVerdict, JoinError>) -> QueueEvent {
+        match evaluated {
+            Ok(EndedVerdict { number, verdict, records, report }) => {
+                if let Ok(transfer) = self.find(number) {
+                    transfer.evaluated(verdict, &records);
+                }
+                QueueEvent::Evaluated(verdict, Box::new(DoneReport { verdict: Some(verdict), ..report }))
+            }
+            Err(error) => QueueEvent::Panicked(0, error.to_string()),
         }
     }
 
@@ -236,13 +252,21 @@ impl Queue {
         self.links.drain();
     }
 
+    /// Returns the position of the transfer that starts next.
+    fn waiting(&self) -> Option<usize> {
+        self.list.iter().position(|transfer| matches!(transfer.state, TransferState::Queued(_)))
+    }
+
     /// Starts waiting transfers up to the limit.
     fn fill(&mut self) {
-        let max_running = self.plan.jobs.unwrap_or(DEFAULT_JOBS) as usize;
-        while self.open && self.running.len() < max_running {
-            let next = self.list.iter_mut().find(|transfer| matches!(transfer.state, TransferState::Queued(_)));
-            let Some(transfer) = next else { return };
+        while self.open
+            && let Some(at) = self.waiting()
+            && let Some(slot) = self.slots.take()
+        {
+            let transfer = &mut self.list[at];
             let job = FetchJob {
+                slot,
+                publisher: self.publisher.clone(),
                 rate_limit: transfer.rate_limit.clone(),
                 token: self.origin_token.get(),
                 ..fetch_job(&self.plan, transfer.number, transfer.route.clone())
@@ -300,6 +324,8 @@ async fn transfer_one(
     stop: CancellationToken,
 ) -> FinishedTask {
     let result = fetch::fetch(&mut upstream, &mut job, &progress, &stop).await;
+    // Its job is kept for the records of the hops, and needs no slot then.
+    job.slot = Slot::default();
     let protocol = result.as_ref().ok().map(|fetched| fetched.protocol);
     let (flow, legs, moved) = {
         let last = progress.borrow();

@@ -16,7 +16,7 @@ use crate::console::signals::stop_on_signals;
 use crate::console::start_log;
 use crate::error::{Error, KeptBytes, shown};
 use crate::net::diagnose::{reach, transfer_records};
-use crate::net::fetch::{self, FetchJob, Fetched, FileLog, Output};
+use crate::net::fetch::{self, FetchJob, Fetched, FileLog, Output, Publisher};
 use crate::net::upstream::Upstream;
 use crate::net::upstream::protocols::UpstreamShared;
 use crate::on_done::{self, DoneReport, OnDone};
@@ -225,7 +225,7 @@ pub(super) async fn chains(
     begun: usize,
 ) -> RunResult {
     let number = u64::from(plan.number);
-    let mut running = JoinSet::new();
+    let (mut running, publisher) = (JoinSet::new(), Publisher::default());
     let on_done = plan.on_done.clone().map(|command| OnDone::new(command, on_done::LIMIT));
     // Of a folder, several parts are received at a time in one transfer.
     let jobs = if route.file.names_folder() { 1 } else { plan.jobs.unwrap_or(1) };
@@ -234,10 +234,11 @@ pub(super) async fn chains(
         let mut upstream = fetch::client(Arc::clone(links), plan.limits, plan.protocol);
         let (route, plan, stop) = (route.clone(), plan.clone(), stop.clone());
         let (source, display, on_done) = (source.clone(), display.clone(), on_done.clone());
+        let publisher = publisher.clone();
         running.spawn(async move {
             let mut ended = Vec::new();
             for number in first..first + number {
-                let mut job = fetch_job(&plan, number, route.clone());
+                let mut job = FetchJob { publisher: publisher.clone(), ..fetch_job(&plan, number, route.clone()) };
                 if display.is_json() || job.dry_run {
                     job.files = FileLog::of_all();
                 }

@@ -55,6 +55,7 @@ mod claim;
 mod disk;
 mod file_log;
 mod folder;
+mod group;
 mod job;
 mod names;
 mod output;
@@ -68,6 +69,7 @@ mod request;
 mod resume_state;
 mod retry;
 mod single;
+mod slots;
 mod stream;
 mod target;
 mod tracker;
@@ -93,9 +95,11 @@ use tracker::Tracker;
 pub use check::{Checked, check};
 pub use file_log::FileLog;
 pub use folder::{ArchiveError, Decoder, Event, Fault, FileEntry};
+pub use group::Publisher;
 pub use job::{DEFAULT_PARTS, FetchJob, Fetched};
 pub use output::Output;
 pub use rate_limit::RateLimit;
+pub use slots::{Slot, Slots};
 
 /// Returns a client that may connect to any first hop that the user names. `protocol` is for hops without a `protocol=`
 /// of their own.

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::address_of;
 use super::disk::DiskWriter;
+use super::group::SMALL;
 use super::job::{FetchJob, Fetched, blocking};
 use super::part::{ClaimResult, PartialFile, Published};
 use super::partial::ResumeCandidate;
@@ -40,6 +41,7 @@ pub(super) async fn attempt(
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<AttemptResult, Error> {
+    job.slot.regain(stop).await;
     tracker.phase(Phase::Connecting);
     let response = request_rest(upstream, job, candidate, tracker, stop).await?;
     let size = response.reply.size().unwrap_or_default();
@@ -185,12 +187,15 @@ async fn publish(
 ) -> Result<Published, Error> {
     let (stop, force, executable) = (stop.clone(), job.force, job.executable);
     let Some(candidate) = part else { return Err(Error::Other("the partial file is missing".to_owned())) };
-    blocking(job.machine, move || {
-        if let Some(modified) = modified {
-            // Some file systems do not store this time.
-            let _ = candidate.part.file().set_modified(modified);
-        }
-        candidate.part.executable(executable).publish(force, &|| stop.is_cancelled())
-    })
-    .await
+    let (part, is_small) = (candidate.part.executable(executable), candidate.offset <= SMALL);
+    if let Some(modified) = modified {
+        // Some file systems do not store this time.
+        let _ = part.file().set_modified(modified);
+    }
+    if is_small {
+        // Its sync is waited for beside other transfers.
+        job.slot.release();
+        return job.publisher.publish(job.machine, part, force, &stop).await;
+    }
+    blocking(job.machine, move || part.publish(force, &|| stop.is_cancelled())).await
 }

@@ -82,6 +82,7 @@ async fn wait_for_end(
     stop: &CancellationToken,
 ) -> Result<bool, Error> {
     tracker.waiting_for_other_fetch();
+    job.slot.release();
     let (mut length, mut moved) = (busy.length, Instant::now());
     loop {
         let until = Instant::now() + POLL_INTERVAL;

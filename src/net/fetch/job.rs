@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::file_log::FileLog;
+use super::group::Publisher;
 use super::rate_limit::RateLimit;
+use super::slots::Slot;
 use crate::connections::Connections;
 use crate::error::Error;
 use crate::limits::Limits;
@@ -70,6 +72,10 @@ pub struct FetchJob {
     pub verify: VerifyMode,
     /// The rate limit; any clone can change it during the transfer.
     pub rate_limit: RateLimit,
+    /// Its slot among the transfers that run at a time.
+    pub slot: Slot,
+    /// Publishes small files, with those of other transfers.
+    pub publisher: Publisher,
     /// The timeouts.
     pub limits: Limits,
     /// The clock, threads and ids to use.
@@ -125,6 +131,8 @@ impl FetchJob {
             retries: 0,
             verify: VerifyMode::default(),
             rate_limit: RateLimit::default(),
+            slot: Slot::default(),
+            publisher: Publisher::default(),
             limits,
             machine,
         }

@@ -23,7 +23,7 @@ use crate::text::SafeText;
 use crate::units::Bytes;
 
 use lookup::{Found, MAX_LOOKUPS, Names, lookup};
-pub(super) use publish::{Published, same_bytes};
+pub(super) use publish::{Publication, Published, publish_all, same_bytes};
 
 /// Largest file that is filled unnamed. Up to this size, naming it and writing its state would cost more than a tenth
 /// of the fetch, and fetching it again is cheap.

@@ -107,6 +107,7 @@ async fn check(
     stop: &CancellationToken,
 ) -> Result<Option<Box<Fetched>>, Error> {
     loop {
+        job.slot.regain(stop).await;
         if let Some(there) = target.existing()?
             && job.reuse
             // Boxed to keep the parent future small: most fetches find no file.

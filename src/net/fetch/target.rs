@@ -49,6 +49,11 @@ impl FileId {
     pub(super) fn of(found: &Stat) -> Self {
         Self { device: found.st_dev, inode: found.st_ino }
     }
+
+    /// Returns the file system that it is on.
+    pub(super) fn device(self) -> u64 {
+        self.device
+    }
 }
 
 impl TargetPath {

@@ -161,3 +161,20 @@ async fn requests_on_a_kept_connection_stay_apart() {
     }
     run.ends().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_that_waits_for_another_fetch_holds_up_no_third() {
+    let run = Run::up(1, 4_000_000, "--limit 1=1M -j 2").await;
+    let name = |name: &str| Command::FetchName(FileName::new(name.as_bytes()).unwrap());
+    run.command(name("data.bin")).await;
+    run.phase(1, Phase::Streaming).await;
+    run.command(name("data.bin")).await;
+    run.phase(2, Phase::Locked).await;
+    run.command(name("other.bin")).await;
+    run.phase(3, Phase::Streaming).await;
+    let first = run.now().transfers.iter().find(|transfer| transfer.number == 1).map(|transfer| transfer.phase);
+    assert_eq!(first, Some(Phase::Streaming));
+    assert!(run.phase(2, Phase::Done).await.already_present);
+    run.phase(3, Phase::Done).await;
+    run.ends().await;
+}

@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::net::fetch::job::FetchJob;
 use crate::net::fetch::pause::next_attempt;
 use crate::net::fetch::retry::{RetryPolicy, is_transient};
+use crate::net::fetch::slots::{Slot, Slots};
 use crate::net::fetch::tracker::Tracker;
 use crate::net::upstream::Upstream;
 use crate::snapshot::{Flow, Phase, TransferSnapshot};
@@ -25,6 +26,9 @@ use crate::wire::Reason;
 
 /// Most parts at a time: each has a staging folder of its own, of which there are at most 100.
 const MAX_PARTS: usize = 64;
+/// Most parts at a time together with those that wait for a disk or for another fetch: each may keep two files open,
+/// and a program usually has 1,024.
+const MAX_TASKS: usize = 80;
 
 /// A running part.
 struct Active {
@@ -51,6 +55,7 @@ struct Parts<'a, 'b> {
     /// Chains without a request.
     idle: Vec<Upstream>,
     queue: VecDeque<Work>,
+    slots: Slots,
     running: JoinSet<Ended>,
     active: HashMap<Id, Active>,
     /// Sum over the ended parts.
@@ -86,6 +91,7 @@ pub(super) async fn receive(
         stop: stop.child_token(),
         idle: vec![std::mem::replace(upstream, another)],
         queue: VecDeque::new(),
+        slots: Slots::new(0),
         running: JoinSet::new(),
         active: HashMap::new(),
         ended: Flow::default(),
@@ -114,10 +120,12 @@ impl Parts<'_, '_> {
         let mut policy = RetryPolicy::new(self.job.retries);
         let (mut waiting, mut page): (Option<Walk>, Option<NextPage>) = (Some(walk), None);
         loop {
-            while self.running.len() < self.most()
-                && let Some(work) = self.queue.pop_front()
+            self.slots.limit(self.most());
+            while !self.queue.is_empty()
+                && self.running.len() < MAX_TASKS
+                && let Some(slot) = self.slots.take()
             {
-                self.start(work, chain);
+                self.start(slot, chain);
             }
             // The next page is requested while the last parts of this one are received.
             if self.queue.len() < self.most()
@@ -144,6 +152,7 @@ impl Parts<'_, '_> {
                         Err(error) => self.without_page(walk, error, &mut policy).await?,
                     });
                 }
+                () = self.slots.vacancy(), if !self.queue.is_empty() && self.running.len() < MAX_TASKS => {}
                 () = self.tracker.due() => self.publish(),
             }
         }
@@ -184,11 +193,12 @@ impl Parts<'_, '_> {
         self.publish();
     }
 
-    /// Starts a part over an idle chain, or another one.
-    fn start(&mut self, work: Work, chain: &Upstream) {
+    /// Starts the next part over an idle chain, or another one.
+    fn start(&mut self, slot: Slot, chain: &Upstream) {
+        let Some(work) = self.queue.pop_front() else { return };
         let upstream = self.idle.pop().unwrap_or_else(|| chain.another());
         let (progress, news) = watch::channel(TransferSnapshot::default());
-        let job = FetchJob { id: self.job.machine.transfer_id(), ..FetchJob::clone(&self.job) };
+        let job = FetchJob { id: self.job.machine.transfer_id(), slot, ..FetchJob::clone(&self.job) };
         self.tracker.follow(job.id);
         let expected = expected(&work);
         let (path, results, stop) = (self.path.clone(), self.results.clone(), self.stop.clone());

@@ -1,5 +1,6 @@
 //! Publishing the finished partial file: linked by its handle, so that the published file is the one that was verified.
 
+use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -11,9 +12,13 @@ use super::PartialFile;
 use crate::error::Error;
 use crate::net::fetch::names;
 use crate::net::fetch::target::{Existing, FileId, open_existing};
+use crate::net::os::kernel::begin_writing;
 
 /// Size of the chunks in which two files are compared.
 const CHUNK: usize = 256 * 1024;
+/// Files from which their whole file system is synced at once: fewer are synced one by one, which does not wait for
+/// what other programs write.
+const MIN_GROUP: usize = 8;
 
 /// How a file was published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,30 +29,138 @@ pub(in crate::net::fetch) enum Published {
     WasThere,
 }
 
+/// A finished file that is to be published.
+pub(in crate::net::fetch) struct Publication<'a> {
+    pub(in crate::net::fetch) part: PartialFile,
+    /// An existing target is replaced; otherwise it is compared.
+    pub(in crate::net::fetch) force: bool,
+    pub(in crate::net::fetch) cancelled: Box<dyn Fn() -> bool + 'a>,
+}
+
+/// How far the publication of a file has come.
+enum Step<'a> {
+    /// It has its permissions.
+    Ready(Publication<'a>, Option<Existing>),
+    /// It has its final name.
+    Named(PartialFile),
+    Ended(Result<Published, Error>),
+}
+
+/// Publishes files: their content is synced, then they get their final names, then these are synced. Returns a result
+/// for each; a published one is on the disk.
+pub(in crate::net::fetch) fn publish_all(files: Vec<Publication<'_>>) -> Vec<Result<Published, Error>> {
+    let mut steps: Vec<Step<'_>> = files.into_iter().map(Publication::prepare).collect();
+    if steps.len() > 1 {
+        // The disk writes all while the first is waited for.
+        steps.iter().filter_map(Step::unsynced).for_each(PartialFile::begin_writing);
+    }
+    sync_all(&mut steps, PartialFile::sync_content);
+    let mut steps: Vec<Step<'_>> = steps.into_iter().map(Step::name).collect();
+    let mut folders = Vec::new();
+    sync_all(&mut steps, |part| {
+        let folder = rustix::fs::fstat(part.target.folder()).map(|found| FileId::of(&found)).ok();
+        if folder.is_some() && folders.contains(&folder) {
+            return Ok(());
+        }
+        folders.push(folder);
+        part.target.sync()
+    });
+    let result = |step| match step {
+        Step::Ended(result) => result,
+        Step::Ready(..) | Step::Named(_) => Ok(Published::New),
+    };
+    steps.into_iter().map(result).collect()
+}
+
+/// Syncs what the steps have written: by itself if it is little, else with the rest of its file system.
+fn sync_all(steps: &mut [Step<'_>], mut sync: impl FnMut(&PartialFile) -> Result<(), Error>) {
+    let mut devices: BTreeMap<u64, usize> = BTreeMap::new();
+    for part in steps.iter().filter_map(Step::unsynced) {
+        *devices.entry(part.id.device()).or_default() += 1;
+    }
+    devices.retain(|device, count| {
+        let mut parts = steps.iter().filter_map(Step::unsynced);
+        let part = parts.find(|part| part.id.device() == *device).filter(|_| *count >= MIN_GROUP);
+        // After an error each is synced by itself, so that it fails no other file.
+        part.is_some_and(|part| rustix::fs::syncfs(part.target.folder()).is_ok())
+    });
+    for step in steps {
+        if let Some(part) = step.unsynced()
+            && !devices.contains_key(&part.id.device())
+            && let Err(error) = sync(part)
+        {
+            *step = Step::Ended(Err(error));
+        }
+    }
+}
+
+impl<'a> Publication<'a> {
+    /// Sets the permissions; an existing target that may not be replaced is compared.
+    fn prepare(mut self) -> Step<'a> {
+        let there = match self.part.target.existing() {
+            Ok(Some(_)) if !self.force => {
+                return Step::Ended(self.part.compare_with_existing(&self.cancelled));
+            }
+            Ok(there) => there,
+            Err(error) => return Step::Ended(Err(error)),
+        };
+        match self.part.set_permissions(there) {
+            Ok(()) => Step::Ready(self, there),
+            Err(error) => Step::Ended(Err(error)),
+        }
+    }
+}
+
+impl Step<'_> {
+    /// Returns the file whose content or name is not synced yet.
+    fn unsynced(&self) -> Option<&PartialFile> {
+        match self {
+            Self::Ready(file, _) => Some(&file.part),
+            Self::Named(part) => Some(part),
+            Self::Ended(_) => None,
+        }
+    }
+
+    /// Gives the file its final name; an existing target that may not be replaced is compared.
+    fn name(self) -> Self {
+        let Self::Ready(Publication { mut part, force, cancelled }, there) = self else { return self };
+        match part.link_final_name(force, there) {
+            Ok(true) => {
+                part.remove();
+                Self::Named(part)
+            }
+            Ok(false) => Self::Ended(part.compare_with_existing(&cancelled)),
+            Err(error) => Self::Ended(Err(error)),
+        }
+    }
+}
+
 impl PartialFile {
-    /// Gives the file its final name and syncs it; an existing target is compared with it, or replaced if forced.
-    pub(in crate::net::fetch) fn publish(
-        mut self,
-        force: bool,
-        cancelled: &dyn Fn() -> bool,
-    ) -> Result<Published, Error> {
-        let there = self.target.existing()?;
-        if !force && there.is_some() {
-            return self.compare_with_existing(cancelled);
+    /// Publishes the file, see [`publish_all`].
+    pub(in crate::net::fetch) fn publish(self, force: bool, cancelled: &dyn Fn() -> bool) -> Result<Published, Error> {
+        let file = Publication { part: self, force, cancelled: Box::new(cancelled) };
+        publish_all(vec![file]).pop().unwrap_or(Ok(Published::New))
+    }
+
+    fn set_permissions(&self, replaced: Option<Existing>) -> Result<(), Error> {
+        self.set_final_permissions(replaced).map_err(|error| self.error("set its permissions", &error))
+    }
+
+    fn begin_writing(&self) {
+        if let Ok(found) = self.file.metadata() {
+            // A small file: larger ones are published alone.
+            let _ = begin_writing(&self.file, 0, usize::try_from(found.len()).unwrap_or(usize::MAX));
         }
-        self.finish(there)?;
-        if !self.link_final_name(force, there)? {
-            return self.compare_with_existing(cancelled);
-        }
-        self.remove();
-        self.target.sync()?;
-        Ok(Published::New)
+    }
+
+    fn sync_content(&self) -> Result<(), Error> {
+        self.file.sync_all().map_err(|error| self.error("write it to the disk", &error))
     }
 
     /// Sets the final permissions, and syncs the file.
     fn finish(&self, replaced: Option<Existing>) -> Result<(), Error> {
-        self.set_final_permissions(replaced).map_err(|error| self.error("set its permissions", &error))?;
-        self.file.sync_all().map_err(|error| self.error("write it to the disk", &error))
+        self.set_permissions(replaced)?;
+        self.sync_content()
     }
 
     /// Links the open file to the final name; false if the target exists and may not be replaced.
