@@ -142,7 +142,7 @@ pub struct ConnectionsStep {
     pub from: usize,
     /// The number of connections after.
     pub to: usize,
-    /// Why.
+    /// Why: a sentence that also states the number after it.
     pub reason: SafeText,
 }
 
@@ -192,9 +192,7 @@ impl ConnectionsProgress {
 
     /// Returns a step as a sentence, which names the route where there are several.
     pub fn sentence(&self, step: &ConnectionsStep) -> String {
-        let route = if self.routes.len() > 1 { format!("route {}: ", step.route) } else { String::new() };
-        let connections = if step.to == 1 { "connection" } else { "connections" };
-        format!("{route}{} to {} {connections}: {}", step.from, step.to, step.reason)
+        if self.routes.len() > 1 { format!("route {}: {}", step.route, step.reason) } else { step.reason.to_string() }
     }
 
     /// Adds a change of the number of connections; the oldest is dropped beyond `MAX_STEPS`.

@@ -129,17 +129,18 @@ mod tests {
             reason: reason.into(),
             ..Default::default()
         };
-        more.record(step(1, 2, "link 3 to 2 loses packets"));
+        more.record(step(1, 2, "link 3 to 2 loses packets: 2 connections"));
         let grown = with(more.clone());
         let failed = (Level::Warn, "route 2: hop 1 (h:1): connection reset: retrying".to_owned());
         assert_eq!(grown.log_events_since(&begun), [failed]);
-        let first = (Level::Info, "route 2: 1 to 2 connections: link 3 to 2 loses packets".to_owned());
+        let first = (Level::Info, "route 2: link 3 to 2 loses packets: 2 connections".to_owned());
         assert_eq!(grown.connection_events_since(&begun), [first]);
-        more.record(step(2, 1, "it brought 1.1 x"));
+        more.record(step(2, 1, "back to 1: 2 connections brought 1.1 x"));
         let error = Some("hop 2 (h:2): connection reset".into());
         more.connections = vec![ConnectionProgress { number: 7, error, ..ConnectionProgress::default() }];
         let after = with(more);
-        let expected = ["route 2: 2 to 1 connection: it brought 1.1 x", "connection 7: hop 2 (h:2): connection reset"];
+        let expected =
+            ["route 2: back to 1: 2 connections brought 1.1 x", "connection 7: hop 2 (h:2): connection reset"];
         let texts: Vec<String> = after.connection_events_since(&grown).into_iter().map(|(_, text)| text).collect();
         assert_eq!(texts, expected);
         assert!(after.connection_events_since(&after).is_empty() && after.log_events_since(&grown).is_empty());

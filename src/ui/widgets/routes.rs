@@ -129,7 +129,11 @@ impl Page<'_> {
             return;
         }
         match (&route.error, route.verdict) {
-            (Some(error), _) => self.sentence(&error.to_string(), INDENT, role),
+            // A route with an error is active as long as others of its connections work.
+            (Some(error), _) => {
+                let role = if role == StyleRole::Bad { StyleRole::Bad } else { StyleRole::Warn };
+                self.sentence(&error.to_string(), INDENT, role);
+            }
             (None, Some(verdict)) => self.sentence(&verdict.to_string(), INDENT, StyleRole::Plain),
             (None, None) => {}
         }

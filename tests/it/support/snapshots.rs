@@ -344,11 +344,11 @@ pub(crate) fn routes() -> ChainSnapshot {
         reason: reason.into(),
     };
     let steps = vec![
-        step(1_200, 1, 1, 2, "link 2 to 1 loses packets"),
-        step(2_400, 1, 2, 4, "2 connections brought 1.9 times as much as 1"),
-        step(2_900, 2, 1, 2, "link 3 to 2 loses packets"),
-        step(3_700, 1, 4, 8, "4 connections brought 1.8 times as much as 2"),
-        step(5_100, 1, 8, 6, "8 connections brought 1.1 times as much as 4, which is less than 1.5 times"),
+        step(1_200, 1, 1, 2, "link 2 to 1 loses packets: 2 connections"),
+        step(2_400, 1, 2, 4, "link 2 to 1 loses packets: 4 connections"),
+        step(2_900, 2, 1, 2, "link 3 to 2 loses packets: 2 connections"),
+        step(3_700, 1, 4, 4, "4 connections brought 1.8 x"),
+        step(5_100, 1, 8, 6, "back to 6: 8 connections brought 1.1 x so far, while link 2 to 1 still loses packets"),
     ];
     let transfer = &mut chain.transfers[0];
     transfer.received = connections.iter().map(|c| c.received).sum();
