@@ -1,9 +1,11 @@
 //! Number of connections that `--connections auto` uses, from the verdict and the measured gain of each step.
 //!
-//! Pure: samples in, steps out. A step doubles the connections where the verdict names a link whose round trip shows
-//! no queue: it loses packets or is long, and is not full. The step is kept if it brings at least half of its ideal
-//! gain, and reversed otherwise. The rate of one connection over a link that loses packets varies by half from one
-//! second to the next and starts higher, so that three rules keep noise from deciding:
+//! Pure: samples in, steps out. A step doubles the connections where the verdict names a link whose round trip shows no
+//! queue: it loses packets or is long, and is not full. After a step that has brought all of its ideal gain, the next
+//! takes four times as many. A step is kept if it brings at least half of its ideal gain, and reversed otherwise.
+//!
+//! The rate of one connection over a link that loses packets varies by half from one second to the next and starts
+//! higher. Three rules keep noise from deciding:
 //!
 //! - Gain beyond the ideal is transient: no rate counts as base that exceeds what the connections brought before, each.
 //! - A step is kept as soon as one part of the trial shows its gain: a full link does not exceed its capacity.
@@ -29,6 +31,10 @@ use crate::connections::ConnectionCount;
 
 /// Periods after which a trial ends in any case.
 const MAX_PERIODS: u64 = 3;
+/// Multiple of the connections that a step tries: usually, and after one that has brought all of its ideal gain. Four
+/// steps to 16 connections would take 1 s longer than three, at half of the rate.
+const USUAL_MULTIPLE: usize = 2;
+const CLEAR_MULTIPLE: usize = 4;
 /// Share of its ideal gain that a step has to bring.
 const KEPT_SHARE: f64 = 0.5;
 /// Share of the rate that has to remain when connections are given back.
@@ -82,6 +88,8 @@ pub struct Growth {
     each: f64,
     /// Since when the client's rate limit has been in force, in µs.
     own_limit_us: Option<u64>,
+    /// Multiple of the connections that the next step tries.
+    multiple: usize,
     refused: Option<Refused>,
     /// Time before which no connections are given back on trial, in µs, and the pause after the next such trial.
     given_back: (u64, u64),
@@ -126,6 +134,7 @@ impl Growth {
             settled_us: None,
             each: f64::INFINITY,
             own_limit_us: None,
+            multiple: USUAL_MULTIPLE,
             refused: None,
             given_back: (0, FIRST_PAUSE_US),
             verdicts: (0, 0),
@@ -213,7 +222,7 @@ impl Growth {
             _ => rate,
         };
         self.each = self.each.min(base / self.connections as f64);
-        let to = (self.connections * 2).min(self.cap);
+        let to = (self.connections * self.multiple).min(self.cap);
         Some(self.start_trial(to, (base, base_us), now_us, Reason::limit(&evidence, to)))
     }
 
@@ -249,7 +258,11 @@ impl Growth {
         let (recent, all) = (factor(now_us - part_us)?, factor(delivering_us)?);
         let gain = |factor| Gain { connections: self.connections, factor };
         if recent >= needed && matches!(finding, Some(Finding::Helps) | None) {
-            return Some(self.keep(delivering_us, Reason::Gained(gain(recent))));
+            let step = self.keep(delivering_us, Reason::Gained(gain(recent)));
+            if recent >= self.connections as f64 / trial.from as f64 {
+                self.multiple = CLEAR_MULTIPLE;
+            }
+            return Some(step);
         }
         if since_us < period_us {
             return None;
@@ -330,6 +343,7 @@ impl Growth {
     }
 
     fn start_trial(&mut self, to: usize, (base, base_us): (f64, u64), now_us: u64, reason: Reason) -> Step {
+        self.multiple = USUAL_MULTIPLE;
         let from = std::mem::replace(&mut self.connections, to);
         self.phase = Phase::Trial(Trial { from, base, base_us, began_us: now_us, delivering_us: None });
         Step { connections: to, reason }

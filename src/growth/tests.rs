@@ -32,9 +32,9 @@ fn transfers(path: &Path, size: f64, seeds: u64) -> Vec<Outcome> {
 fn links_that_lose_packets_get_all_connections_within_seconds() {
     // The time includes the set-up: 0.4 s for the first connection, and as much for each step.
     for (links, median, most) in [
-        (vec![LOSSY; 4], 5.8, 9.0),
-        (vec![FAST, FAST, Link { loss: 0.005, ..LOSSY }, FAST], 3.5, 6.0),
-        (vec![Link { rtt_ms: 200.0, loss: 0.0003, rate: 24e6, queue: 4_096_000.0 }], 5.5, 8.0),
+        (vec![LOSSY; 4], 5.0, 7.0),
+        (vec![FAST, FAST, Link { loss: 0.005, ..LOSSY }, FAST], 3.0, 4.5),
+        (vec![Link { rtt_ms: 200.0, loss: 0.0003, rate: 24e6, queue: 4_096_000.0 }], 5.0, 7.0),
     ] {
         let outcomes = transfers(&path(&links), 256e6, 40);
         let mut times: Vec<f64> = outcomes.iter().map(|outcome| outcome.sixteen.unwrap_or(f64::INFINITY)).collect();
@@ -217,10 +217,14 @@ impl Hand {
         self.steps().concat()
     }
 
-    /// Runs until this many connections are kept, each of which brings a MB/s.
+    /// Runs until this many connections are kept; each step brings 1.8 times the rate, from 1 MB/s on.
     fn grow_to(&mut self, connections: usize) -> &mut Self {
-        let kept = format!("{connections} connections brought 2.0 x");
-        while self.next(1_000_000 * self.growth.connections() as u64, LOSES) != kept {}
+        let mut rate = 1_000_000;
+        while self.growth.connections() < connections {
+            self.next(rate, LOSES);
+            rate = rate * 18 / 10;
+            assert_eq!(self.next(rate, LOSES), format!("{} connections brought 1.8 x", self.growth.connections()));
+        }
         self
     }
 
@@ -244,9 +248,18 @@ fn a_step_that_brings_half_of_its_ideal_gain_is_kept_and_another_reversed() {
 #[test]
 fn a_step_between_half_and_none_of_its_gain_is_reversed_by_half() {
     let mut hand = Hand::new();
-    hand.grow_to(4);
-    assert_eq!(hand.next(4_000_000, LOSES), "link 3>2 loses packets: 8 connections");
-    assert_eq!(hand.next(5_400_000, LOSES), "back to 6: 8 connections brought 1.4 x");
+    assert_eq!(hand.grow_to(4).next(3_240_000, LOSES), "link 3>2 loses packets: 8 connections");
+    assert_eq!(hand.next(4_536_000, LOSES), "back to 6: 8 connections brought 1.4 x");
+}
+
+#[test]
+fn a_step_that_brings_all_of_its_gain_is_followed_by_a_larger_one() {
+    let mut hand = Hand::new();
+    hand.next(1_000_000, LOSES);
+    assert_eq!(hand.next(2_000_000, LOSES), "2 connections brought 2.0 x");
+    assert_eq!(hand.next(2_000_000, LOSES), "link 3>2 loses packets: 8 connections");
+    assert_eq!(hand.next(5_200_000, LOSES), "8 connections brought 2.6 x");
+    assert_eq!(hand.next(5_200_000, LOSES), "link 3>2 loses packets: 16 connections");
 }
 
 #[test]
