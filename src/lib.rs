@@ -75,7 +75,8 @@
 //!               socket buffers;  socket  opened, read and written while reports hold it;  clock  µs;  starvation  how
 //!               long this program was not running;  deadline  timeouts that do not count that time;  load  CPU and
 //!               disk of a node;  threads  for work that waits for a disk;  random  names and ids;  version  of a
-//!               file's content;  caught  panics, contained in the request;  machine  what tests replace, as a value
+//!               file's content;  caught  panics, contained in the request;  in_place  futures made in their box;
+//!               machine  what tests replace, as a value
 //! sim           for tests: whole chains in one thread, on a simulated clock, with faults from a seed
 //! ```
 //!

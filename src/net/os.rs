@@ -4,6 +4,7 @@
 pub(super) mod caught;
 pub mod clock;
 pub(crate) mod deadline;
+pub(super) mod in_place;
 pub(crate) mod kernel;
 mod load;
 pub(crate) mod machine;

@@ -25,6 +25,7 @@ use self::accept::{AcceptLoop, Admitted};
 use super::node::Node;
 use super::node::drain::Drain;
 use super::node::registry::{Slots, SlowBodies};
+use super::os::in_place::boxed;
 use super::os::sockopt::fix;
 use crate::limits::Limits;
 use crate::net::body::reader::STEP;
@@ -63,7 +64,7 @@ pub async fn run(node: Arc<Node>, listener: TcpListener, drain: Drain) {
                 let node = Arc::clone(&node);
                 // Boxed: a spawned future is moved eight times until it has ended.
                 record.served_by(match head {
-                    Some(head) => sessions.spawn(Box::pin(session::run(node, stream, conn, head, deadline))),
+                    Some(head) => sessions.spawn(boxed(|| session::run(node, stream, conn, head, deadline))),
                     None => sessions.spawn(Box::pin(reserve::run(node, stream, conn))),
                 });
                 latency::after_accept(runs_first).await;

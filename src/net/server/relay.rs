@@ -13,6 +13,7 @@ use crate::net::node::registry::FileRequestGuard;
 use crate::net::node::{Node, VIA};
 use crate::net::os::clock::http_date;
 use crate::net::os::deadline::Deadline;
+use crate::net::os::in_place::boxed;
 use crate::net::upstream::policy::NotPermitted;
 use crate::net::upstream::{ExchangeStage, OnStage, Upstream, UpstreamReply};
 use crate::route::{Hop, Host, HostPort};
@@ -30,7 +31,7 @@ pub(crate) async fn serve(
     upstream: &mut Upstream,
 ) -> AfterRequest {
     // Boxed: the state for the head is freed before the body is sent.
-    let (keep, length) = match Box::pin(request_head(node, down, job, request, next, upstream)).await {
+    let (keep, length) = match boxed(|| request_head(node, down, job, request, next, upstream)).await {
         Ok(head) => head,
         Err(next) => return next,
     };

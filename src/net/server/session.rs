@@ -16,6 +16,7 @@ use crate::net::node::registry::{ConnGuard, HeadGuard, Slots};
 use crate::net::os::caught::{Panicked, caught};
 use crate::net::os::clock::http_date;
 use crate::net::os::deadline::{Deadline, ReusedTimer, within};
+use crate::net::os::in_place::boxed;
 use crate::net::upstream::Upstream;
 use crate::route::{Protocol, Role, advance};
 use crate::snapshot::ConnState;
@@ -114,7 +115,8 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         let next = match received {
             // Boxed, as are the others: a connection waiting for a request must not hold the state of one.
             Ok(Ok(Some(RequestKind::File(request)))) => {
-                match caught(Box::pin(file(node, &mut down, conn, request, arrived_in_time, &mut upstream))).await {
+                let serving = boxed(|| file(node, &mut down, conn, request, arrived_in_time, &mut upstream));
+                match caught(serving).await {
                     Ok(next) => next,
                     Err(Panicked) => return Box::pin(internal_error(node, down, conn)).await,
                 }
@@ -278,7 +280,7 @@ async fn file(
     match advance(std::mem::take(&mut request.route)) {
         // Boxed: a relay must not pay for the size of the origin's future.
         Role::Origin if request.tar => Box::pin(tar_stream::serve(node, down, &job, &request)).await,
-        Role::Origin => Box::pin(origin::serve(node, down, &job, &request)).await,
+        Role::Origin => boxed(|| origin::serve(node, down, &job, &request)).await,
         Role::Relay { next, rest } => {
             request.route = rest;
             relay::serve(node, down, &job, request, next, upstream).await
