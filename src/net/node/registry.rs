@@ -8,6 +8,7 @@ mod evidence;
 mod finished;
 mod next_hop;
 mod pending;
+mod record;
 mod slots;
 mod slow;
 
@@ -19,7 +20,7 @@ use std::sync::{Arc, Mutex};
 use crate::meter::Meter;
 use crate::net::os::clock::Clock;
 use crate::route::{FileName, HostPort, Protocol};
-use crate::snapshot::{ConnState, Flow, MAX_CONNECTIONS, NodeSnapshot, Timestamps, Totals, TransferRecord};
+use crate::snapshot::{ConnState, Flow, MAX_CONNECTIONS, NodeSnapshot, Totals, TransferRecord};
 use crate::text::SafeText;
 use crate::wire::{Method, Problem, Reason, TransferId};
 
@@ -33,6 +34,7 @@ pub use evidence::WatchedSockets;
 use next_hop::NextHop;
 pub use pending::PendingGuard;
 use pending::PendingRequests;
+use record::RequestRecord;
 pub use slots::{Admission, HeadGuard, ReaderGuard};
 pub use slow::SlowBodies;
 
@@ -226,7 +228,7 @@ impl ConnGuard {
         name: &FileName,
         protocol: Protocol,
     ) -> FileRequestGuard<'_> {
-        let record = TransferRecord { name: name.shown(), ..TransferRecord::default() };
+        let record = RequestRecord { name: name.shown(), ..RequestRecord::default() };
         let began_us = self.registry.clock.now_us();
         let job = Arc::new(FileRequest {
             id,
@@ -266,7 +268,7 @@ impl FileRequestGuard<'_> {
     }
 
     /// Changes its record.
-    pub fn update(&self, change: impl FnOnce(&mut TransferRecord)) {
+    pub fn update(&self, change: impl FnOnce(&mut RequestRecord)) {
         change(&mut lock(&self.job.record));
     }
 
@@ -279,7 +281,7 @@ impl FileRequestGuard<'_> {
     /// Records the time at which the head of its reply was ready.
     pub fn record_head(&self) {
         let head_ms = self.job.since_ms(self.conn.registry.clock.now_us());
-        self.update(|record| record.timestamps = Some(Timestamps { head_ms, ..Timestamps::default() }));
+        self.update(|record| record.head_ms = Some(head_ms));
     }
 
     /// Sets the hop that the request is relayed to.

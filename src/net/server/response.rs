@@ -29,7 +29,7 @@ pub fn admit(node: &Node, down: &mut Downstream, conn: &ConnGuard) -> Result<(),
 /// Records the active faults, so that the record of a request shows them too.
 pub fn record_faults(node: &Node, job: &FileRequestGuard<'_>) {
     if node.faults.any() {
-        job.update(|record| record.faults = node.faults.now());
+        job.update(|record| record.faults = Some(Box::new(node.faults.now())));
     }
 }
 

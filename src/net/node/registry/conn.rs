@@ -8,9 +8,10 @@ use tokio::net::TcpStream;
 
 use super::ending::Ending;
 use super::next_hop::NextHop;
+use super::record::RequestRecord;
 use crate::meter::Meter;
 use crate::route::Protocol;
-use crate::snapshot::{ConnState, Flow, TransferRecord};
+use crate::snapshot::{ConnState, Flow};
 use crate::wire::{Method, TransferId};
 
 /// One accepted connection.
@@ -43,7 +44,7 @@ pub struct FileRequest {
     pub(super) protocol: Protocol,
     /// Counters of its body.
     pub meter: Meter,
-    pub(super) record: Mutex<TransferRecord>,
+    pub(super) record: Mutex<RequestRecord>,
     pub(super) next: Mutex<NextHop>,
     pub(super) began_us: u64,
     pub(super) sockets: Mutex<Option<Sockets>>,

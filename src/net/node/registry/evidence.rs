@@ -40,22 +40,32 @@ impl FileRequest {
     /// Returns its record.
     pub(super) fn record(&self, clock: Clock) -> TransferRecord {
         let now_us = clock.now_us();
-        let known = lock(&self.record).clone();
         let (upstream, upstream_protocol) = lock(&self.next).shown();
         let KernelFigures { tcp, queued_in, queued_out } = self.evidence();
         let (first, last) = self.meter.first_and_last_us();
         let ms = |at: Option<u64>| at.map(|at| self.since_ms(at));
+        let known = lock(&self.record);
         TransferRecord {
+            name: known.name.clone(),
+            role: known.role,
+            state: known.state,
+            ended: known.ended,
+            status: known.status,
+            error: known.error.clone(),
+            body_error: known.body_error,
             upstream,
             upstream_protocol,
+            leg: known.leg,
+            size: known.size,
             flow: self.meter.flow(now_us),
+            faults: known.faults.as_deref().copied().unwrap_or_default(),
             uptime_us: now_us,
-            tcp: tcp.or(known.tcp),
+            load: None,
+            tcp: tcp.or(known.tcp.as_deref().copied()),
             queued_in,
             queued_out,
             idle_us: self.meter.idle_us(now_us),
-            timestamps: known.timestamps.map(|times| Timestamps { first_ms: ms(first), last_ms: ms(last), ..times }),
-            ..known
+            timestamps: known.head_ms.map(|head_ms| Timestamps { head_ms, first_ms: ms(first), last_ms: ms(last) }),
         }
     }
 
@@ -110,7 +120,7 @@ impl Drop for WatchedSockets<'_> {
         let sockets = lock(&self.0.sockets).take();
         // The socket's history is evidence also for the verdict about a whole transfer.
         if let Some(sockets) = sockets.filter(|sockets| sockets.length >= MIN_TCP_LENGTH) {
-            lock(&self.0.record).tcp = tcp(&sockets.down);
+            lock(&self.0.record).tcp = tcp(&sockets.down).map(Box::new);
         }
     }
 }

@@ -13,7 +13,7 @@ pub(super) fn log(job: &FileRequest, peer: SocketAddr, flow: &Flow, now_us: u64)
     if !tracing::enabled!(Level::DEBUG) {
         return;
     }
-    let record = lock(&job.record).clone();
+    let record = lock(&job.record);
     let method = match job.method {
         Method::Get => "GET",
         Method::Head => "HEAD",

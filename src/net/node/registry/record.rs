@@ -1,0 +1,36 @@
+//! The record of a request, from which reports are made.
+
+use crate::faults::Faults;
+use crate::snapshot::{BodyError, ConnRole, ConnState, TcpSnapshot};
+use crate::text::SafeText;
+use crate::wire::Leg;
+
+/// What is recorded of a request beside its counters and its next hop. Every request writes one, and the last thousand
+/// are kept: what few requests have is boxed.
+#[derive(Debug, Default)]
+pub struct RequestRecord {
+    /// The requested file.
+    pub name: SafeText,
+    /// The role of the node.
+    pub role: ConnRole,
+    /// Its current or last state.
+    pub state: ConnState,
+    /// It has ended.
+    pub ended: bool,
+    /// The status sent downstream; 0 before that.
+    pub status: u16,
+    /// How it failed, if it did.
+    pub error: Option<SafeText>,
+    /// Reason of an incomplete body.
+    pub body_error: Option<BodyError>,
+    /// Set-up times of the leg to the next hop.
+    pub leg: Option<Leg>,
+    /// Size of the body, in bytes.
+    pub size: Option<u64>,
+    /// When the head of the reply was ready, in ms since the request was read.
+    pub head_ms: Option<f64>,
+    /// The node's faults and limits at the last change, if there were any.
+    pub faults: Option<Box<Faults>>,
+    /// The socket toward the client after a long body.
+    pub tcp: Option<Box<TcpSnapshot>>,
+}
