@@ -54,6 +54,7 @@
 //! access        who may read and control
 //! upstream      requests to the next hop over either protocol (request, exchange);  protocols  which one a hop uses;
 //!               idle  idle connections, shared by all requests;  open  one of these, or a new connection (link);
+//!               read_ahead  what was read from one;
 //!               connect  resolve, filter, connect;  resolve  names, on threads of their own;  policy  where a node may
 //!               connect to
 //! body          chooses how a body is moved;  copy  the copy loop;  options  its parameters and errors;  shaping

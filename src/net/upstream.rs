@@ -8,6 +8,7 @@ mod link;
 mod open;
 pub mod policy;
 pub(crate) mod protocols;
+mod read_ahead;
 mod request;
 pub mod resolve;
 #[cfg(test)]

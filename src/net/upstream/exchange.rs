@@ -1,21 +1,23 @@
 //! One request and its reply on one connection, in either protocol.
 
 use std::borrow::Cow;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 use super::idle::idle_time;
 use super::link::UpstreamConn;
 use super::protocols::{SILENCE, probe};
+use super::read_ahead::ReadAhead;
 use super::{ExchangeStage, OnStage, Upstream, UpstreamReply};
 use crate::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::os::clock::ms_since;
 use crate::net::os::deadline::{Deadline, within};
 use crate::route::{Hop, Protocol};
-use crate::wire::http::{MAX_HEAD, ReplyHead, encode_request, parse_reply};
+use crate::wire::http::{ReplyHead, encode_request, parse_reply};
 use crate::wire::{
     ConditionResult, FailedAction, FileValidators, Leg, Method, Problem, Reason, Reply, Request, legacy, problem,
 };
@@ -120,7 +122,7 @@ impl Upstream {
         }
         on_stage(ExchangeStage::Waiting);
         let (mut reply, length) = self.read_head(link, &mut wait).await?;
-        link.consume_ahead(length);
+        link.read_ahead.consume(length);
         link.idle_time = idle_time_after(&reply, request.method);
         if reply.status >= 300 && request.method == Method::Get {
             Box::pin(read_problem(link, &mut reply, &mut wait.until)).await;
@@ -139,7 +141,7 @@ impl Upstream {
         let mut silent = true;
         let mut interim = 0;
         loop {
-            match parse_reply(&link.read_ahead, wait.request.method) {
+            match parse_reply(link.read_ahead.bytes(), wait.request.method) {
                 Err(error) => {
                     return Err(ExchangeError::Problem(wait.problem(Reason::BadResponse, &error.to_string())));
                 }
@@ -155,7 +157,7 @@ impl Upstream {
                         let detail = format!("more than {MAX_INTERIM} interim replies");
                         return Err(ExchangeError::Problem(wait.problem(Reason::BadResponse, &detail)));
                     }
-                    link.read_ahead.drain(..length);
+                    link.read_ahead.consume(length);
                     // The first 102 acknowledges our own request; later ones come from an origin that is still
                     // processing.
                     let ours = std::mem::take(&mut wait.protocol_unknown);
@@ -242,14 +244,16 @@ impl Upstream {
         on_stage(ExchangeStage::Waiting);
         read_some(&mut link, &mut wait).await?;
         // The reply has no end mark: it is complete when no more bytes arrive for a moment, or the peer closes.
-        while link.read_ahead.len() < legacy::MAX_REPLY {
+        while link.read_ahead.bytes().len() < legacy::MAX_REPLY {
             match within(REPLY_GAP, read_some(&mut link, &mut wait)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) | Err(_) => break,
             }
         }
         let wait_ms = ms_since(sent_at);
-        let size = match legacy::parse_status(&std::mem::take(&mut link.read_ahead)) {
+        let status = legacy::parse_status(link.read_ahead.bytes());
+        link.read_ahead = ReadAhead::default();
+        let size = match status {
             legacy::LegacyStatus::Size(size) => size,
             legacy::LegacyStatus::NotFound => {
                 let origin = request.route.last().unwrap_or(hop);
@@ -338,8 +342,8 @@ impl ReplyWait<'_> {
 
 /// Reads more into the buffer; the end of the stream is a problem, because a reply is still expected.
 async fn read_some(link: &mut UpstreamConn, wait: &mut ReplyWait<'_>) -> Result<usize, Problem> {
-    link.read_ahead.reserve(MAX_HEAD);
-    match link.timer.bound(&mut wait.until, link.stream.read_buf(&mut link.read_ahead)).await {
+    let UpstreamConn { stream, timer, read_ahead, .. } = link;
+    match timer.bound(&mut wait.until, poll_fn(|cx| read_ahead.poll_fill(cx, stream))).await {
         Err(_) => Err(wait.problem(Reason::TimedOut, "")),
         Ok(Ok(0) | Err(_)) => Err(wait.problem(Reason::Closed, "")),
         Ok(Ok(read)) => Ok(read),
@@ -353,8 +357,9 @@ async fn read_problem(link: &mut UpstreamConn, reply: &mut Reply, until: &mut De
         link.idle_time = Duration::ZERO;
         return;
     };
-    while link.read_ahead.len() < length {
-        match until.bound(link.stream.read_buf(&mut link.read_ahead)).await {
+    let UpstreamConn { stream, read_ahead, .. } = link;
+    while read_ahead.bytes().len() < length {
+        match until.bound(poll_fn(|cx| read_ahead.poll_fill(cx, stream))).await {
             Ok(Ok(read)) if read > 0 => {}
             _ => {
                 link.idle_time = Duration::ZERO;
@@ -362,8 +367,8 @@ async fn read_problem(link: &mut UpstreamConn, reply: &mut Reply, until: &mut De
             }
         }
     }
-    let body: Vec<u8> = link.read_ahead.drain(..length).collect();
     if reply.content_type.as_deref() == Some(problem::MEDIA_TYPE) {
-        reply.problem = Problem::from_json(&body);
+        reply.problem = Problem::from_json(&read_ahead.bytes()[..length]);
     }
+    read_ahead.consume(length);
 }

@@ -12,6 +12,7 @@ use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::read_ahead::ReadAhead;
 use crate::net::body::sockbuf::{FLOWING_AFTER, Incoming, has_low_rtt};
 use crate::net::body::{Direct, Source};
 use crate::net::os::deadline::ReusedTimer;
@@ -28,7 +29,7 @@ pub(super) struct UpstreamConn {
     /// The round-trip time is known to be low.
     pub(super) low_rtt: bool,
     /// Bytes read from the stream and not consumed yet.
-    pub(super) read_ahead: Vec<u8>,
+    pub(super) read_ahead: ReadAhead,
     /// Body bytes still to come.
     pub(super) remaining: u64,
     /// Time for which it may be idle after the current exchange; zero if the peer closes it.
@@ -50,7 +51,7 @@ impl UpstreamConn {
             stream: Socket::new(stream),
             timer: ReusedTimer::default(),
             low_rtt: has_low_rtt(address.ip(), connect_ms),
-            read_ahead: Vec::new(),
+            read_ahead: ReadAhead::default(),
             remaining: 0,
             idle_time: Duration::ZERO,
             verification_pending: false,
@@ -67,14 +68,6 @@ impl UpstreamConn {
     pub(super) fn begin_body(&mut self, length: u64) {
         self.remaining = length;
         self.grown |= self.low_rtt && length >= FLOWING_AFTER;
-    }
-
-    /// Removes bytes that were read ahead. A body may stall for long, and needs no buffer meanwhile.
-    pub(super) fn consume_ahead(&mut self, bytes: usize) {
-        self.read_ahead.drain(..bytes);
-        if self.read_ahead.is_empty() {
-            self.read_ahead = Vec::new();
-        }
     }
 
     /// Returns true if the connection can carry another request: the last reply was read to its end, nothing was read
@@ -95,7 +88,8 @@ impl UpstreamConn {
 impl Source for UpstreamBody<'_> {
     fn peek(&mut self, max: usize) -> io::Result<&[u8]> {
         let link = &*self.0;
-        Ok(&link.read_ahead[..max.min(link.read_ahead.len()).min(usize::try_from(link.remaining).unwrap_or(max))])
+        let bytes = link.read_ahead.bytes();
+        Ok(&bytes[..max.min(bytes.len()).min(usize::try_from(link.remaining).unwrap_or(max))])
     }
 
     fn direct(&self) -> Option<Direct<'_>> {
@@ -111,7 +105,7 @@ impl Source for UpstreamBody<'_> {
     fn consume(&mut self, bytes: u64) {
         let link = &mut *self.0;
         link.remaining = link.remaining.saturating_sub(bytes);
-        link.consume_ahead(link.read_ahead.len().min(bytes as usize));
+        link.read_ahead.consume(usize::try_from(bytes).unwrap_or(usize::MAX));
     }
 }
 
@@ -129,9 +123,10 @@ impl AsyncRead for UpstreamBody<'_> {
             buf.advance(read);
             read
         } else {
-            let read = max.min(link.read_ahead.len());
-            buf.put_slice(&link.read_ahead[..read]);
-            link.consume_ahead(read);
+            let bytes = link.read_ahead.bytes();
+            let read = max.min(bytes.len());
+            buf.put_slice(&bytes[..read]);
+            link.read_ahead.consume(read);
             read
         };
         link.remaining -= read as u64;
