@@ -14,7 +14,6 @@ use super::tracker::Tracker;
 use super::validator::Validator;
 use crate::error::{Error, KeptBytes};
 use crate::limits::Limits;
-use crate::net::os::deadline::Deadline;
 use crate::net::upstream::{ExchangeStage, MAX_DIGEST_TIME, OnStage, Upstream, UpstreamReply};
 use crate::snapshot::Awaited;
 use crate::wire::{Algorithm, ByteRange, DigestProgress, FailedAction, Leg, Method, Reason, Request};
@@ -159,11 +158,10 @@ pub(super) async fn send_request(
     stop: &CancellationToken,
 ) -> Result<UpstreamReply, Error> {
     let (first, _) = job.route.split_first();
-    let deadline = Deadline::after(job.limits.setup);
     tokio::select! {
         biased;
         () = stop.cancelled() => Err(Error::Interrupted { kept: KeptBytes::default() }),
-        response = upstream.request(first, Box::new(request), deadline, on_stage) => {
+        response = upstream.request(first, Box::new(request), job.limits.setup, on_stage) => {
             response.map_err(|problem| Error::at_hop(problem, &job.route))
         }
     }

@@ -35,12 +35,22 @@ pub struct Deadline {
 impl Deadline {
     /// Creates a deadline this long from now.
     pub fn after(limit: Duration) -> Self {
-        Self { due: Instant::now() + limit, part: limit / PARTS }
+        Self::since(Instant::now(), limit)
+    }
+
+    /// Creates a deadline this long from a moment that has just passed.
+    pub(in crate::net) fn since(began: Instant, limit: Duration) -> Self {
+        Self { due: began + limit, part: limit / PARTS }
     }
 
     /// Returns the remaining time.
     pub fn left(&self) -> Duration {
-        self.due.saturating_duration_since(Instant::now())
+        self.left_at(Instant::now())
+    }
+
+    /// Returns the remaining time at a moment that has just passed.
+    pub(in crate::net) fn left_at(&self, now: Instant) -> Duration {
+        self.due.saturating_duration_since(now)
     }
 
     /// Returns this deadline, or one after this limit, whichever is earlier.

@@ -12,7 +12,6 @@ use super::response::{delay_reply, send_body, send_failure};
 use crate::net::node::registry::FileRequestGuard;
 use crate::net::node::{Node, VIA};
 use crate::net::os::clock::http_date;
-use crate::net::os::deadline::Deadline;
 use crate::net::os::in_place::boxed;
 use crate::net::upstream::policy::NotPermitted;
 use crate::net::upstream::{ExchangeStage, OnStage, Upstream, UpstreamReply};
@@ -159,7 +158,7 @@ pub(crate) async fn ask(
     })?;
     let limit = request.timeout.map_or(node.config.limits.setup, |requested| requested.min(node.config.limits.setup));
     add_to_list(&mut request.via, VIA);
-    let result = upstream.request(next, request, Deadline::after(limit), on_stage).await;
+    let result = upstream.request(next, request, limit, on_stage).await;
     let reply = result.inspect_err(|problem| {
         if problem.hop == 1 && matches!(problem.action, FailedAction::Resolve | FailedAction::Connect) {
             tracing::warn!("cannot connect to {} for {}: {problem}", next.address, job.peer());

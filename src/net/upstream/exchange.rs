@@ -62,7 +62,7 @@ impl Upstream {
                 let resolve_ms = resolved.as_ref().map_or(0.0, |resolved| resolved.ms);
                 (link, Leg { resolve_ms, ..Leg::default() })
             } else {
-                head = encode_head(hop, request, deadline)?;
+                head = encode_head(hop, request, deadline.left())?;
                 let connecting = self.connect(hop, resolved.take(), Protocol::Http, deadline, &head, on_stage);
                 // Boxed to keep the parent future small: most requests find an idle connection.
                 let (link, leg, with_connect) = Box::pin(connecting).await?;
@@ -111,9 +111,9 @@ impl Upstream {
         let sent_at = Instant::now();
         let head = match rest {
             Some(rest) => Cow::Borrowed(rest),
-            None => Cow::Owned(encode_head(hop, request, deadline).map_err(ExchangeError::Problem)?),
+            None => Cow::Owned(encode_head(hop, request, deadline.left_at(sent_at)).map_err(ExchangeError::Problem)?),
         };
-        let until = Deadline::after(request.timeout.unwrap_or_default() + HOP_GRACE);
+        let until = Deadline::since(sent_at, request.timeout.unwrap_or_default() + HOP_GRACE);
         let mut wait = ReplyWait { hop, request, sent_at, until, protocol_unknown: request.ack, on_stage };
         // A failed write is not final: the reason may be waiting to be read.
         let written = head.is_empty() || matches!(wait.until.bound(link.stream.write_all(&head)).await, Ok(Ok(())));
@@ -296,9 +296,9 @@ fn idle_time_after(reply: &Reply, method: Method) -> Duration {
     if reply.keep_alive && (is_of_node || !has_no_body) { idle_time(reply.keep_alive_timeout) } else { Duration::ZERO }
 }
 
-/// Encodes the head of a request, including the time that the hop has.
-fn encode_head(hop: &Hop, request: &mut Request, deadline: &Deadline) -> Result<Vec<u8>, Problem> {
-    let passed = deadline.left().saturating_sub(HOP_SHARE);
+/// Encodes the head of a request, including the time that the hop has: what is left, without this node's share.
+fn encode_head(hop: &Hop, request: &mut Request, left: Duration) -> Result<Vec<u8>, Problem> {
+    let passed = left.saturating_sub(HOP_SHARE);
     if passed.is_zero() {
         return Err(no_time());
     }

@@ -1,5 +1,7 @@
 //! Sends a request to the next hop: chooses the protocol, and checks that the reply can be used.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::exchange::no_time;
@@ -14,30 +16,30 @@ use crate::wire::problem::ForeignServer;
 use crate::wire::{FailedAction, Problem, Reason, Reply, Request};
 
 impl Upstream {
-    /// Requests a file from `hop`; `request.route` holds the hops after it. The reply head must arrive by `deadline`.
+    /// Requests a file from `hop`; `request.route` holds the hops after it. The reply head must arrive within `limit`.
     ///
     /// Returns a success (200 or 206) of known length. Anything else is a problem, with hops counted from the
     /// requester: 1 is `hop`. Not cancel-safe: after a cancelled request, close or drop this.
     ///
     /// # Errors
     /// The problem of the hop, or of one behind it, that cannot be reached, rejects the request, ignores the route, or
-    /// does not reply by the deadline.
+    /// does not reply in time.
     pub async fn request(
         &mut self,
         hop: &Hop,
         mut request: Box<Request>,
-        mut deadline: Deadline,
+        limit: Duration,
         on_stage: OnStage<'_>,
     ) -> Result<UpstreamReply, Problem> {
         // The end of a previous exchange, if there was one.
         self.finish();
-        let deadline = &mut deadline;
         let began = Instant::now();
+        let deadline = &mut Deadline::since(began, limit);
         request.host = Some(hop.address.clone());
         request.interim = true;
         // What the client announced is about its own connection.
         request.keep_alive = self.limits.idle_connections > 0;
-        if deadline.left() <= HOP_SHARE {
+        if limit <= HOP_SHARE {
             return Err(no_time());
         }
         let marked = hop.protocol.or(self.protocol);

@@ -15,7 +15,6 @@ use super::protocols::UpstreamShared;
 use super::resolve::Resolver;
 use super::{ConnectFilter, Upstream, UpstreamReply};
 use crate::limits::Limits;
-use crate::net::os::deadline::Deadline;
 use crate::route::{FileName, Hop, Protocol};
 use crate::snapshot::UpstreamTotals;
 use crate::wire::{Method, Problem, Reason, Refusal, Request};
@@ -109,7 +108,7 @@ fn shared() -> Arc<UpstreamShared> {
 
 async fn head(upstream: &mut Upstream, hop: &Hop, method: Method) -> Result<UpstreamReply, Problem> {
     let request = Request::new(method, FileName::new(b"f").unwrap());
-    upstream.request(hop, Box::new(request), Deadline::after(TIMEOUT), &|_| ()).await
+    upstream.request(hop, Box::new(request), TIMEOUT, &|_| ()).await
 }
 
 /// Requests a file as a client of its own, and reads its body.
