@@ -8,8 +8,9 @@ use super::debounce::Debounce;
 use super::evaluate::{evaluate, evaluate_others};
 use super::stage::Stage;
 use crate::faults::Faults;
+use crate::growth::RoundTrips;
 use crate::meter::{Difference, SlidingWindow};
-use crate::snapshot::verdict::Verdict;
+use crate::snapshot::verdict::{Limit, Verdict};
 use crate::snapshot::{
     ConnSnapshot, ConnState, Flow, HopSnapshot, Load, NodeSnapshot, Phase, Stall, TcpSnapshot, TransferRecord,
     TransferSnapshot,
@@ -30,6 +31,7 @@ pub struct Rolling {
     flows: SlidingWindow<Flow>,
     hops: Vec<Trace>,
     debounce: Debounce,
+    latest: Limit,
     received: BTreeMap<u64, Received>,
 }
 
@@ -140,6 +142,15 @@ impl Rolling {
         self.conclude(now_us, std::slice::from_ref(transfer))
     }
 
+    /// Returns the last evaluation before debouncing, which takes half a second more, and the round trips of the link
+    /// that it names.
+    pub fn latest(&self) -> (Limit, Option<RoundTrips>) {
+        let sending = self.latest.link().and_then(|from| self.hops.get(from.checked_sub(1)?));
+        let tcp = sending.and_then(|trace| trace.window.change()).and_then(|change| change.tcp);
+        let trips = tcp.map(|tcp| RoundTrips { now_us: tcp.rtt_us, least_us: tcp.min_rtt_us });
+        (self.latest, trips)
+    }
+
     /// Returns the stall of the transfer with this number, and which hop moved data last; `None` while it moves.
     pub fn stall(&self, number: u64) -> Option<Stall> {
         self.received.get(&number).and_then(|received| received.stall)
@@ -152,6 +163,7 @@ impl Rolling {
         self.flows.feed(now_us, self.client.sum, WINDOW_US);
         let client = self.flows.change().unwrap_or_default();
         let found = evaluate(&client, &self.stages(now_us));
+        self.latest = found.limit;
         self.debounce.feed(now_us, found)
     }
 

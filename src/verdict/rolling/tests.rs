@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::meter::{FairQueue, Turn};
-use crate::snapshot::verdict::Limit;
+use crate::snapshot::verdict::{Limit, LinkCause};
 use crate::snapshot::{ConnSnapshot, HopLink};
 
 /// Report of one hop on one body, at a time of its own clock.
@@ -114,6 +114,25 @@ fn a_gap_upstream_of_a_rate_limit_is_a_stall() {
     for limited in [0, 1] {
         assert!((1..=2).contains(&lasting(limited).as_secs()), "{:?}", lasting(limited));
     }
+}
+
+#[test]
+fn the_evaluation_before_debouncing_has_the_round_trips_of_its_link() {
+    let mut rolling = Rolling::default();
+    assert_eq!(rolling.latest(), (Limit::Measuring, None));
+    for now_us in (0..=500_000).step_by(250_000) {
+        let flow = Flow { bytes_in: now_us, bytes_out: now_us, active_us: now_us, ..Flow::default() };
+        let starved = Flow { starved_us: now_us, ..flow };
+        let (rtt_us, min_rtt_us) = (51_000, 50_000);
+        let tcp =
+            TcpSnapshot { busy_us: now_us, retransmits: now_us / 50_000, rtt_us, min_rtt_us, ..TcpSnapshot::default() };
+        let receives = ConnSnapshot { flow: starved, ..idle_conn(0, 9_000) };
+        let sends = ConnSnapshot { flow: Flow { blocked_us: now_us, ..flow }, tcp: Some(tcp), ..idle_conn(0, 0) };
+        let hops = [hop(1, now_us + 1, receives), hop(2, now_us + 1, sends)];
+        rolling.update(now_us, &hops, &[TransferSnapshot { flow: starved, ..transfer(now_us) }]);
+    }
+    let limit = Limit::Link { from: 2, to: 1, cause: LinkCause::Loss };
+    assert_eq!(rolling.latest(), (limit, Some(RoundTrips { now_us: 51_000, least_us: 50_000 })));
 }
 
 #[test]
