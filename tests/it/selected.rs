@@ -8,7 +8,7 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -190,6 +190,49 @@ fn a_file_that_is_fetched_by_itself_keeps_its_executable_bit() {
     let mode = |name: &str| scene.out().join(name).metadata().unwrap().permissions().mode() & 0o777;
     // Who may read it may execute it, whatever the umask.
     assert_eq!((mode("run"), mode("data") & 0o111), (mode("data") | (mode("data") & 0o444) >> 2, 0));
+}
+
+/// Mounts a file system that does not distinguish case at `$2`, fetches to it, and shows what is there; 99 if it
+/// cannot. `$1` is its image, `$3` the program.
+const WITHOUT_CASE: &str = r#"
+mount -o loop "$1" "$2" && mkdir "$2/out" && chattr +F "$2/out" || exit 99
+"$3" --fetch -o "$2/out/" --json >"$1.plain"
+"$3" --fetch -o "$2/out/" --json --force >"$1.forced"
+cat "$2/out/tree/Name" >"$1.found" && ls "$2/out/tree" >>"$1.found"
+"#;
+
+#[test]
+fn a_file_whose_name_differs_in_case_only_replaces_no_other() {
+    let scene = Scene::new(0);
+    write(&scene.tree().join("Name"), b"first");
+    write(&scene.tree().join("name"), b"other");
+    let (image, mounted) = (scene.folder.path().join("image"), scene.folder.path().join("mounted"));
+    fs::create_dir(&mounted).unwrap();
+    fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
+    let mut make = Command::new("mkfs.ext4");
+    make.args(["-q", "-O", "casefold", "-E", "encoding=utf8"]).arg(&image);
+    let made = make.output().is_ok_and(|made| made.status.success());
+    let fetched = made.then(|| {
+        let mut script = Command::new("unshare");
+        script
+            .args(["-m", "sh", "-c", WITHOUT_CASE, "sh"])
+            .args([&image, &mounted])
+            .arg(env!("CARGO_BIN_EXE_chainview"));
+        script.current_dir(scene.folder.path()).output().unwrap()
+    });
+    let Some(fetched) = fetched.filter(|fetched| fetched.status.success()) else {
+        eprintln!("SKIPPED: a file system that does not distinguish case needs root, mkfs.ext4 and a kernel with it");
+        return;
+    };
+    let read = |what: &str| fs::read_to_string(image.with_extension(what)).unwrap();
+    for run in ["plain", "forced"] {
+        let json: serde_json::Value = serde_json::from_str(&read(run)).unwrap();
+        let folder = &json["transfers"][0]["folder"];
+        assert_eq!(folder["failed"], 1, "{run}: {json} {fetched:?}");
+        let failed = folder["files"].as_array().unwrap().iter().find(|file| file["outcome"] == "failed").unwrap();
+        assert_eq!(failed["path"], "name", "{run}: {json}");
+    }
+    assert_eq!(read("found"), "firstName\n");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Folders: received as one tar stream, unpacked while it arrives.
 
+mod case;
 mod decode;
 mod here;
 mod large;

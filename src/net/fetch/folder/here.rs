@@ -8,6 +8,7 @@ use rustix::fs::{AtFlags, FileType, Stat, statat};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
+use super::case::{NameCheck, clash};
 use super::listing::Item;
 use super::tree::{CurrentFolder, Tree, split};
 use crate::error::{Error, KeptBytes, shown};
@@ -44,13 +45,14 @@ pub(super) struct Comparison<'a> {
     job: &'a FetchJob,
     tree: Option<&'a Tree>,
     current: Option<CurrentFolder<'a>>,
+    names: NameCheck,
     stop: &'a CancellationToken,
 }
 
 impl<'a> Comparison<'a> {
     /// Returns a comparison with an output folder, if there is one.
     pub(super) fn new(job: &'a FetchJob, tree: Option<&'a Tree>, stop: &'a CancellationToken) -> Self {
-        Self { job, tree, current: tree.map(CurrentFolder::new), stop }
+        Self { job, tree, current: tree.map(CurrentFolder::new), names: NameCheck::default(), stop }
     }
 
     /// Compares one; blocks on the disk.
@@ -82,6 +84,9 @@ impl<'a> Comparison<'a> {
             Err(error) => return Err(Error::disk("check it", &tree.join(item.path.as_bytes()), &error.into())),
         };
         match (FileType::from_raw_mode(found.st_mode), item.is_folder) {
+            (FileType::RegularFile, false) if self.names.is_another(folder, name, &found) => {
+                Ok(Here::Refused(clash(&tree.join(item.path.as_bytes()))))
+            }
             (FileType::Directory, true) => Ok(Here::Folder),
             (FileType::RegularFile, false) => {
                 compare(self.job, tree, item, &found, (folder, OsStr::from_bytes(name)), self.stop)

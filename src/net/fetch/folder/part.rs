@@ -140,7 +140,15 @@ async fn fetch_item(
     let route = job.route.with_file(whole_name(&job.route, &item.path)?);
     let mut job = FetchJob { route, by_time: job.times, executable: item.executable, ..job };
     let name = item.path.clone();
-    let target = Arc::new(blocking(job.machine, move || path.open()?.target(&name)).await?);
+    let (target, is_there) = blocking(job.machine, move || {
+        let target = path.open()?.target(&name)?;
+        let is_there = target.existing()?.is_some();
+        Ok((Arc::new(target), is_there))
+    })
+    .await?;
+    // One that comes meanwhile is not the file that was compared; it may be another one of the origin's, whose name
+    // differs in case only.
+    job.force &= is_there;
     let mut tracker = Tracker::new(&job, progress);
     let policy = RetryPolicy::of_part(job.retries);
     let fetched = fetch_file(upstream, &mut job, (&target, policy), &mut tracker, stop).await;

@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
+use super::case::{NameCheck, clash};
 use super::large::LargeFile;
 use super::staging::Staging;
 use super::tree::{CurrentFolder, Tree, split};
@@ -75,6 +76,7 @@ pub(super) struct Publisher<'a> {
     force: bool,
     results: &'a Results,
     stop: &'a CancellationToken,
+    names: NameCheck,
     summary: Summary,
     /// Entries whose names are not synced yet, with their results; a folder has one only if it failed.
     unsynced: Vec<(FileName, Option<FileResult>)>,
@@ -137,7 +139,8 @@ impl<'a> Publisher<'a> {
         results: &'a Results,
         stop: &'a CancellationToken,
     ) -> Self {
-        Self { staging, tree, force, results, stop, summary: Summary::default(), unsynced: Vec::new() }
+        let (names, summary) = (NameCheck::default(), Summary::default());
+        Self { staging, tree, force, results, stop, names, summary, unsynced: Vec::new() }
     }
 
     /// Publishes groups until no more come; returns what became of the entries, and the error that ended it early.
@@ -180,7 +183,7 @@ impl<'a> Publisher<'a> {
                         continue;
                     }
                     Err(error) => {
-                        let error = self.refused(&path, error);
+                        let error = refused(self.tree, &path, error);
                         (path, 0, Err(error))
                     }
                 },
@@ -215,13 +218,14 @@ impl<'a> Publisher<'a> {
 
     /// Gives a file its name; an existing one is compared with it, or replaced if forced.
     fn name(
-        &self,
+        &mut self,
         file: &StagedFile,
         outcome: FileOutcome,
         current: &mut CurrentFolder<'_>,
     ) -> Result<FileOutcome, Error> {
         let (parent, leaf) = split(file.path.as_bytes());
-        let refused = |error| self.refused(&file.path, error);
+        let tree = self.tree;
+        let refused = |error| refused(tree, &file.path, error);
         let folder = current.open(parent).map_err(refused)?;
         match self.staging.publish(file.number, folder, leaf) {
             Ok(()) => return Ok(outcome),
@@ -234,6 +238,9 @@ impl<'a> Publisher<'a> {
             FileType::Directory => return Err(refused(Errno::ISDIR)),
             FileType::Symlink => return Err(refused(Errno::LOOP)),
             _ => return Err(self.exists(&file.path, "that is not a regular file")),
+        }
+        if self.names.is_another(folder, leaf, &found) {
+            return Err(clash(&self.path(&file.path)));
         }
         if self.force {
             return self.staging.replace(file.number, folder, leaf, &found).map(|()| outcome).map_err(refused);
@@ -272,17 +279,19 @@ impl<'a> Publisher<'a> {
     fn exists(&self, path: &FileName, difference: &str) -> Error {
         Error::exists(&self.path(path), difference)
     }
+}
 
-    fn refused(&self, path: &FileName, error: Errno) -> Error {
-        let reason = match error {
-            Errno::LOOP => "it is, or is in, a symbolic link, which is not followed",
-            Errno::NOTDIR => "a file is in the place of its folder",
-            Errno::ISDIR => "a folder is in its place",
-            Errno::XDEV => "its folder is on another file system",
-            other => return Error::disk("write it", &self.path(path), &other.into()),
-        };
-        Error::Disk { action: "write it", path: shown(&self.path(path)), reason: reason.to_owned() }
-    }
+/// Returns the error of a file or folder that could not get its name.
+fn refused(tree: &Tree, path: &FileName, error: Errno) -> Error {
+    let path = tree.join(path.as_bytes());
+    let reason = match error {
+        Errno::LOOP => "it is, or is in, a symbolic link, which is not followed",
+        Errno::NOTDIR => "a file is in the place of its folder",
+        Errno::ISDIR => "a folder is in its place",
+        Errno::XDEV => "its folder is on another file system",
+        other => return Error::disk("write it", &path, &other.into()),
+    };
+    Error::Disk { action: "write it", path: shown(&path), reason: reason.to_owned() }
 }
 
 #[cfg(test)]
