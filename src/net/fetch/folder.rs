@@ -86,6 +86,10 @@ async fn fetch_missing(
     let walk = Walk::after(Arc::clone(&shared), path.clone(), after);
     let rest = parts::receive(upstream, &shared, walk, (path, &results), tracker, stop).await?;
     outcome.append(rest);
+    if let Some((_, id)) = outcome.largest {
+        job.id = id;
+        tracker.follow(id);
+    }
     finished(job, path, outcome, tracker)
 }
 
@@ -104,6 +108,7 @@ async fn whole_stream(
         Err(error) => return Err(parts::without_folders(error)),
     };
     outcome.failures = end.summary.failures;
+    outcome.largest = Some((tracker.flow().bytes_in, job.id));
     outcome.chain = Some((end.protocol, end.legs));
     let Err(error) = end.result else { return Ok(None) };
     upstream.close();

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use chainview::command::Command;
 use chainview::route::FileName;
+use chainview::snapshot::verdict::Limit;
 use chainview::snapshot::{FileOutcome, Phase, TransferSnapshot};
 
 use super::Run;
@@ -128,6 +129,35 @@ async fn a_resumed_file_of_a_folder_counts_what_is_moved_and_awaited() {
     assert!(flow.bytes_out > 0 && flow.starved_us > flow.active_us / 2, "it waits for hop 1: {flow:?}");
     let done = run.phase(1, Phase::Done).await;
     assert_eq!((done.flow.bytes_in, done.flow.bytes_out), (done.received, done.received), "{done:?}");
+    run.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_part_of_a_folder_stands_for_all() {
+    let run = Run::up(2, 1000, "--limit 1=6M").await;
+    let folder = run.chain.folder.path().join("large");
+    fs::create_dir(&folder).unwrap();
+    // Each is a part; the last one is requested last.
+    for (name, size) in [("a", 17_000_000), ("b", 40_000_000), ("c", 17_000_000)] {
+        fs::write(folder.join(name), vec![7; size]).unwrap();
+    }
+    fs::create_dir_all(run.chain.fetched("large")).unwrap();
+    fs::write(run.chain.fetched("large/other"), "not vacant").unwrap();
+    run.command(Command::FetchName(named("large/"))).await;
+    let known = 74_000_000;
+    let of_largest = |chain: &chainview::snapshot::ChainSnapshot| {
+        let Some(transfer) = chain.transfers.first() else { return false };
+        let conns = || chain.hops[0].node.iter().flat_map(|node| &node.connections);
+        let is_its = |name: &str| conns().any(|conn| conn.transfer == transfer.id && conn.name.as_str() == name);
+        transfer.size == Some(known) && transfer.eta.is_some() && conns().count() >= 3 && is_its("large/b")
+    };
+    let chain = run.until("the verdict and the time left of all parts", of_largest).await;
+    let eta = chain.transfers[0].eta.unwrap();
+    // 74 MB at 6 MB/s take 12 s, and half of a minute on a busy machine.
+    assert!((4..40).contains(&eta.as_secs()), "{eta:?}");
+    let done = run.phase(1, Phase::Done).await;
+    let ended = run.transfer(1, "evaluated", |transfer| transfer.verdict.is_some()).await;
+    assert!(done.size == Some(known) && matches!(ended.verdict.unwrap().limit, Limit::RateLimit { .. }), "{ended:?}");
     run.ends().await;
 }
 

@@ -21,13 +21,15 @@ use crate::net::upstream::Upstream;
 use crate::route::Protocol;
 use crate::snapshot::{FileOutcome, FileResult, Integrity, TransferSnapshot};
 use crate::text::SafeText;
-use crate::wire::{Leg, Reason};
+use crate::wire::{Leg, Reason, TransferId};
 
 /// What became of the files of a folder.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     /// The chain that the first part came through.
     pub(super) chain: Option<(Protocol, Vec<Leg>)>,
+    /// Bytes and id of the largest part: the hops' records of it stand for the whole transfer.
+    pub(super) largest: Option<(u64, TransferId)>,
     pub(super) failures: Failures,
     /// Why a file was only compared by its size.
     pub(super) size_checked: Option<SafeText>,
@@ -37,6 +39,7 @@ impl Outcome {
     /// Adds what became of further files.
     pub(super) fn append(&mut self, later: Self) {
         self.chain = self.chain.take().or(later.chain);
+        self.largest = self.largest.max(later.largest);
         self.failures.append(later.failures);
         self.size_checked = self.size_checked.take().or(later.size_checked);
     }

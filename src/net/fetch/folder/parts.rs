@@ -58,6 +58,8 @@ struct Parts<'a, 'b> {
     slots: Slots,
     running: JoinSet<Ended>,
     active: HashMap<Id, Active>,
+    /// The part whose connections stand for the whole transfer.
+    shown: Option<Id>,
     /// Sum over the ended parts.
     ended: Flow,
     /// Selected files so far.
@@ -94,6 +96,7 @@ pub(super) async fn receive(
         slots: Slots::new(0),
         running: JoinSet::new(),
         active: HashMap::new(),
+        shown: None,
         ended: Flow::default(),
         files: results.ended(),
         counts_omitted: !walk.is_rest(),
@@ -199,7 +202,6 @@ impl Parts<'_, '_> {
         let upstream = self.idle.pop().unwrap_or_else(|| chain.another());
         let (progress, news) = watch::channel(TransferSnapshot::default());
         let job = FetchJob { id: self.job.machine.transfer_id(), slot, ..FetchJob::clone(&self.job) };
-        self.tracker.follow(job.id);
         let expected = expected(&work);
         let (path, results, stop) = (self.path.clone(), self.results.clone(), self.stop.clone());
         let handle = match work {
@@ -211,7 +213,9 @@ impl Parts<'_, '_> {
 
     fn end(&mut self, id: Id, ended: Ended) -> Result<(), Error> {
         if let Some(active) = self.active.remove(&id) {
-            self.ended.add(&active.news.borrow().flow);
+            let news = active.news.borrow();
+            self.ended.add(&news.flow);
+            self.outcome.largest = self.outcome.largest.max(news.transfer_id.map(|id| (news.flow.bytes_in, id)));
         }
         self.idle.push(ended.upstream);
         let outcome = ended.result?;
@@ -231,6 +235,7 @@ impl Parts<'_, '_> {
 
     fn publish(&mut self) {
         self.count();
+        self.show_largest();
         let size = self.results.total().map(|_| {
             let active = self.active.values().map(Active::size);
             self.ended.bytes_in + active.sum::<u64>() + self.queue.iter().map(expected).sum::<u64>()
@@ -238,6 +243,22 @@ impl Parts<'_, '_> {
         self.tracker.size(size);
         self.tracker.set_problem(self.problem());
         self.tracker.publish();
+    }
+
+    /// Names the largest of the running parts to the hops' reports, until that ends: they tell what limits it.
+    fn show_largest(&mut self) {
+        if self.shown.is_none_or(|id| !self.active.contains_key(&id)) {
+            self.shown = self.active.iter().max_by_key(|(_, part)| part.size()).map(|(id, _)| *id);
+        }
+        let Some(part) = self.shown.and_then(|id| self.active.get(&id)) else { return };
+        let news = part.news.borrow();
+        if let Some(id) = news.transfer_id {
+            self.tracker.follow(id);
+        }
+        if let (None, Some(protocol)) = (&self.outcome.chain, news.protocol) {
+            self.tracker.chain(protocol, &news.legs);
+            self.outcome.chain = Some((protocol, news.legs.clone()));
+        }
     }
 
     /// Returns why no part moves, if one is retried.
