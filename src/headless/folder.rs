@@ -11,7 +11,7 @@ use crate::units::{Bytes, HumanDuration, Rate};
 
 /// Most failed files that are named; the others are counted.
 pub(super) const MAX_NAMED: usize = 20;
-/// Disk tasks of a part of a folder at a time: one that writes, one that publishes, and one that hashes or compares.
+/// Disk tasks of a part of a folder at a time: one that writes, one that syncs, and one that hashes or compares.
 const THREADS_OF_PART: usize = 3;
 /// Characters of the name of the file that is being received; the end of a longer one is shown.
 const NAME_WIDTH: usize = 24;
@@ -44,7 +44,7 @@ pub(super) fn check_options(route: &Route, plan: &FetchPlan) -> Result<(), Error
     }
 }
 
-/// Returns the number of disk tasks at a time: each part of a folder is written and published by threads of its own.
+/// Returns the number of disk tasks at a time: each part of a folder has some of its own.
 pub(super) fn disk_threads(route: &Route, plan: &FetchPlan) -> usize {
     let jobs = plan.jobs.unwrap_or(1) as usize;
     if route.file.names_folder() { THREADS_OF_PART * jobs.max(DEFAULT_PARTS) + 1 } else { jobs }

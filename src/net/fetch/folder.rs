@@ -9,6 +9,9 @@ mod part;
 mod parts;
 mod plan;
 mod publish;
+mod publishing;
+mod queue;
+mod results;
 mod select;
 mod staging;
 mod stream;
@@ -30,7 +33,8 @@ use crate::route::{FileName, Protocol, WalkRange};
 use crate::snapshot::{FolderProgress, Integrity};
 
 use part::Outcome;
-use publish::{Failures, Results};
+use publishing::Publishing;
+use results::{Failures, Results};
 use select::Walk;
 use staging::Staging;
 use tree::TreePath;
@@ -49,10 +53,15 @@ pub(super) async fn fetch_folder(
     }
     let path = TreePath::of(&job.output, &job.route.file)?;
     tracker.path(&path.path());
-    let result = fetch_missing(upstream, job, &path, tracker, stop).await;
+    let progress = Arc::new(Mutex::new(FolderProgress::default()));
+    tracker.folder(Arc::clone(&progress));
+    let results = Results { progress, files: job.files.clone() };
+    let publishing = Publishing::new(path.clone(), job.force, results, stop.clone());
+    let result = fetch_missing(upstream, job, (&path, &publishing), tracker, stop).await;
     if !job.dry_run {
         let removed = blocking(job.machine, move || {
-            path.open_existing().map(|tree| tree.iter().for_each(|tree| Staging::remove_left_over(tree)))
+            publishing.end();
+            path.open_existing().map(|tree| tree.iter().for_each(Staging::remove_left_over))
         });
         // A folder that cannot be opened has no staging folder, either.
         let _ = removed.await;
@@ -64,19 +73,16 @@ pub(super) async fn fetch_folder(
 async fn fetch_missing(
     upstream: &mut Upstream,
     job: &mut FetchJob,
-    path: &TreePath,
+    (path, publishing): (&TreePath, &Publishing),
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<Fetched, Error> {
-    let progress = Arc::new(Mutex::new(FolderProgress::default()));
-    tracker.folder(Arc::clone(&progress));
     tracker.attempt(job.id);
-    let results = Results { progress, files: job.files.clone() };
     let whole = job.selection.is_everything() && job.max_size.is_none() && !job.dry_run && path.is_vacant();
     let mut outcome = Outcome::default();
     let mut after = None;
     if whole {
-        let begun = whole_stream(upstream, job, (path, &results), &mut outcome, tracker, stop).await?;
+        let begun = whole_stream(upstream, job, publishing, &mut outcome, tracker, stop).await?;
         match begun {
             None => return finished(job, path, outcome, tracker),
             Some(last) => after = Some(last),
@@ -84,7 +90,7 @@ async fn fetch_missing(
     }
     let shared = Arc::new(job.clone());
     let walk = Walk::after(Arc::clone(&shared), path.clone(), after);
-    let rest = parts::receive(upstream, &shared, walk, (path, &results), tracker, stop).await?;
+    let rest = parts::receive(upstream, &shared, walk, (path, publishing), tracker, stop).await?;
     outcome.append(rest);
     if let Some((_, id)) = outcome.largest {
         job.id = id;
@@ -97,12 +103,12 @@ async fn fetch_missing(
 async fn whole_stream(
     upstream: &mut Upstream,
     job: &mut FetchJob,
-    (path, results): (&TreePath, &Results),
+    publishing: &Publishing,
     outcome: &mut Outcome,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<Option<FileName>, Error> {
-    let received = stream::receive(upstream, job, (path, &WalkRange::default()), results, tracker, stop).await;
+    let received = stream::receive(upstream, job, publishing, &WalkRange::default(), tracker, stop).await;
     let end = match received {
         Ok(end) => end,
         Err(error) => return Err(parts::without_folders(error)),
@@ -114,6 +120,7 @@ async fn whole_stream(
     upstream.close();
     let last = end.summary.last.and_then(|last| last.as_folder());
     next_attempt(&mut RetryPolicy::new(job.retries), (error, last.is_some()), tracker, stop).await?;
+    job.slot.regain(stop).await;
     job.id = job.machine.transfer_id();
     Ok(last)
 }

@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::listing::Item;
 use super::plan::Run;
-use super::publish::{Failures, Results};
+use super::publishing::Publishing;
+use super::results::{Failures, Results};
 use super::select::whole_name;
 use super::stream;
 use super::tree::TreePath;
@@ -55,9 +56,8 @@ pub(super) struct Ended {
 pub(super) async fn receive_run(
     mut upstream: Upstream,
     mut job: FetchJob,
-    path: TreePath,
+    publishing: Publishing,
     run: Run,
-    results: Results,
     progress: watch::Sender<TransferSnapshot>,
     stop: CancellationToken,
 ) -> Ended {
@@ -65,8 +65,9 @@ pub(super) async fn receive_run(
     let (mut range, mut outcome) = (run.range, Outcome::default());
     let mut policy = RetryPolicy::of_part(job.retries);
     let result = loop {
+        job.slot.regain(&stop).await;
         tracker.attempt(job.id);
-        let received = stream::receive(&mut upstream, &job, (&path, &range), &results, &mut tracker, &stop).await;
+        let received = stream::receive(&mut upstream, &job, &publishing, &range, &mut tracker, &stop).await;
         let (error, progressed) = match received {
             Ok(end) => {
                 outcome.failures.append(end.summary.failures);

@@ -10,7 +10,8 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::part::{Ended, Outcome, receive_file, receive_run};
-use super::publish::Results;
+use super::publishing::Publishing;
+use super::results::Results;
 use super::select::{Batch, Walk, Work};
 use super::tree::TreePath;
 use crate::error::Error;
@@ -24,7 +25,7 @@ use crate::snapshot::{Flow, Phase, TransferSnapshot};
 use crate::text::SafeText;
 use crate::wire::Reason;
 
-/// Most parts at a time: each has a staging folder of its own, of which there are at most 100.
+/// Most parts at a time: each has a chain of connections, and a thread that writes.
 const MAX_PARTS: usize = 64;
 /// Most parts at a time together with those that wait for a disk or for another fetch: each may keep two files open,
 /// and a program usually has 1,024.
@@ -49,6 +50,7 @@ impl Active {
 struct Parts<'a, 'b> {
     job: Arc<FetchJob>,
     path: TreePath,
+    publishing: Publishing,
     results: Results,
     tracker: &'a mut Tracker<'b>,
     stop: CancellationToken,
@@ -80,7 +82,7 @@ pub(super) async fn receive(
     upstream: &mut Upstream,
     job: &Arc<FetchJob>,
     walk: Walk,
-    (path, results): (&TreePath, &Results),
+    (path, publishing): (&TreePath, &Publishing),
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<Outcome, Error> {
@@ -88,7 +90,8 @@ pub(super) async fn receive(
     let mut parts = Parts {
         job: Arc::clone(job),
         path: path.clone(),
-        results: results.clone(),
+        results: publishing.results().clone(),
+        publishing: publishing.clone(),
         tracker,
         stop: stop.child_token(),
         idle: vec![std::mem::replace(upstream, another)],
@@ -98,7 +101,7 @@ pub(super) async fn receive(
         active: HashMap::new(),
         shown: None,
         ended: Flow::default(),
-        files: results.ended(),
+        files: publishing.results().ended(),
         counts_omitted: !walk.is_rest(),
         outcome: Outcome::default(),
     };
@@ -203,10 +206,16 @@ impl Parts<'_, '_> {
         let (progress, news) = watch::channel(TransferSnapshot::default());
         let job = FetchJob { id: self.job.machine.transfer_id(), slot, ..FetchJob::clone(&self.job) };
         let expected = expected(&work);
-        let (path, results, stop) = (self.path.clone(), self.results.clone(), self.stop.clone());
+        let stop = self.stop.clone();
         let handle = match work {
-            Work::Run(run) => self.running.spawn(receive_run(upstream, job, path, run, results, progress, stop)),
-            Work::File(item) => self.running.spawn(receive_file(upstream, job, path, item, results, progress, stop)),
+            Work::Run(run) => {
+                let publishing = self.publishing.clone();
+                self.running.spawn(receive_run(upstream, job, publishing, run, progress, stop))
+            }
+            Work::File(item) => {
+                let (path, results) = (self.path.clone(), self.results.clone());
+                self.running.spawn(receive_file(upstream, job, path, item, results, progress, stop))
+            }
         };
         self.active.insert(handle.id(), Active { news, expected });
     }

@@ -1,189 +1,119 @@
 //! Publishing of proven files in groups: synced together, given their names, and reported once the names are synced.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::io::Errno;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::case::{NameCheck, clash};
-use super::large::LargeFile;
+use super::queue::{Entry, Queue, Unsynced};
+use super::results::{Item, Results, StagedFile, Summary};
 use super::staging::Staging;
 use super::tree::{CurrentFolder, Tree, split};
 use crate::error::{Error, KeptBytes, shown};
-use crate::net::fetch::file_log::FileLog;
 use crate::net::fetch::part::same_bytes;
 use crate::net::fetch::target::{another_size, open_existing};
 use crate::route::FileName;
-use crate::snapshot::{FileOutcome, FileResult, FolderProgress};
-
-/// Limits of a group: what a killed run has to receive again.
-pub(super) const MAX_FILES: usize = 4096;
-pub(super) const MAX_BYTES: u64 = 64 << 20;
-/// Time after which a group is published although it is small, and its names are synced although no group follows.
-pub(super) const PERIOD: Duration = Duration::from_secs(1);
-
-/// Receives the results of files, which are on the disk by then.
-#[derive(Clone, Debug)]
-pub(super) struct Results {
-    pub(super) progress: Arc<Mutex<FolderProgress>>,
-    pub(super) files: FileLog,
-}
-
-/// What became of the entries of a stream.
-#[derive(Debug, Default)]
-pub(super) struct Summary {
-    /// The last path with a result; so have all before it.
-    pub(super) last: Option<FileName>,
-    pub(super) failures: Failures,
-}
-
-/// Files that failed.
-#[derive(Debug, Default)]
-pub(super) struct Failures {
-    pub(super) count: u64,
-    /// The error of the first.
-    pub(super) first: Option<Error>,
-}
-
-/// An entry whose turn to be published has come.
-#[derive(Debug)]
-pub(super) enum Item {
-    Folder(FileName),
-    Proven(StagedFile, FileOutcome),
-    Large(Box<LargeFile>, FileOutcome),
-    Failed { path: FileName, size: u64, error: Error },
-}
-
-/// A complete file in the staging folder.
-#[derive(Debug)]
-pub(super) struct StagedFile {
-    pub(super) path: FileName,
-    pub(super) size: u64,
-    pub(super) number: u64,
-}
+use crate::snapshot::{FileOutcome, FileResult};
 
 /// Publishes groups, on a thread of its own: the next group is unpacked meanwhile.
-pub(super) struct Publisher<'a> {
-    staging: &'a Staging<'a>,
-    tree: &'a Tree,
+pub(super) struct Publisher {
+    staging: Arc<Staging>,
+    tree: Arc<Tree>,
     force: bool,
-    results: &'a Results,
-    stop: &'a CancellationToken,
+    results: Results,
+    stop: CancellationToken,
     names: NameCheck,
-    summary: Summary,
-    /// Entries whose names are not synced yet, with their results; a folder has one only if it failed.
-    unsynced: Vec<(FileName, Option<FileResult>)>,
+    /// What became of each stream that has not ended.
+    summaries: HashMap<usize, Summary>,
+    /// Entries whose names are not synced yet, with their streams.
+    unsynced: Vec<(usize, Named)>,
 }
 
-impl Failures {
-    /// Adds a file.
-    pub(super) fn add(&mut self, error: Error) {
-        self.append(Self { count: 1, first: Some(error) });
-    }
-
-    /// Adds later ones.
-    pub(super) fn append(&mut self, later: Self) {
-        self.count += later.count;
-        self.first = self.first.take().or(later.first);
-    }
+/// What has its name, or ends a stream.
+enum Named {
+    /// A folder has a result only if it failed.
+    Path(FileName, Option<FileResult>),
+    End(oneshot::Sender<Summary>),
 }
 
-impl Results {
-    pub(super) fn record(&self, result: FileResult) {
-        self.files.record(&result);
-        self.lock().record(result);
-    }
-
-    /// Returns the number of files that have a result.
-    pub(super) fn ended(&self) -> u64 {
-        let progress = self.lock();
-        progress.done + progress.present + progress.failed + progress.planned
-    }
-
-    /// Records how many files there are.
-    pub(super) fn all_known(&self, files: u64) {
-        self.lock().total = Some(files);
-    }
-
-    /// Returns the number of files, once it is known.
-    pub(super) fn total(&self) -> Option<u64> {
-        self.lock().total
-    }
-
-    /// Records how many links and special files the origin has left out.
-    pub(super) fn omitted(&self, omitted: u64) {
-        self.lock().omitted += omitted;
-    }
-
-    /// Records which file is being received.
-    pub(super) fn current(&self, path: Option<&FileName>) {
-        self.lock().current = path.map(FileName::shown);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, FolderProgress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<'a> Publisher<'a> {
+impl Publisher {
     pub(super) fn new(
-        (tree, staging): (&'a Tree, &'a Staging<'a>),
+        tree: Arc<Tree>,
+        staging: Arc<Staging>,
         force: bool,
-        results: &'a Results,
-        stop: &'a CancellationToken,
+        results: Results,
+        stop: CancellationToken,
     ) -> Self {
-        let (names, summary) = (NameCheck::default(), Summary::default());
-        Self { staging, tree, force, results, stop, names, summary, unsynced: Vec::new() }
+        let (names, summaries, unsynced) = (NameCheck::default(), HashMap::new(), Vec::new());
+        Self { staging, tree, force, results, stop, names, summaries, unsynced }
     }
 
-    /// Publishes groups until no more come; returns what became of the entries, and the error that ended it early.
-    pub(super) fn run(mut self, queue: &Receiver<Vec<Item>>) -> (Summary, Result<(), Error>) {
-        loop {
-            let group = match queue.recv_timeout(PERIOD) {
-                Ok(group) => group,
-                Err(RecvTimeoutError::Timeout) if self.unsynced.is_empty() => continue,
-                Err(RecvTimeoutError::Disconnected) if self.unsynced.is_empty() => return (self.summary, Ok(())),
-                Err(_) => Vec::new(),
-            };
+    /// Publishes groups until no more come.
+    pub(super) fn run(mut self, queue: &Queue) -> Result<(), Error> {
+        while let Some(group) = queue.next(self.unsynced()) {
             // One sync for the content of this group and the names of the previous one.
-            if let Err(error) = rustix::fs::syncfs(self.staging.handle()) {
-                let error = Error::disk("write it to the disk", self.tree.path(), &error.into());
-                return (self.summary, Err(error));
-            }
+            rustix::fs::syncfs(self.staging.handle())
+                .map_err(|error| Error::disk("write it to the disk", self.tree.path(), &error.into()))?;
             self.report();
             self.publish(group);
         }
+        Ok(())
     }
 
-    /// Reports the entries whose names are synced.
+    fn unsynced(&self) -> Unsynced {
+        match self.unsynced.iter().any(|(_, named)| matches!(named, Named::End(_))) {
+            true => Unsynced::End,
+            false if self.unsynced.is_empty() => Unsynced::Nothing,
+            false => Unsynced::Names,
+        }
+    }
+
+    /// Reports the entries whose names are synced, and the streams that end with them.
     fn report(&mut self) {
-        for (path, result) in self.unsynced.drain(..) {
-            if let Some(result) = result {
-                self.results.record(result);
+        for (stream, named) in self.unsynced.drain(..) {
+            match named {
+                Named::Path(path, result) => {
+                    if let Some(result) = result {
+                        self.results.record(result);
+                    }
+                    self.summaries.entry(stream).or_default().last = Some(path);
+                }
+                Named::End(ended) => {
+                    // A transfer that was dropped does not wait for it.
+                    let _ = ended.send(self.summaries.remove(&stream).unwrap_or_default());
+                }
             }
-            self.summary.last = Some(path);
         }
     }
 
     /// Gives the files of a group their names.
-    fn publish(&mut self, group: Vec<Item>) {
-        let mut current = CurrentFolder::new(self.tree);
-        for item in group {
+    fn publish(&mut self, group: Vec<(usize, Entry)>) {
+        let tree = Arc::clone(&self.tree);
+        let mut current = CurrentFolder::new(&tree);
+        for (stream, entry) in group {
+            let item = match entry {
+                Entry::Item(item) => item,
+                Entry::End(ended) => {
+                    self.unsynced.push((stream, Named::End(ended)));
+                    continue;
+                }
+            };
             let (path, size, outcome) = match item {
                 Item::Folder(path) => match current.open(path.as_bytes()) {
                     Ok(_) => {
-                        self.unsynced.push((path, None));
+                        self.unsynced.push((stream, Named::Path(path, None)));
                         continue;
                     }
                     Err(error) => {
-                        let error = refused(self.tree, &path, error);
+                        let error = refused(&tree, &path, error);
                         (path, 0, Err(error))
                     }
                 },
@@ -209,10 +139,10 @@ impl<'a> Publisher<'a> {
                 Err(Error::Interrupted { .. }) => continue,
                 Err(error) => {
                     result.error = Some(error.to_string().into());
-                    self.summary.failures.add(error);
+                    self.summaries.entry(stream).or_default().failures.add(error);
                 }
             }
-            self.unsynced.push((path, Some(result)));
+            self.unsynced.push((stream, Named::Path(path, Some(result))));
         }
     }
 
@@ -224,8 +154,8 @@ impl<'a> Publisher<'a> {
         current: &mut CurrentFolder<'_>,
     ) -> Result<FileOutcome, Error> {
         let (parent, leaf) = split(file.path.as_bytes());
-        let tree = self.tree;
-        let refused = |error| refused(tree, &file.path, error);
+        let tree = Arc::clone(&self.tree);
+        let refused = |error| refused(&tree, &file.path, error);
         let folder = current.open(parent).map_err(refused)?;
         match self.staging.publish(file.number, folder, leaf) {
             Ok(()) => return Ok(outcome),
@@ -297,10 +227,10 @@ fn refused(tree: &Tree, path: &FileName, error: Errno) -> Error {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::sync::mpsc::sync_channel;
 
     use super::super::tree::TreePath;
     use super::*;
+    use crate::net::fetch::file_log::FileLog;
 
     #[test]
     fn a_file_that_is_not_published_before_the_stop_has_no_result() {
@@ -309,23 +239,21 @@ mod tests {
         let name = |path: &str| FileName::new(path.as_bytes()).unwrap();
         let tree = TreePath::of(output.path(), &name("/")).unwrap().open().unwrap();
         let staging = Staging::open(&tree).unwrap();
-        let group: Vec<Item> = ["new", "there"]
-            .into_iter()
-            .zip(0..)
-            .map(|(path, number)| {
-                staging.create(number, false).unwrap().write_all(b"same").unwrap();
-                Item::Proven(StagedFile { path: name(path), size: 4, number }, FileOutcome::Verified)
-            })
-            .collect();
         let (results, stop) =
             (Results { progress: Arc::default(), files: FileLog::of_all() }, CancellationToken::new());
         stop.cancel();
-        let (groups, queue) = sync_channel(1);
-        groups.send(group).unwrap();
-        drop(groups);
-        let publisher = Publisher::new((&tree, &staging), false, &results, &stop);
-        let (summary, ended) = publisher.run(&queue);
-        assert!(ended.is_ok() && summary.failures.count == 0 && summary.failures.first.is_none(), "{summary:?}");
+        let (queue, (ended, mut summary)) = (Queue::default(), oneshot::channel());
+        for path in ["new", "there"] {
+            let (number, mut file) = staging.create(false).unwrap();
+            file.write_all(b"same").unwrap();
+            let item = Item::Proven(StagedFile { path: name(path), size: 4, number }, FileOutcome::Verified);
+            assert!(queue.add(1, Entry::Item(item), 4));
+        }
+        queue.add(1, Entry::End(ended), 0);
+        queue.close();
+        Publisher::new(tree, Arc::new(staging), false, results.clone(), stop).run(&queue).unwrap();
+        let failures = summary.try_recv().unwrap().failures;
+        assert!(failures.count == 0 && failures.first.is_none(), "{failures:?}");
         let progress = results.progress.lock().unwrap();
         assert_eq!((progress.done, progress.present, progress.failed), (1, 0, 0), "{progress:?}");
         assert_eq!(results.files.take().len(), 1);

@@ -7,6 +7,8 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
@@ -21,15 +23,17 @@ const MAX_FOLDERS: u32 = 100;
 
 /// A staging folder that this run owns; it is removed when dropped.
 #[derive(Debug)]
-pub(super) struct Staging<'a> {
-    tree: &'a Tree,
+pub(super) struct Staging {
+    tree: Arc<Tree>,
     name: String,
     handle: OwnedFd,
+    /// Number of the next file.
+    next: AtomicU64,
 }
 
-impl<'a> Staging<'a> {
+impl Staging {
     /// Creates a staging folder, or empties one that an earlier run left.
-    pub(super) fn open(tree: &'a Tree) -> Result<Self, Error> {
+    pub(super) fn open(tree: &Arc<Tree>) -> Result<Self, Error> {
         let failed = |error: Errno| Error::disk("create a staging folder in it", tree.path(), &error.into());
         for number in 0..MAX_FOLDERS {
             let name = folder_name(number);
@@ -46,19 +50,19 @@ impl<'a> Staging<'a> {
     }
 
     /// Removes the staging folders that earlier runs left.
-    pub(super) fn remove_left_over(tree: &'a Tree) {
+    pub(super) fn remove_left_over(tree: &Arc<Tree>) {
         let names = (0..MAX_FOLDERS).map(folder_name);
         let is_used = |name: &String| rustix::fs::statat(tree.root(), name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
         names.filter(is_used).for_each(|name| drop(Self::claim(tree, name, false)));
     }
 
     /// Opens, locks and empties a staging folder; `None` if it is not ours, or another run uses it.
-    fn claim(tree: &'a Tree, name: String, created: bool) -> Option<Self> {
+    fn claim(tree: &Arc<Tree>, name: String, created: bool) -> Option<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle = rustix::fs::openat(tree.root(), &name, flags, Mode::empty()).ok()?;
         let claimed = is_ours(tree, &name, &handle, created) && empty(handle.as_fd());
         // Not `then_some`: what it drops would remove the folder of another run.
-        claimed.then(|| Self { tree, name, handle })
+        claimed.then(|| Self { tree: Arc::clone(tree), name, handle, next: AtomicU64::new(0) })
     }
 
     /// Returns its handle.
@@ -66,12 +70,13 @@ impl<'a> Staging<'a> {
         self.handle.as_fd()
     }
 
-    /// Creates a file.
-    pub(super) fn create(&self, number: u64, executable: bool) -> io::Result<File> {
+    /// Creates a file; returns its number, too.
+    pub(super) fn create(&self, executable: bool) -> io::Result<(u64, File)> {
+        let number = self.next.fetch_add(1, Relaxed);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         // The umask removes what new files do not get.
         let mode = Mode::from_raw_mode(if executable { 0o777 } else { 0o666 });
-        Ok(rustix::fs::openat(&self.handle, name(number).as_str(), flags, mode)?.into())
+        Ok((number, rustix::fs::openat(&self.handle, name(number).as_str(), flags, mode)?.into()))
     }
 
     /// Opens a file to read it.
@@ -109,7 +114,7 @@ impl<'a> Staging<'a> {
     }
 }
 
-impl Drop for Staging<'_> {
+impl Drop for Staging {
     fn drop(&mut self) {
         for_each_entry(self.handle.as_fd(), &mut |name, found| {
             if is_own(name, found) {
@@ -185,9 +190,9 @@ mod tests {
         let output = tempfile::tempdir().unwrap();
         let tree = TreePath::of(output.path(), &FileName::new(b"/").unwrap()).unwrap().open().unwrap();
         let first = Staging::open(&tree).unwrap();
-        first.create(0, false).unwrap().write_all(b"first").unwrap();
+        first.create(false).unwrap().1.write_all(b"first").unwrap();
         let second = Staging::open(&tree).unwrap();
-        second.create(0, false).unwrap().write_all(b"second").unwrap();
+        second.create(false).unwrap().1.write_all(b"second").unwrap();
         Staging::remove_left_over(&tree);
         for (staging, leaf) in [(first, "a"), (second, "b")] {
             staging.publish(0, tree.root(), leaf.as_bytes()).unwrap();

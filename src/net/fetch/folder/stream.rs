@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::decode::Decoder;
 use super::large::Resuming;
-use super::publish::{Results, Summary};
-use super::tree::TreePath;
+use super::publishing::Publishing;
+use super::results::Summary;
 use super::unpack::Unpacking;
 use crate::error::Error;
 use crate::net::fetch::attempt::attributed;
@@ -42,8 +43,8 @@ pub(super) struct StreamEnd {
 pub(super) async fn receive(
     upstream: &mut Upstream,
     job: &FetchJob,
-    (tree, range): (&TreePath, &WalkRange),
-    results: &Results,
+    publishing: &Publishing,
+    range: &WalkRange,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<StreamEnd, Error> {
@@ -54,7 +55,7 @@ pub(super) async fn receive(
     let legs = all_legs(&response);
     // Of a part, the listing has counted them.
     if *range == WalkRange::default() {
-        results.omitted(response.reply.omitted.unwrap_or_default());
+        publishing.results().omitted(response.reply.omitted.unwrap_or_default());
     }
     tracker.on_reply(length, response.protocol, &legs, 0);
     let origin = (job.route.hops().len(), body::address_of(job, job.route.hops().len()));
@@ -63,8 +64,8 @@ pub(super) async fn receive(
         let (hop, address) = origin.clone();
         Error::Archive { hop, address, folder: folder.clone(), reason: error.to_string() }
     })?;
-    let tree = tree.clone();
-    let tree = blocking(job.machine, move || tree.open()).await?;
+    let (shared, results) = (publishing.clone(), publishing.results().clone());
+    let stream = Arc::new(blocking(job.machine, move || shared.stream()).await?);
     tracker.begin();
     let meter = tracker.meter();
     let counted = Arc::clone(&meter);
@@ -72,15 +73,13 @@ pub(super) async fn receive(
     let resuming = Resuming::new(job, &response.reply);
     let unpacking = Unpacking {
         resuming,
-        tree,
+        stream: Arc::clone(&stream),
         folder,
         origin,
-        force: job.force,
         times: job.times,
         verify: job.verify != VerifyMode::Skip,
-        results: results.clone(),
+        results,
         meter: Arc::clone(&meter),
-        stop: stop.clone(),
     };
     let mut writer = DiskWriter::start_with(job.machine, length, meter, move |incoming, back| {
         unpacking.run(decoder, incoming, &back)
@@ -88,7 +87,13 @@ pub(super) async fn receive(
     let received = body::receive(upstream, job, (0, length), &mut writer, tracker, stop).await;
     let (unpacked, written) = writer.ended(tracker).await?;
     tracker.end();
-    let result = match received.and(written) {
+    // The disk is waited for beside other transfers.
+    job.slot.release();
+    let (summary, published) = match published(unpacked.ended, tracker).await {
+        Some(summary) => (summary, Ok(())),
+        None => (Summary::default(), Err(stream.error())),
+    };
+    let result = match received.and(published).and(written) {
         Ok(()) if unpacked.complete => {
             upstream.finish();
             Ok(())
@@ -96,7 +101,18 @@ pub(super) async fn receive(
         Ok(()) => Err(Error::Other("the archive was not unpacked to its end".to_owned())),
         Err(error) => Err(attributed(job, response.protocol, error, stop).await),
     };
-    Ok(StreamEnd { summary: unpacked.summary, result, protocol: response.protocol, legs })
+    Ok(StreamEnd { summary, result, protocol: response.protocol, legs })
+}
+
+/// Waits until all of a stream is on the disk, and publishes progress meanwhile; `None` if that failed.
+async fn published(mut ended: oneshot::Receiver<Summary>, tracker: &mut Tracker<'_>) -> Option<Summary> {
+    loop {
+        tokio::select! {
+            biased;
+            summary = &mut ended => return summary.ok(),
+            () = tracker.due() => tracker.publish(),
+        }
+    }
 }
 
 /// Returns the announced length of a tar stream; any other reply is an error of the last hop.

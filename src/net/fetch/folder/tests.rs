@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::decode::tests::Archive;
 use super::listing::Item;
 use super::part::receive_file;
-use super::{Outcome, Results, TreePath, finished, whole_stream};
+use super::{Outcome, Publishing, Results, TreePath, finished, whole_stream};
 use crate::error::Error;
 use crate::net::fetch::tests::{Scene, Turn, digest_line};
 use crate::net::fetch::tracker::Tracker;
@@ -46,7 +46,9 @@ async fn receive(scene: &mut Scene) -> Result<Fetched, Error> {
     let results = Results { progress, files: scene.job.files.clone() };
     let mut outcome = Outcome::default();
     let (upstream, job, stop) = (&mut scene.upstream, &mut scene.job, &scene.stop);
-    let received = whole_stream(upstream, job, (&path, &results), &mut outcome, &mut tracker, stop).await;
+    let publishing = Publishing::new(path.clone(), job.force, results, stop.clone());
+    let received = whole_stream(upstream, job, &publishing, &mut outcome, &mut tracker, stop).await;
+    tokio::task::spawn_blocking(move || publishing.end()).await.unwrap();
     tracker.publish();
     received?;
     finished(&scene.job, &path, outcome, &tracker)

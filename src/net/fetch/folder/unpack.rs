@@ -4,21 +4,15 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Timespec, Timestamps, UTIME_OMIT};
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{mpsc, oneshot};
 
 use super::decode::{Decoder, Event, FileEntry};
 use super::large::{KEPT, LargeFile, Resuming};
-use super::publish::{Item, MAX_BYTES, MAX_FILES, PERIOD, Publisher, Results, StagedFile, Summary};
-use super::staging::Staging;
-use super::tree::Tree;
+use super::publishing::Stream;
+use super::results::{Item, Results, StagedFile, Summary};
 use crate::error::{Error, KeptBytes, shown};
 use crate::meter::Meter;
 use crate::net::fetch::disk::FilledBuffer;
@@ -29,31 +23,26 @@ use crate::snapshot::FileOutcome;
 use crate::text::SafeText;
 use crate::wire::{Algorithm, Digest};
 
-/// Groups that may wait while one is published.
-const QUEUE: usize = 1;
-
 /// What is unpacked, and how.
 pub(super) struct Unpacking {
-    pub(super) tree: Arc<Tree>,
+    pub(super) stream: Arc<Stream>,
     pub(super) resuming: Resuming,
     /// The requested folder, and the hop that made the archive, with its address.
     pub(super) folder: SafeText,
     pub(super) origin: (usize, SafeText),
-    /// Replace existing files.
-    pub(super) force: bool,
     /// Keep modification times.
     pub(super) times: bool,
     /// Compare digests.
     pub(super) verify: bool,
     pub(super) results: Results,
     pub(super) meter: Arc<Meter>,
-    pub(super) stop: CancellationToken,
 }
 
 /// What became of a stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Unpacked {
-    pub(super) summary: Summary,
+    /// Gets what became of its entries once they are on the disk.
+    pub(super) ended: oneshot::Receiver<Summary>,
     /// The archive was complete.
     pub(super) complete: bool,
 }
@@ -81,88 +70,48 @@ enum Content {
 /// State of the unpacking thread.
 struct Unpacker<'a> {
     job: &'a Unpacking,
-    staging: &'a Staging<'a>,
     hashing: Duration,
-    next_number: u64,
     open: Option<OpenFile>,
     unproven: Vec<OpenFile>,
-    /// The group that is being filled, its bytes, and the time of its first entry.
-    group: Vec<Item>,
-    group_bytes: u64,
-    since: Option<Instant>,
-    publisher: SyncSender<Vec<Item>>,
     complete: bool,
 }
 
 impl Unpacking {
-    /// Unpacks buffers until no more come; what is proven by then is published.
+    /// Unpacks buffers until no more come; what is proven by then is handed over to be published.
     pub(super) fn run(
         self,
         mut decoder: Decoder,
         mut incoming: mpsc::Receiver<FilledBuffer>,
         back: &mpsc::Sender<Vec<u8>>,
     ) -> (Unpacked, Result<(), Error>) {
-        let staging = match Staging::open(&self.tree) {
-            Ok(staging) => staging,
-            Err(error) => return (Unpacked::default(), Err(error)),
+        let mut unpacker = Unpacker::new(&self);
+        let mut unpacked = Ok(());
+        while unpacked.is_ok()
+            && let Some((buffer, length, _)) = incoming.blocking_recv()
+        {
+            unpacked = unpacker.feed(&mut decoder, &buffer[..length]);
+            self.meter.record_write(length as u64);
+            self.results.current(unpacker.open.as_ref().map(|open| &open.entry.path));
+            let _ = back.try_send(buffer);
+        }
+        // Nothing more is accepted: the receiver of the stream stops.
+        drop(incoming);
+        unpacker.keep_unproven();
+        let complete = unpacker.complete;
+        self.results.current(None);
+        let result = match unpacked {
+            Err(Failure::Archive(error)) => Err(Error::Archive {
+                hop: self.origin.0,
+                address: self.origin.1.clone(),
+                folder: self.folder.clone(),
+                reason: error.to_string(),
+            }),
+            Err(Failure::Disk(error)) => Err(error),
+            // The error of the publisher is the cause.
+            Err(Failure::PublisherEnded) | Ok(()) => Ok(()),
         };
-        let publisher = Publisher::new((&self.tree, &staging), self.force, &self.results, &self.stop);
-        thread::scope(|scope| {
-            let (groups, queue) = sync_channel(QUEUE);
-            let publishing = thread::Builder::new().name("publish".to_owned());
-            let publishing = match publishing.spawn_scoped(scope, move || publisher.run(&queue)) {
-                Ok(publishing) => publishing,
-                Err(error) => return (Unpacked::default(), Err(Error::disk("write to it", self.tree.path(), &error))),
-            };
-            let mut unpacker = Unpacker::new(&self, &staging, groups);
-            let mut unpacked = Ok(());
-            loop {
-                unpacked = match unpacker.receive(&mut incoming) {
-                    Received::Buffer((buffer, length, _)) => {
-                        let fed = unpacker.feed(&mut decoder, &buffer[..length]);
-                        self.meter.record_write(length as u64);
-                        self.results.current(unpacker.open.as_ref().map(|open| &open.entry.path));
-                        let _ = back.try_send(buffer);
-                        fed
-                    }
-                    Received::Due => unpacker.hand_over(),
-                    Received::End => break,
-                };
-                if unpacked.is_err() {
-                    break;
-                }
-            }
-            // Nothing more is accepted: the receiver of the stream stops.
-            drop(incoming);
-            unpacker.keep_unproven();
-            let handed_over = unpacker.hand_over();
-            let complete = unpacker.complete;
-            drop(unpacker);
-            let ended = publishing.join().map_err(|_| Error::Other("the publishing thread failed".to_owned()));
-            self.results.current(None);
-            let (summary, published) = ended.unwrap_or_else(|error| (Summary::default(), Err(error)));
-            let result = match unpacked.and(handed_over) {
-                Err(Failure::Archive(error)) => Err(Error::Archive {
-                    hop: self.origin.0,
-                    address: self.origin.1.clone(),
-                    folder: self.folder.clone(),
-                    reason: error.to_string(),
-                }),
-                Err(Failure::Disk(error)) => Err(error),
-                // The error of the publisher is the cause.
-                Err(Failure::PublisherEnded) | Ok(()) => Ok(()),
-            };
-            (Unpacked { summary, complete }, published.and(result))
-        })
+        (Unpacked { ended: self.stream.end(), complete }, result)
     }
-}
-
-/// What the thread waited for.
-enum Received {
-    Buffer(FilledBuffer),
-    /// The group has to be published before more bytes come.
-    Due,
-    End,
 }
 
 /// Why unpacking ended early.
@@ -173,35 +122,8 @@ enum Failure {
 }
 
 impl<'a> Unpacker<'a> {
-    fn new(job: &'a Unpacking, staging: &'a Staging<'a>, publisher: SyncSender<Vec<Item>>) -> Self {
-        Self {
-            job,
-            staging,
-            hashing: Duration::ZERO,
-            next_number: 0,
-            open: None,
-            unproven: Vec::new(),
-            group: Vec::new(),
-            group_bytes: 0,
-            since: None,
-            publisher,
-            complete: false,
-        }
-    }
-
-    /// Waits for the next buffer, as long as the group may wait.
-    fn receive(&self, incoming: &mut mpsc::Receiver<FilledBuffer>) -> Received {
-        let Some(since) = self.since else {
-            return incoming.blocking_recv().map_or(Received::End, Received::Buffer);
-        };
-        let left = PERIOD.saturating_sub(since.elapsed());
-        if left.is_zero() {
-            return Received::Due;
-        }
-        match Handle::current().block_on(async { timeout(left, incoming.recv()).await }) {
-            Ok(received) => received.map_or(Received::End, Received::Buffer),
-            Err(_) => Received::Due,
-        }
+    fn new(job: &'a Unpacking) -> Self {
+        Self { job, hashing: Duration::ZERO, open: None, unproven: Vec::new(), complete: false }
     }
 
     fn feed(&mut self, decoder: &mut Decoder, mut bytes: &[u8]) -> Result<(), Failure> {
@@ -223,13 +145,13 @@ impl<'a> Unpacker<'a> {
         // The decoder accepts no hidden names: these would control a terminal that lists them.
         let content = if !entry.path.is_visible() {
             Content::Unusable
-        } else if let Some(large) = LargeFile::create(&self.job.tree, &entry, &self.job.resuming, self.job.times)? {
+        } else if let Some(large) =
+            LargeFile::create(&self.job.stream.tree, &entry, &self.job.resuming, self.job.times)?
+        {
             Content::Large(Box::new(large))
         } else {
-            let number = self.next_number;
-            self.next_number += 1;
-            let created = self.staging.create(number, entry.executable);
-            let file = created.map_err(|error| self.failed("create it", &entry.path, &error))?;
+            let created = self.job.stream.staging.create(entry.executable);
+            let (number, file) = created.map_err(|error| self.failed("create it", &entry.path, &error))?;
             Content::Staged { number, file, hasher: None, digest: None }
         };
         self.open = Some(OpenFile { entry, content, written: 0 });
@@ -245,7 +167,7 @@ impl<'a> Unpacker<'a> {
             Content::Large(large) => large.write(data),
             Content::Staged { file, hasher, digest, .. } => {
                 if let Err(error) = file.write_all(data) {
-                    return Err(Error::disk("write it", &self.job.tree.join(entry.path.as_bytes()), &error));
+                    return Err(Error::disk("write it", &self.job.stream.tree.join(entry.path.as_bytes()), &error));
                 }
                 if entry.size >= KEPT {
                     // The sync that follows has less to do.
@@ -298,7 +220,7 @@ impl<'a> Unpacker<'a> {
             };
             let item = match (content, outcome) {
                 (Content::Unusable, _) => {
-                    let path = shown(&self.job.tree.join(entry.path.as_bytes()));
+                    let path = shown(&self.job.stream.tree.join(entry.path.as_bytes()));
                     let reason = "its name contains control characters".to_owned();
                     let error = Error::Disk { action: "create it", path, reason };
                     Item::Failed { path: entry.path, size, error }
@@ -312,7 +234,7 @@ impl<'a> Unpacker<'a> {
                     Item::Failed { path: entry.path, size, error }
                 }
                 (Content::Staged { number, .. }, Err(error)) => {
-                    self.staging.remove(number);
+                    self.job.stream.staging.remove(number);
                     Item::Failed { path: entry.path, size, error }
                 }
             };
@@ -329,8 +251,13 @@ impl<'a> Unpacker<'a> {
             match content {
                 Content::Large(large) => large.keep(),
                 Content::Staged { number, hasher, .. } if entry.size >= KEPT && written > 0 => {
-                    let kept = self.staging.read(number).and_then(|staged| {
-                        LargeFile::keep_staged(&self.job.tree, &entry, &self.job.resuming, (staged, written, hasher))
+                    let kept = self.job.stream.staging.read(number).and_then(|staged| {
+                        LargeFile::keep_staged(
+                            &self.job.stream.tree,
+                            &entry,
+                            &self.job.resuming,
+                            (staged, written, hasher),
+                        )
                     });
                     if let Err(error) = kept {
                         tracing::debug!("{}: not kept for a later fetch: {error}", entry.path.shown());
@@ -341,25 +268,13 @@ impl<'a> Unpacker<'a> {
         }
     }
 
-    /// Adds an entry to the group, and hands the group over when it is full.
-    fn add(&mut self, item: Item, bytes: u64) -> Result<(), Failure> {
-        self.group.push(item);
-        self.group_bytes += bytes;
-        let since = *self.since.get_or_insert_with(Instant::now);
-        let full = self.group.len() >= MAX_FILES || self.group_bytes >= MAX_BYTES;
-        if full || since.elapsed() >= PERIOD { self.hand_over() } else { Ok(()) }
-    }
-
-    fn hand_over(&mut self) -> Result<(), Failure> {
-        if self.group.is_empty() {
-            return Ok(());
-        }
-        (self.group_bytes, self.since) = (0, None);
-        self.publisher.send(std::mem::take(&mut self.group)).map_err(|_| Failure::PublisherEnded)
+    /// Hands an entry over to be published.
+    fn add(&self, item: Item, bytes: u64) -> Result<(), Failure> {
+        if self.job.stream.add(item, bytes) { Ok(()) } else { Err(Failure::PublisherEnded) }
     }
 
     fn failed(&self, action: &'static str, path: &FileName, error: &io::Error) -> Error {
-        Error::disk(action, &self.job.tree.join(path.as_bytes()), error)
+        Error::disk(action, &self.job.stream.tree.join(path.as_bytes()), error)
     }
 }
 
