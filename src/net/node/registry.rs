@@ -33,13 +33,15 @@ use ending::Ending;
 pub use evidence::WatchedSockets;
 use next_hop::NextHop;
 pub use pending::PendingGuard;
-use pending::PendingRequests;
 use record::RequestRecord;
 pub use slots::{Admission, HeadGuard, ReaderGuard};
 pub use slow::SlowBodies;
 
 /// Number of ended transfers whose record is kept, at about half a kilobyte each.
 const HISTORY: usize = 1024;
+
+/// Requests that a node has sent upstream: transfer id and length of the route behind the node, with their number.
+type PendingRequests = BTreeMap<(TransferId, usize), usize>;
 
 /// All connections and recent transfers of a node.
 ///

@@ -1,16 +1,12 @@
 //! Transfers in setup: those whose reply head is pending.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Bound::{Excluded, Included};
 use std::sync::Arc;
 
-use super::Registry;
 use super::conn::lock;
+use super::{PendingRequests, Registry};
 use crate::wire::TransferId;
-
-/// Requests that a node has sent upstream: transfer id and length of the route behind the node, with their number.
-pub(super) type PendingRequests = BTreeMap<(TransferId, usize), usize>;
 
 /// Registers a request as pending on this node until dropped.
 #[derive(Debug)]
