@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::TIMEOUT;
 use crate::support::process::Node;
+use crate::support::{TIMEOUT, at_once};
 
 const CLIENTS: usize = 64;
 /// 64 KiB a second for each.
@@ -71,7 +71,7 @@ fn connections_get_equal_shares_of_a_rate_limit() {
     std::fs::write(&token_file, token).unwrap();
     std::fs::set_permissions(&token_file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let origin = Node::chainview(folder.path(), &[]);
-    for limited_later in [false, true] {
+    at_once([false, true], |limited_later| {
         let limit = if limited_later { &[][..] } else { &["--limit", RATE] };
         let control = ["--control-token-file", token_file.to_str().unwrap()];
         let relay = Node::chainview(folder.path(), &[limit, &control].concat());
@@ -90,7 +90,7 @@ fn connections_get_equal_shares_of_a_rate_limit() {
         }
         let (fair, seen) = fair_windows(&received);
         assert!(fair > WINDOWS / 2, "limited later: {limited_later}, least and most bytes: {seen:?}");
-    }
+    });
 }
 
 #[test]

@@ -25,10 +25,13 @@ use support::content;
 use support::process::{Node, chainview};
 use tempfile::TempDir;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 const SEEDS: u64 = 300;
 const FULL: u64 = 10_000;
+/// Scenarios at a time: most of one is a wait.
+const PARALLEL: usize = 4;
 /// The content of the user's own files.
 const OWN: &[u8] = b"a file of the user";
 /// Without a name while they are filled, with one, and with resume points.
@@ -292,13 +295,18 @@ async fn tampering_with_a_partial_file_never_makes_a_false_success() {
         File::options().write(true).open(served.path().join(name)).unwrap().set_modified(old).unwrap();
     }
     let node = Node::chainview(served.path(), &[]);
-    let address = node.address().to_string();
+    let given = Arc::new((node.address().to_string(), contents));
     let requested = std::env::var("CHAINVIEW_SEED").ok().and_then(|seed| seed.parse().ok());
     let seeds = requested.map_or(1..=if full { FULL } else { SEEDS }, |seed| seed..=seed);
-    let (count, mut successes) = (seeds.clone().count(), 0);
+    let (count, mut successes, mut running) = (seeds.clone().count(), 0, JoinSet::new());
     for seed in seeds {
-        successes += run(seed, &address, &contents).await;
+        if running.len() == PARALLEL {
+            successes += running.join_next().await.unwrap().unwrap();
+        }
+        let given = Arc::clone(&given);
+        running.spawn(async move { run(seed, &given.0, &given.1).await });
     }
+    successes += running.join_all().await.iter().sum::<u64>();
     println!("{count} transfers under faults: {successes} successes, none of them wrong");
     assert!(successes > 0 || requested.is_some());
 }

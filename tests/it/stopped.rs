@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use scene::{NAME, Scene};
-use support::TIMEOUT;
+use support::{TIMEOUT, at_once};
 
 /// Size of the file: at the origin's rate there is time to stop a process in the middle.
 const SIZE: usize = 8 << 20;
@@ -34,7 +34,7 @@ fn assert_continues(scene: &Scene, ended: &scene::Ended, context: &str) {
 #[test]
 fn a_stopped_client_blames_no_hop_and_continues() {
     // The nodes wait for it by their own timeouts, which are long.
-    for protocol in ["http", "legacy"] {
+    at_once(["http", "legacy"], |protocol| {
         let scene = Scene::new(2, SIZE, "4M", &[]);
         let client = scene.fetch_over(protocol, &["--idle-timeout", "2s", "--retries", "0"]);
         scene.arrives(1 << 20);
@@ -42,12 +42,12 @@ fn a_stopped_client_blames_no_hop_and_continues() {
         thread::sleep(STOP);
         client.signal(Signal::CONT);
         assert_continues(&scene, &client.wait(), protocol);
-    }
+    });
 }
 
 #[test]
 fn a_stopped_node_blames_no_hop_and_continues() {
-    for (hop, protocol) in [(1, "http"), (2, "http"), (3, "http"), (1, "legacy"), (3, "legacy")] {
+    at_once([(1, "http"), (2, "http"), (3, "http"), (1, "legacy"), (3, "legacy")], |(hop, protocol)| {
         // Only the stopped node has short timeouts: the others wait for it.
         let mut scene = Scene::new(3, SIZE, "4M", &[]);
         scene.start_with(hop, &SHORT);
@@ -58,7 +58,7 @@ fn a_stopped_node_blames_no_hop_and_continues() {
         scene.signal(hop, Signal::CONT);
         assert_continues(&scene, &client.wait(), &format!("hop {hop} over {protocol}"));
         assert!(!scene.node(hop).stderr().contains("WARN"), "hop {hop} over {protocol}: {}", scene.node(hop).stderr());
-    }
+    });
 }
 
 #[test]
@@ -101,14 +101,14 @@ fn read_slowly(scene: &Scene, rate: usize, lasting: Duration) -> (usize, bool) {
 #[test]
 fn a_slow_reader_is_not_disconnected() {
     // At these rates loopback acknowledges nothing for 3.3 s, and for 26 s; a limited body uses the copy loop.
-    for (rate, lasting, origin) in [(40_000, 12, "1G"), (5_000, 30, "1G"), (20_000, 12, "30M")] {
+    at_once([(40_000, 12, "1G"), (5_000, 30, "1G"), (20_000, 12, "30M")], |(rate, lasting, origin)| {
         let scene = Scene::new(2, 32 << 20, origin, &["--stall-timeout", "2s"]);
         let (got, whole) = read_slowly(&scene, rate, Duration::from_secs(lasting));
         assert!(whole, "{rate} B/s: cut off after {got} bytes: {}", scene.node(1).stderr());
         for hop in [1, 2] {
             assert!(!scene.node(hop).stderr().contains("WARN"), "{rate} B/s: {}", scene.node(hop).stderr());
         }
-    }
+    });
 }
 
 #[test]

@@ -18,6 +18,16 @@ use std::time::Duration;
 /// Far longer than any fetch of these tests takes, even on a loaded machine; after this it counts as stuck.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Runs a check of each of these at the same time: most of a check is a wait.
+pub(crate) fn at_once<T: Send>(items: impl IntoIterator<Item = T>, check: impl Fn(T) + Sync) {
+    let check = &check;
+    thread::scope(|scope| {
+        for item in items {
+            scope.spawn(move || check(item));
+        }
+    });
+}
+
 /// How fast a client reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Pace {

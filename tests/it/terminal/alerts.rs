@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use super::free::Chain;
 use super::terminal::{Terminal, chainview, find_all};
 use super::{quit, up};
+use crate::support::at_once;
 
 fn count(sent: &[u8], sequence: &str) -> usize {
     find_all(sent, sequence.as_bytes()).len()
@@ -55,10 +56,9 @@ fn alerts_can_be_turned_off() {
 
 #[test]
 fn the_end_of_a_long_transfer_is_announced() {
-    let chain = Chain::new(1, 2_200_000);
-    for (variable, sequence) in
-        [("NONE", "\x1b]9;chainview: data.bin done: 2.2 MB"), ("VTE_VERSION", "\x1b]777;notify;")]
-    {
+    let announcements = [("NONE", "\x1b]9;chainview: data.bin done: 2.2 MB"), ("VTE_VERSION", "\x1b]777;notify;")];
+    at_once(announcements, |(variable, sequence)| {
+        let chain = Chain::new(1, 2_200_000);
         let mut command = chainview(chain.folder.path(), "-o out --limit 200K --force -n 1");
         command.env(variable, "7000");
         let mut terminal = Terminal::start(command, 80, 24);
@@ -68,6 +68,5 @@ fn the_end_of_a_long_transfer_is_announced() {
         terminal.sends("\x07");
         terminal.shows(&["verified"]);
         quit(&mut terminal);
-        std::fs::remove_file(chain.fetched("data.bin")).unwrap();
-    }
+    });
 }
