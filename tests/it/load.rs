@@ -14,7 +14,7 @@ use crate::support;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,20 +34,23 @@ const RELEASE: Duration = Duration::from_secs(1);
 /// The same after a successful transfer over the legacy protocol, whose end waits for the peer to close first.
 const LINGER: Duration = Duration::from_secs(4);
 
-/// Three relays and an origin, each a process of its own; the tests run one after another, because each is a load.
+/// Three relays and an origin, each a process of its own.
 struct Chain {
     nodes: Vec<Node>,
     folder: TempDir,
     seed: bool,
-    _serial: std::sync::MutexGuard<'static, ()>,
 }
 
+/// Tests that are a load run one after another.
 static SERIAL: Mutex<()> = Mutex::new(());
+
+fn serial() -> MutexGuard<'static, ()> {
+    SERIAL.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Chain {
     /// Starts the nodes; `more` are flags of every node, `origin` those of the last only.
     fn start(relays: usize, seed: bool, more: &[&str], origin: &[&str]) -> Self {
-        let serial = SERIAL.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let folder = tempfile::tempdir().unwrap();
         let flags = [if seed { LEGACY } else { &[] }, more].concat();
         let mut nodes: Vec<Node> = (0..relays).map(|_| Node::chainview(folder.path(), &flags)).collect();
@@ -57,7 +60,7 @@ impl Chain {
             assert_eq!(totals(node).open, 1);
             assert!(node.becomes_idle(0, usize::MAX, LINGER));
         }
-        Self { nodes, folder, seed, _serial: serial }
+        Self { nodes, folder, seed }
     }
 
     fn write(&self, name: &str, size: usize) {
@@ -213,12 +216,14 @@ fn becomes(done: impl Fn() -> bool, failed: impl Fn() -> String) {
 
 #[test]
 fn many_clients_beside_a_slow_one_over_http() {
+    let _serial = serial();
     let chain = Chain::start(3, false, &[], &[]);
     many_clients_beside_a_slow_one(&chain, |client| chain.fetch(&client.to_string()));
 }
 
 #[test]
 fn many_clients_beside_a_slow_one_over_the_legacy_protocol() {
+    let _serial = serial();
     let chain = Chain::start(3, true, &[], &[]);
     let folders = tempfile::tempdir().unwrap();
     let hops = chain.nodes.iter().map(|node| format!("\n{} {}", node.address().ip(), node.address().port()));
@@ -236,6 +241,7 @@ fn many_clients_beside_a_slow_one_over_the_legacy_protocol() {
 
 #[test]
 fn disconnected_clients_release_every_hop() {
+    let _serial = serial();
     for seed in [false, true] {
         // A fast origin leaves data unread at the client, which resets; a limited one leaves none, and it just ends.
         for origin in [&[][..], &["--limit", "200K"]] {
@@ -250,6 +256,7 @@ fn disconnected_clients_release_every_hop() {
 
 #[test]
 fn a_client_lost_during_a_digest_is_released() {
+    let _serial = serial();
     let chain = Chain::start(1, false, &[], &[]);
     chain.write_any("large", 16 << 30);
     let mut stream = chain.connect();
@@ -264,6 +271,7 @@ fn a_client_lost_during_a_digest_is_released() {
 
 #[test]
 fn a_killed_origin_ends_every_transfer() {
+    let _serial = serial();
     for seed in [false, true] {
         let mut chain = Chain::start(3, seed, &[], &["--limit", "1M"]);
         chain.write_any("f", 16 << 20);
@@ -352,6 +360,7 @@ fn a_hop_stopped_for_a_while_breaks_nothing() {
 
 #[test]
 fn sequential_small_fetches_leak_nothing() {
+    let _serial = serial();
     let count = if is_full() { 2000 } else { 200 };
     let chain = Chain::start(3, false, &[], &[]);
     chain.write("f", 4096);

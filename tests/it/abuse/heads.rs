@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::support::TIMEOUT;
 use super::support::process::{Node, release_clients};
-use super::{read_text, serial, status};
+use super::{read_text, status};
 
 /// Returns the reply of a node to these bytes until it closes, and the time that took.
 fn reply_to(to: SocketAddr, bytes: &[u8]) -> (String, Duration) {
@@ -21,7 +21,6 @@ fn reply_to(to: SocketAddr, bytes: &[u8]) -> (String, Duration) {
 
 #[test]
 fn malformed_heads_are_rejected_immediately() {
-    let _serial = serial();
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("f"), "x").unwrap();
     let node = Node::chainview(folder.path(), &[]);
@@ -87,7 +86,6 @@ fn malformed_heads_are_rejected_immediately() {
 
 #[test]
 fn looping_and_long_routes_are_rejected_on_both_protocols() {
-    let _serial = serial();
     let folder = tempfile::tempdir().unwrap();
     let (one, other) = (Node::chainview(folder.path(), &[]), Node::chainview(folder.path(), &[]));
     let to = one.address();
