@@ -31,7 +31,7 @@ fn every_mix_of_programs_delivers_unmarked() {
 
 fn plan(protocol: &'static str, sizes: &[usize]) -> Plan {
     let mut plan =
-        Plan { shapes: every_shape(), sizes: sizes.to_vec(), paces: vec![Pace::Fast], times: 1, jobs: 10, protocol };
+        Plan { shapes: every_shape(), sizes: sizes.to_vec(), paces: vec![Pace::Fast], times: 1, jobs: 16, protocol };
     if env::var("CHAINVIEW_MATRIX").is_ok_and(|value| value == "full") {
         plan.sizes = vec![0, 1, 1023, 1024, 1025, 3000, 65_536, 8 << 20];
         plan.paces = vec![Pace::Fast, Pace::Slow];
