@@ -30,19 +30,20 @@
 //!   `waterfall`.
 
 mod connections;
+mod verdict;
 
 use serde::Serialize;
 
 use crate::error::{BodyFailure, Error};
 use crate::route::{Protocol, Route};
 use crate::snapshot::timing::WaterfallRow;
-use crate::snapshot::verdict::Verdict;
 use crate::snapshot::{FileResult, Flow, Integrity, Phase, Stall, TransferRecord, TransferSnapshot};
 use crate::text::SafeText;
 use crate::waterfall;
 use crate::wire::{Leg, Reason, TransferId};
 
 use connections::ConnectionsReport;
+use verdict::VerdictReport;
 
 /// The document.
 #[derive(Debug, Serialize)]
@@ -138,14 +139,6 @@ pub(crate) struct HopReport {
     leg: Option<Leg>,
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<TransferRecord>,
-}
-
-/// What limited a transfer.
-#[derive(Debug, Serialize)]
-struct VerdictReport {
-    sentence: String,
-    #[serde(flatten)]
-    verdict: Verdict,
 }
 
 /// An error.
@@ -276,12 +269,6 @@ impl TransferReport {
             files,
         });
         Self { folder, ..self }
-    }
-}
-
-impl VerdictReport {
-    fn new(verdict: Verdict) -> Self {
-        Self { sentence: verdict.to_string(), verdict }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::VerdictReport;
+use super::verdict::VerdictReport;
 use crate::connections::Connections;
 use crate::snapshot::{ConnectionProgress, ConnectionState, ConnectionsProgress, ConnectionsStep};
 use crate::snapshot::{RouteProgress, RouteState};
