@@ -6,6 +6,7 @@ mod exchange;
 mod idle;
 mod link;
 mod open;
+pub(in crate::net) mod origin_slots;
 pub mod policy;
 pub(crate) mod protocols;
 mod read_ahead;
@@ -60,7 +61,7 @@ pub enum ExchangeStage {
 pub type OnStage<'a> = &'a (dyn Fn(ExchangeStage) + Send + Sync);
 
 /// The next hop's reply; its body, if any, is read through [`Upstream::body`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct UpstreamReply {
     /// The head.
     pub reply: Box<Reply>,

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::connect::{Connected, connect_with};
 use super::idle::IdleConnections;
+use super::origin_slots::OriginSlots;
 use super::policy::NotPermitted;
 use super::resolve::Resolver;
 use crate::net::os::deadline::within;
@@ -42,6 +43,8 @@ pub struct UpstreamShared {
     pub(super) idle: IdleConnections,
     /// Resolver of names.
     pub(super) resolver: Resolver,
+    /// Connections to each origin.
+    pub(in crate::net) origins: OriginSlots,
 }
 
 /// Values that are remembered for some time.
@@ -89,7 +92,7 @@ impl UpstreamShared {
     /// Returns an empty cache with this resolver.
     pub fn new(resolver: Resolver) -> Self {
         let (protocols, addresses) = (Recent::new(CACHE_TTL), Recent::new(ADDRESSES_TTL));
-        Self { protocols, addresses, idle: IdleConnections::default(), resolver }
+        Self { protocols, addresses, idle: IdleConnections::default(), resolver, origins: OriginSlots::default() }
     }
 
     /// Returns the protocol of a hop, if it was detected in the last ten minutes.
