@@ -67,7 +67,7 @@
 //! faults        current faults and limits, for bodies that are being moved
 //! fetch         the client: to a partial file, verified, then given its name, unless the same file is there (present);
 //!               folder  a whole folder from one tar stream, unpacked while it arrives;  ranges  one file over several
-//!               connections: its digest from blocks in any order (tree)
+//!               connections and routes; pieces  who receives which bytes;  blocks  its digest from blocks in any order
 //! watch         follows every hop's snapshots
 //! diagnose      transfer records of all hops, and which hop failed (blame)
 //! supervisor    node processes on this machine

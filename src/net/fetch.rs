@@ -49,6 +49,8 @@
 //! ```
 
 mod attempt;
+mod attribution;
+mod blocks;
 mod body;
 mod check;
 mod claim;
@@ -62,9 +64,11 @@ mod output;
 mod part;
 mod partial;
 mod pause;
+mod pieces;
 mod present;
 mod ranges;
 mod rate_limit;
+mod read;
 mod request;
 mod resume_state;
 mod retry;

@@ -1,28 +1,28 @@
 //! One attempt: request what is missing, receive it, verify the whole file, publish it.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio_util::sync::CancellationToken;
 
-use super::body::address_of;
+use super::attribution::attributed;
+use super::body::{self, Wanted};
 use super::disk::DiskWriter;
 use super::group::SMALL;
 use super::job::{FetchJob, Fetched, blocking};
 use super::part::{ClaimResult, PartialFile, Published};
 use super::partial::ResumeCandidate;
+use super::ranges;
 use super::request::{all_legs, request_rest};
 use super::resume_state::ResumeSource;
 use super::target::TargetPath;
 use super::tracker::Tracker;
-use super::{body, verify};
-use crate::error::{BodyFailure, Error, KeptBytes};
-use crate::net::diagnose::{Blame, blame, query_hops};
-use crate::net::node::digests::Hasher;
+use super::verify;
+use crate::error::Error;
 use crate::net::os::starvation::SchedDelayProbe;
 use crate::net::upstream::Upstream;
-use crate::route::Protocol;
 use crate::snapshot::Phase;
+use crate::wire::Digest;
 
 /// Outcome of an attempt that did not fail.
 pub(super) enum AttemptResult {
@@ -49,27 +49,46 @@ pub(super) async fn attempt(
         return Err(Error::TooLarge { file: job.route.file.shown(), size, most: max });
     }
     let legs = all_legs(&response);
-    tracker.on_reply(size, response.protocol, &legs, candidate.as_ref().map_or(0, |candidate| candidate.offset));
-    let source = ResumeSource::of(&job.route, &response).map_err(|why| tracker.cannot_resume(why)).ok();
+    tracker.on_reply(size, response.protocol, &legs, candidate.as_ref().map_or(0, ResumeCandidate::bytes));
+    let source = ResumeSource::of(&job.route, &response).map_err(|why| {
+        tracker.cannot_resume(why);
+        tracker.one_connection(job.connections, why);
+    });
+    let source = source.ok();
     let part = match ready(target, (candidate.take(), first), source, size, job).await? {
         ReceiveTarget::PartialFile(part) => *part,
         ReceiveTarget::Busy => return Ok(AttemptResult::Busy),
     };
-    let (part, received) = receive(upstream, job, part, size, tracker, stop).await?;
-    let arrived = part.hasher.as_ref().map(Hasher::so_far);
-    *candidate = Some(part);
-    if let Err(error) = received {
-        return Err(match attributed(job, response.protocol, error, stop).await {
-            // The bytes may mix both versions of the file.
-            error @ Error::Changed { .. } => {
-                error.with_kept(candidate.take().map(ResumeCandidate::abandon).unwrap_or_default())
-            }
-            error => error,
-        });
+    let mut via = None;
+    let received = if ranges::can_receive(job, &part) {
+        // Boxed to keep the parent future small.
+        let received = Box::pin(ranges::receive(upstream, job, part, &response, size, tracker, stop)).await?;
+        via = received.via;
+        *candidate = Some(received.candidate);
+        received.result
+    } else {
+        let (part, received) = receive(upstream, job, part, size, tracker, stop).await?;
+        *candidate = Some(part);
+        match received {
+            Ok(()) => Ok(()),
+            Err(error) => Err(attributed(job, response.protocol, error, stop).await),
+        }
+    };
+    match received {
+        // The bytes may mix both versions of the file.
+        Err(error @ Error::Changed { .. }) => {
+            return Err(error.with_kept(candidate.take().map(ResumeCandidate::abandon).unwrap_or_default()));
+        }
+        other => other?,
     }
     upstream.finish();
     tracker.phase(Phase::Verifying);
-    let verified = verify::verify(upstream, job, &response, arrived, tracker, stop).await;
+    let arrived = digest(job, candidate, stop).await?;
+    let verified = match &mut via {
+        // Boxed, because it is rare and would double the size of the future.
+        Some((chain, job, response)) => Box::pin(verify::verify(chain, job, response, arrived, tracker, stop)).await,
+        None => verify::verify(upstream, job, &response, arrived, tracker, stop).await,
+    };
     let unfit = matches!(verified, Err(Error::Altered { .. } | Error::Changed { .. }));
     let (integrity, origin) = match (verified, candidate.take()) {
         (Err(error), Some(part)) if unfit => return Err(error.with_kept(part.abandon())),
@@ -112,33 +131,30 @@ async fn receive(
     let meter = tracker.meter();
     let _probe = SchedDelayProbe::start(job.machine, move |us| meter.record_sched_delay(us));
     let mut writer = DiskWriter::start(job.machine, part, size, tracker.meter());
-    let received = body::receive(upstream, job, (offset, size), &mut writer, tracker, stop).await;
+    let received =
+        body::receive(upstream, job, (Wanted::Rest { at: offset }, size), &mut writer.queue, tracker, stop).await;
     let (part, written) = writer.finish().await?;
     tracker.end();
     Ok((part, received.and(written)))
 }
 
-/// Attributes a body failure to a hop, by querying the hops both through the chain, up to where it is interrupted, and
-/// directly.
-pub(super) async fn attributed(job: &FetchJob, protocol: Protocol, error: Error, stop: &CancellationToken) -> Error {
-    let Error::Short { received, size, how, .. } = error else { return error };
-    if protocol == Protocol::Legacy {
-        return error;
-    }
-    let querying = query_hops(job.machine, &job.route, job.route.hops().len(), job.id, ATTRIBUTION_TIMEOUT);
-    let findings = tokio::select! {
-        findings = querying => findings,
-        () = stop.cancelled() => return error,
-    };
-    let Blame { hop, reporter, how } = blame(&findings, how);
-    if how == BodyFailure::Changed {
-        return Error::Changed { file: job.route.file.shown(), kept: KeptBytes::default() };
-    }
-    Error::Short { hop, address: address_of(job, hop), how, reporter, received, size, kept: KeptBytes::default() }
+/// Returns the digest of the whole file, if one is wanted.
+async fn digest(
+    job: &FetchJob,
+    candidate: &mut Option<ResumeCandidate>,
+    stop: &CancellationToken,
+) -> Result<Option<Digest>, Error> {
+    let Some(algorithm) = job.verify.algorithm() else { return Ok(None) };
+    let Some(part) = candidate.take() else { return Ok(None) };
+    let stop = stop.clone();
+    let (part, digest) = blocking(job.machine, move || {
+        let digest = part.digest(algorithm, &|| stop.is_cancelled());
+        Ok((part, digest))
+    })
+    .await?;
+    *candidate = Some(part);
+    digest.map(Some)
 }
-
-/// Time allowed for querying the hops about a body failure: the error has to be reported within a second.
-const ATTRIBUTION_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// Destination of the body.
 enum ReceiveTarget {

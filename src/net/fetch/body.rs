@@ -2,13 +2,15 @@
 
 use std::io;
 use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::disk::DiskWriter;
+use super::disk::WriteQueue;
 use super::job::FetchJob;
+use super::pieces::PieceMap;
 use super::rate_limit::Throttle;
 use super::tracker::Tracker;
 use crate::error::{BodyFailure, Error, KeptBytes};
@@ -21,40 +23,77 @@ use crate::snapshot::Awaited;
 use crate::text::SafeText;
 use crate::wire::{FailedAction, Problem, Reason};
 
-/// Reads the bytes from an offset up to the whole size and hands them to the disk writer, which reports its own errors.
+/// The bytes that a body is read for.
+pub(super) enum Wanted<'a> {
+    /// The rest of the file.
+    Rest {
+        /// The next byte.
+        at: u64,
+    },
+    /// The piece of this connection, whose end may move closer meanwhile.
+    Piece(&'a Mutex<PieceMap>, u32),
+}
+
+impl Wanted<'_> {
+    /// Returns the next byte, and how many are wanted from there on.
+    fn next(&self, size: u64) -> (u64, u64) {
+        match self {
+            Self::Rest { at } => (*at, size - at),
+            Self::Piece(map, number) => {
+                let map = map.lock().unwrap_or_else(PoisonError::into_inner);
+                map.piece(*number).map_or((0, 0), |piece| (piece.at, piece.left()))
+            }
+        }
+    }
+
+    /// Counts bytes that were read; returns how many of them are still wanted.
+    fn advance(&mut self, read: u64) -> u64 {
+        match self {
+            Self::Rest { at } => {
+                *at += read;
+                read
+            }
+            Self::Piece(map, number) => map.lock().unwrap_or_else(PoisonError::into_inner).advance(*number, read),
+        }
+    }
+}
+
+/// Reads the wanted bytes of a file of this size and hands them to the disk writer, which reports its own errors.
 ///
-/// An end of stream before the whole size is never success, and one after it is not waited for.
-pub(super) async fn receive<S>(
+/// An end of stream before the last wanted byte is never success, and one after it is not waited for.
+pub(super) async fn receive(
     upstream: &mut Upstream,
     job: &FetchJob,
-    (offset, size): (u64, u64),
-    writer: &mut DiskWriter<S>,
+    (mut wanted, size): (Wanted<'_>, u64),
+    writer: &mut WriteQueue,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
+    let (mut at, mut left) = wanted.next(size);
     if upstream.go_ahead().await.is_err() {
-        return Err(ended(job, offset, size, b"", BodyFailure::Reset));
+        return Err(ended(job, at, size, b"", BodyFailure::Reset));
     }
     let mut watch = StallWatch::new(job, upstream.protocol() == Some(Protocol::Http));
     let mut first = Vec::with_capacity(NOT_OPENED.len() + 1);
     let mut throttle = job.rate_limit.throttle();
-    let mut received = offset;
-    while received < size {
+    while left > 0 {
         if stop.is_cancelled() {
             return Err(Error::Interrupted { kept: KeptBytes::default() });
         }
         let Some(mut buffer) = free_buffer(writer, job, tracker, stop).await? else { return Ok(()) };
-        let max = throttle.max_read(buffer.len());
-        let read = match read_some(upstream, &mut watch, &mut buffer[..max], (received, size), tracker, stop).await? {
-            Ok(0) => return Err(ended(job, received, size, &first, BodyFailure::Closed)),
+        // The body of a piece that was divided is longer.
+        let max = throttle.max_read(buffer.len()).min(usize::try_from(left).unwrap_or(usize::MAX));
+        let read = match read_some(upstream, &mut watch, &mut buffer[..max], (at, size), tracker, stop).await? {
+            Ok(0) => return Err(ended(job, at, size, &first, BodyFailure::Closed)),
             Ok(read) => read,
-            Err(_) => return Err(ended(job, received, size, &first, BodyFailure::Reset)),
+            Err(_) => return Err(ended(job, at, size, &first, BodyFailure::Reset)),
         };
-        let wanted = first.capacity().saturating_sub(first.len()).min(read);
-        first.extend_from_slice(&buffer[..wanted]);
-        received += read as u64;
-        tracker.record_read(read as u64);
-        if !writer.write(buffer, read) {
+        let sampled = first.capacity().saturating_sub(first.len()).min(read);
+        first.extend_from_slice(&buffer[..sampled]);
+        let accepted = usize::try_from(wanted.advance(read as u64)).unwrap_or(read);
+        (at, left) = wanted.next(size);
+        tracker.record_read(accepted as u64);
+        if accepted > 0 && !writer.write(buffer, accepted) {
             return Ok(());
         }
         throttle_read(&mut throttle, read, tracker, stop).await?;
@@ -89,8 +128,8 @@ async fn throttle_read(
 }
 
 /// Returns an empty buffer as soon as the disk writer has one; `None` if the writer has failed.
-async fn free_buffer<S>(
-    writer: &mut DiskWriter<S>,
+async fn free_buffer(
+    writer: &mut WriteQueue,
     job: &FetchJob,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,

@@ -1,12 +1,13 @@
 //! Writing to disk: bytes are hashed as they are received, written by a second thread, synced by a third.
 
+mod queue;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, Scope, ScopedJoinHandle};
-use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -22,46 +23,29 @@ use crate::meter::Meter;
 use crate::net::node::digests::Hasher;
 use crate::net::os::kernel::begin_writing;
 use crate::net::os::machine::Machine;
+use queue::Digesting;
 
-/// Size of one buffer. Half of it costs 10 % more CPU time, because the page cache then uses smaller folios; twice of
-/// it costs no less, and makes the kernel search for contiguous memory that it may not have.
-const BUFFER: usize = 512 * 1024;
-/// Number of buffers in circulation: one being received, one being written, two to even out the difference.
-const BUFFERS: usize = 4;
-/// Bytes between two resume points: the written bytes are synced there, concurrently with further writes, and then
-/// recorded in the state file. It also keeps the disk busy from the start, so that little is left to sync at the end.
-const RESUME_STEP: u64 = 7 << 20;
+pub(super) use queue::{BUFFERS, FilledBuffer, Mark, RESUME_STEP, WriteQueue};
+
 /// Resume points that may be queued for the sync thread: none. Writing continues up to the next point during a sync,
 /// and waits there. So a killed transfer re-sends at most two steps and its buffers, 16 MiB in all; and a slow disk
 /// slows the transfer down visibly, instead of in one long wait after the last byte.
 const RESUME_QUEUE: usize = 0;
 
-/// A buffer to write: its length in use, and the resume point at its end, if any.
-pub(super) type FilledBuffer = (Vec<u8>, usize, Option<ResumePoint>);
-
 /// Why writing stopped.
 #[derive(Debug)]
-enum WriteError {
+pub(super) enum WriteError {
     Io(io::Error),
     /// The partial file's names were removed. Buffers already handed over are written anyway.
     Lost,
 }
 
-/// Receives full buffers, and returns empty ones.
+/// A thread that writes the buffers of one body.
 #[derive(Debug)]
 pub(super) struct DiskWriter<S> {
-    full: mpsc::Sender<FilledBuffer>,
-    empty: mpsc::Receiver<Vec<u8>>,
-    /// Number and size of the buffers not allocated yet.
-    unallocated: usize,
-    buffer: usize,
-    /// Updated by the thread that received the bytes: they are in its CPU cache.
-    hasher: Option<Hasher>,
+    /// What the body is handed over through.
+    pub(super) queue: WriteQueue,
     source: Option<ResumeSource>,
-    /// Offset behind the last byte handed over, or present before.
-    offset: u64,
-    last_resume_point: u64,
-    meter: Arc<Meter>,
     machine: Machine,
     thread: JoinHandle<(S, Result<(), Error>)>,
 }
@@ -72,10 +56,11 @@ impl DiskWriter<PartialFile> {
     pub(super) fn start(machine: Machine, candidate: ResumeCandidate, size: u64, meter: Arc<Meter>) -> Self {
         let ResumeCandidate { part, hasher, offset, source, .. } = candidate;
         let (counted, noted) = (Arc::clone(&meter), source.clone());
-        Self::spawn(machine, (hasher, offset, size), source, meter, move |incoming, back| {
+        let digesting = Digesting::whole(hasher);
+        Self::spawn(machine, digesting, (offset, size), source, meter, move |incoming, back| {
             let note =
                 |resume_point: &ResumePoint| noted.as_ref().map_or(Ok(()), |source| part.record(source, resume_point));
-            let result = write_all(part.file(), offset, incoming, &back, &counted, &note);
+            let result = write_all(part.file(), incoming, &back, &counted, &note);
             let result = result.map_err(|failed| match failed {
                 WriteError::Io(error) => part.error("write it", &error),
                 WriteError::Lost => part.lost(),
@@ -86,10 +71,9 @@ impl DiskWriter<PartialFile> {
 
     /// Waits until everything is written; returns the partial file, and whether all of it could be written.
     pub(super) async fn finish(self) -> Result<(ResumeCandidate, Result<(), Error>), Error> {
-        drop(self.full);
+        let (hasher, offset) = self.queue.close();
         (self.machine.settle)(&|| self.thread.is_finished());
         let ended = self.thread.await.map_err(|error| Error::Other(format!("the disk thread failed: {error}")));
-        let (hasher, offset) = (self.hasher, self.offset);
         ended.map(|(part, result)| {
             // Bytes handed over but not written are hashed already: then only the last recorded resume point is valid.
             let written = matches!(result, Ok(()) | Err(Error::Lost { .. }));
@@ -104,19 +88,20 @@ impl DiskWriter<OutputSink> {
     pub(super) fn to_output(
         machine: Machine,
         mut sink: OutputSink,
-        progress: (Option<Hasher>, u64, u64),
+        (hasher, offset, size): (Option<Hasher>, u64, u64),
         meter: Arc<Meter>,
     ) -> Self {
         let counted = Arc::clone(&meter);
-        Self::spawn(machine, progress, None, meter, move |mut incoming, back| {
+        let digesting = Digesting::whole(hasher);
+        Self::spawn(machine, digesting, (offset, size), None, meter, move |mut incoming, back| {
             // Opened even for an empty file: the reader of a named pipe waits for a writer.
             let mut result = sink.write(b"");
             while result.is_ok()
-                && let Some((buffer, length, _)) = incoming.blocking_recv()
+                && let Some(FilledBuffer { bytes, length, .. }) = incoming.blocking_recv()
             {
-                result = sink.write(&buffer[..length]);
+                result = sink.write(&bytes[..length]);
                 counted.record_write(length as u64);
-                let _ = back.try_send(buffer);
+                let _ = back.try_send(bytes);
             }
             (sink, result)
         })
@@ -125,7 +110,7 @@ impl DiskWriter<OutputSink> {
     /// Waits until everything is written, however slow the reader, unless cancelled; returns the output, the hasher and
     /// the offset.
     pub(super) async fn flushed(self, stop: &CancellationToken) -> Result<(OutputSink, Option<Hasher>, u64), Error> {
-        drop(self.full);
+        let (hasher, offset) = self.queue.close();
         let mut thread = self.thread;
         let ended = tokio::select! {
             biased;
@@ -133,7 +118,7 @@ impl DiskWriter<OutputSink> {
             () = stop.cancelled() => return Err(Error::Interrupted { kept: KeptBytes::default() }),
         };
         let (sink, result) = ended;
-        result.map(|()| (sink, self.hasher, self.offset))
+        result.map(|()| (sink, hasher, offset))
     }
 }
 
@@ -143,12 +128,12 @@ impl<S: Send + 'static> DiskWriter<S> {
     where
         W: FnOnce(mpsc::Receiver<FilledBuffer>, mpsc::Sender<Vec<u8>>) -> (S, Result<(), Error>) + Send + 'static,
     {
-        Self::spawn(machine, (None, 0, size), None, meter, work)
+        Self::spawn(machine, Digesting::None, (0, size), None, meter, work)
     }
 
     /// Waits for that thread to end, and publishes progress meanwhile.
     pub(super) async fn ended(self, tracker: &mut Tracker<'_>) -> Result<(S, Result<(), Error>), Error> {
-        drop(self.full);
+        drop(self.queue);
         let mut thread = self.thread;
         (self.machine.settle)(&|| thread.is_finished());
         loop {
@@ -167,7 +152,8 @@ impl<S> DiskWriter<S> {
     /// Starts the thread that takes filled buffers and gives them back empty, from an offset up to the whole size.
     fn spawn<W>(
         machine: Machine,
-        (hasher, offset, size): (Option<Hasher>, u64, u64),
+        digesting: Digesting,
+        (offset, size): (u64, u64),
         source: Option<ResumeSource>,
         meter: Arc<Meter>,
         work: W,
@@ -177,64 +163,15 @@ impl<S> DiskWriter<S> {
         W: FnOnce(mpsc::Receiver<FilledBuffer>, mpsc::Sender<Vec<u8>>) -> (S, Result<(), Error>) + Send + 'static,
     {
         let (full, incoming) = mpsc::channel(BUFFERS);
-        let (back, empty) = mpsc::channel(BUFFERS);
+        let (queue, back) = WriteQueue::new(machine, full, digesting, (offset, size), meter);
         let thread = machine.spawn_blocking(move || work(incoming, back));
-        let buffer = usize::try_from(size - offset).map_or(BUFFER, |left| left.min(BUFFER));
-        Self {
-            full,
-            empty,
-            unallocated: BUFFERS,
-            buffer,
-            hasher,
-            source,
-            offset,
-            last_resume_point: offset,
-            meter,
-            machine,
-            thread,
-        }
-    }
-
-    /// Returns an empty buffer; `None` if the thread ended with an error. Cancel-safe.
-    pub(super) async fn buffer(&mut self) -> Option<Vec<u8>> {
-        self.empty.recv().await
-    }
-
-    /// Returns an empty buffer if one is available immediately.
-    pub(super) fn try_buffer(&mut self) -> Option<Vec<u8>> {
-        let used = self.empty.try_recv().ok();
-        if used.is_some() || self.unallocated == 0 {
-            return used;
-        }
-        self.unallocated -= 1;
-        Some(vec![0; self.buffer])
-    }
-
-    /// Hands the first `length` bytes over; false if the thread ended with an error.
-    pub(super) fn write(&mut self, buffer: Vec<u8>, length: usize) -> bool {
-        // The channel has as many slots as there are buffers, so this fails only when closed. Bytes not accepted must
-        // not be hashed.
-        let Ok(slot) = self.full.try_reserve() else { return false };
-        if let Some(hasher) = &mut self.hasher {
-            let began = Instant::now();
-            hasher.update(&buffer[..length]);
-            self.meter.record_hashing(began.elapsed().as_micros() as u64);
-        }
-        self.offset += length as u64;
-        let resume_point = (self.offset - self.last_resume_point >= RESUME_STEP).then(|| {
-            self.last_resume_point = self.offset;
-            ResumePoint::Prefix { offset: self.offset, digest: self.hasher.as_ref().map(Hasher::so_far) }
-        });
-        slot.send((buffer, length, resume_point));
-        (self.machine.settle)(&|| self.empty.len() == BUFFERS - self.unallocated || self.full.is_closed());
-        true
+        Self { queue, source, machine, thread }
     }
 }
 
 /// Writes buffers in order, and has them synced and recorded at every resume point.
 fn write_all(
     file: &File,
-    mut offset: u64,
     mut incoming: mpsc::Receiver<FilledBuffer>,
     back: &mpsc::Sender<Vec<u8>>,
     meter: &Meter,
@@ -243,18 +180,15 @@ fn write_all(
     thread::scope(|scope| {
         let mut syncer = None;
         let mut written = Ok(());
-        while let Some((buffer, length, resume_point)) = incoming.blocking_recv() {
-            written = file.write_all_at(&buffer[..length], offset);
+        while let Some(buffer) = incoming.blocking_recv() {
+            written = write_one(file, &buffer);
             if written.is_err() {
                 break;
             }
-            // Starts write-back now, so that the disk is not idle between two syncs.
-            let _ = begin_writing(file, offset, length);
-            offset += length as u64;
-            meter.record_write(length as u64);
+            meter.record_write(buffer.length as u64);
             // The receiver may be dropped; buffers already sent are written anyway.
-            let _ = back.try_send(buffer);
-            if let Some(resume_point) = resume_point
+            let _ = back.try_send(buffer.bytes);
+            if let Mark::Resume(resume_point) = buffer.mark
                 && !syncer.get_or_insert_with(|| Syncer::start(scope, file, note)).reached(resume_point)
             {
                 // Accept nothing more; what was accepted is still written.
@@ -266,15 +200,24 @@ fn write_all(
     })
 }
 
+/// Writes a buffer.
+pub(super) fn write_one(file: &File, buffer: &FilledBuffer) -> io::Result<()> {
+    let FilledBuffer { bytes, length, offset, .. } = buffer;
+    file.write_all_at(&bytes[..*length], *offset)?;
+    // Starts write-back now, so that the disk is not idle between two syncs.
+    let _ = begin_writing(file, *offset, *length);
+    Ok(())
+}
+
 /// Syncs a file concurrently with its writer; without a thread for that, the file is only synced at the end.
 #[derive(Debug)]
-struct Syncer<'scope> {
+pub(super) struct Syncer<'scope> {
     reached: SyncSender<ResumePoint>,
     thread: io::Result<ScopedJoinHandle<'scope, Result<(), WriteError>>>,
 }
 
 impl<'scope> Syncer<'scope> {
-    fn start<'env>(
+    pub(super) fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
         file: &'scope File,
         note: &'scope (dyn Fn(&ResumePoint) -> Result<(), Lost> + Sync),
@@ -285,11 +228,11 @@ impl<'scope> Syncer<'scope> {
     }
 
     /// Queues a resume point whose bytes are written; false if a sync has failed.
-    fn reached(&self, resume_point: ResumePoint) -> bool {
+    pub(super) fn reached(&self, resume_point: ResumePoint) -> bool {
         self.thread.is_err() || self.reached.send(resume_point).is_ok()
     }
 
-    fn finish(self) -> Result<(), WriteError> {
+    pub(super) fn finish(self) -> Result<(), WriteError> {
         drop(self.reached);
         let ended = self.thread.ok().map(ScopedJoinHandle::join);
         let failed = || Err(WriteError::Io(io::Error::other("the sync thread failed")));
@@ -316,6 +259,7 @@ mod tests {
     use std::path::Path;
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+    use super::queue::BUFFER;
     use super::*;
     use crate::net::fetch::part::ClaimResult;
     use crate::net::fetch::target::TargetPath;
@@ -333,13 +277,13 @@ mod tests {
     /// Hands over `count` buffers, each filled with its number.
     async fn fill(writer: &mut DiskWriter<PartialFile>, count: u64) {
         for number in 0..count {
-            let mut buffer = match writer.try_buffer() {
+            let mut buffer = match writer.queue.try_buffer() {
                 Some(buffer) => buffer,
-                None => writer.buffer().await.unwrap(),
+                None => writer.queue.buffer().await.unwrap(),
             };
             buffer.fill(number as u8);
             let length = buffer.len();
-            assert!(writer.write(buffer, length));
+            assert!(writer.queue.write(buffer, length));
         }
     }
 
@@ -374,11 +318,15 @@ mod tests {
     async fn a_small_file_uses_one_buffer_of_its_size() {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = DiskWriter::start(Machine::default(), candidate(folder.path(), None), 5, Arc::default());
-        let buffer = writer.try_buffer().unwrap();
-        assert_eq!((buffer.len(), writer.unallocated), (5, BUFFERS - 1));
-        assert!(writer.write(buffer, 5));
+        let buffer = writer.queue.try_buffer().unwrap();
+        assert_eq!((buffer.len(), writer.queue.unallocated), (5, BUFFERS - 1));
+        assert!(writer.queue.write(buffer, 5));
         let (candidate, result) = writer.finish().await.unwrap();
         assert_eq!((candidate.hasher.is_none(), candidate.offset, result), (true, 5, Ok(())));
+    }
+
+    fn byte(mark: Mark) -> FilledBuffer {
+        FilledBuffer { bytes: vec![0], length: 1, offset: 0, mark, owner: 0 }
     }
 
     #[tokio::test]
@@ -390,12 +338,12 @@ mod tests {
         let noted = Arc::new(AtomicBool::new(false));
         let note = Arc::clone(&noted);
         let writing = tokio::task::spawn_blocking(move || {
-            write_all(&file, 0, incoming, &back, &Meter::default(), &|_| {
+            write_all(&file, incoming, &back, &Meter::default(), &|_| {
                 note.store(true, Relaxed);
                 Ok(())
             })
         });
-        full.send((vec![0; 1], 1, Some(ResumePoint::Prefix { offset: 1, digest: None }))).await.unwrap();
+        full.send(byte(Mark::Resume(ResumePoint::Prefix { offset: 1, digest: None }))).await.unwrap();
         empty.recv().await.unwrap();
         drop(full);
         let failed = writing.await.unwrap();
@@ -411,11 +359,11 @@ mod tests {
         let file = File::open("/dev/null").unwrap();
         let (full, incoming) = mpsc::channel(BUFFERS);
         let (back, mut empty) = mpsc::channel(BUFFERS);
-        full.send((vec![0; 1], 1, None)).await.unwrap();
+        full.send(byte(Mark::None)).await.unwrap();
         let writing =
-            tokio::task::spawn_blocking(move || write_all(&file, 0, incoming, &back, &Meter::default(), &|_| Ok(())));
+            tokio::task::spawn_blocking(move || write_all(&file, incoming, &back, &Meter::default(), &|_| Ok(())));
         assert!(writing.await.unwrap().is_err());
-        assert!(empty.recv().await.is_none() && full.send((vec![0; 1], 1, None)).await.is_err());
+        assert!(empty.recv().await.is_none() && full.send(byte(Mark::None)).await.is_err());
     }
 
     #[tokio::test]

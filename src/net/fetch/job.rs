@@ -139,6 +139,16 @@ impl FetchJob {
     }
 }
 
+impl FetchJob {
+    /// Exchanges the route for the next of the others, which it follows as the last.
+    pub(super) fn next_route(&mut self) {
+        if !self.routes.is_empty() {
+            let next = self.routes.remove(0);
+            self.routes.push(std::mem::replace(&mut self.route, next));
+        }
+    }
+}
+
 /// Runs disk work that may take long on a thread of its own, so that it does not block any socket.
 pub(super) async fn blocking<T: Send + 'static>(
     machine: Machine,

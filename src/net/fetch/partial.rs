@@ -3,12 +3,11 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use super::blocks::{BlockHasher, HashTree, MIN_SIZE};
 use super::part::{Busy, ClaimResult, PartialFile};
-use super::ranges::MIN_SIZE;
-use super::ranges::tree::{BlockHasher, HashTree};
+use super::read::read;
 use super::resume_state::{RecordedRange, ResumePoint, ResumeSource, whole_blocks_before};
 use super::target::TargetPath;
 use super::validator::Validator;
@@ -18,8 +17,6 @@ use crate::net::upstream::UpstreamReply;
 use crate::route::{Protocol, Route};
 use crate::wire::{Algorithm, Digest, Reply};
 
-/// Bytes read and hashed at a time.
-const CHUNK: usize = 1 << 20;
 /// Why another version of a file cannot complete this one, if its size differs or nothing is known.
 pub(super) const CHANGED: &str = "the file at the origin has changed";
 /// Why bytes are not used: they cannot be compared with anything.
@@ -146,6 +143,29 @@ impl ResumeCandidate {
     pub(super) fn bytes(&self) -> u64 {
         let ranges = self.received.as_ref().map(|received| &received.ranges);
         ranges.map_or(self.offset, |ranges| ranges.iter().map(|range| range.end - range.start).sum())
+    }
+
+    /// Returns the digest of the whole file, once all of it is here. Only SHA-256 of a file that was received in parts
+    /// takes reading it again: it has to see the bytes in order.
+    pub(super) fn digest(&self, algorithm: Algorithm, cancelled: &dyn Fn() -> bool) -> Result<Digest, Error> {
+        let Some(received) = &self.received else {
+            let so_far = self.hasher.as_ref().map(Hasher::so_far);
+            return so_far.ok_or_else(|| Error::Other("the file was not hashed".to_owned()));
+        };
+        let root = received.tree.as_ref().and_then(HashTree::root);
+        if let Some(digest) = root.filter(|digest| digest.algorithm == algorithm) {
+            return Ok(digest);
+        }
+        let failed = |error: io::Error| self.part.error("read it", &error);
+        let size = match &self.source {
+            Some(source) => source.size,
+            None => self.part.file().metadata().map_err(failed)?.len(),
+        };
+        let mut hasher = Hasher::new(algorithm);
+        if !read(self.part.file(), 0..size, cancelled, &mut |bytes| hasher.update(bytes)).map_err(failed)? {
+            return Err(Error::Interrupted { kept: KeptBytes::default() });
+        }
+        Ok(hasher.finish())
     }
 
     /// Discards the content: the whole file follows, which may be another version.
@@ -343,41 +363,6 @@ impl Blocks {
             let _ = self.tree.add(block);
         }
     }
-}
-
-/// Reads a range of a file piece by piece; false if cancelled.
-fn read(file: &File, range: Range<u64>, cancelled: &dyn Fn() -> bool, each: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
-    let length = |offset: u64| CHUNK.min(usize::try_from(range.end - offset).unwrap_or(CHUNK));
-    let mut buffer = vec![0; if range.is_empty() { 0 } else { length(range.start) }];
-    let mut offset = range.start;
-    while offset < range.end {
-        if cancelled() {
-            return Ok(false);
-        }
-        let piece = &mut buffer[..length(offset)];
-        file.read_exact_at(piece, offset)?;
-        each(piece);
-        offset += piece.len() as u64;
-    }
-    Ok(true)
-}
-
-/// Returns whether a file has this size and this digest; `None` if cancelled.
-pub(super) fn has_digest(
-    file: &File,
-    size: u64,
-    digest: Digest,
-    cancelled: &dyn Fn() -> bool,
-) -> io::Result<Option<bool>> {
-    let mut hasher = Hasher::new(digest.algorithm);
-    match read(file, 0..size, cancelled, &mut |bytes| hasher.update(bytes)) {
-        Ok(true) => {}
-        Ok(false) => return Ok(None),
-        // It was truncated meanwhile.
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Some(false)),
-        Err(error) => return Err(error),
-    }
-    Ok(Some(file.metadata()?.len() == size && hasher.finish() == digest))
 }
 
 #[cfg(test)]

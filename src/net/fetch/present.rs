@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 use tokio_util::sync::CancellationToken;
 
 use super::job::{FetchJob, Fetched, blocking};
-use super::partial::has_digest;
+use super::read::has_digest;
 use super::request::{all_legs, request, send_request_tracked};
 use super::target::{Existing, FileId, TargetPath, open_existing};
 use super::tracker::Tracker;

@@ -1,7 +1,26 @@
-//! One file over several connections, each of which receives other bytes of it.
+//! One file over several connections and routes: who receives which bytes, and the digest of all of them.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "connections that receive ranges of one file are the next step"))]
-pub(super) mod tree;
+mod connection;
+mod observe;
+mod run;
+mod same_file;
+mod way;
+mod written;
 
-/// Smallest file that is received in parts: a smaller one takes less than the second in which a step is evaluated.
-pub(super) const MIN_SIZE: u64 = 4 << 20;
+#[cfg(test)]
+mod tests;
+
+use super::blocks::MIN_SIZE;
+use super::job::FetchJob;
+use super::partial::ResumeCandidate;
+use crate::connections::{ConnectionCount, Connections};
+
+pub(super) use run::receive;
+
+/// Returns true if a file is received in parts: its origin supports that, and several connections may be used or ranges
+/// are there already.
+pub(super) fn can_receive(job: &FetchJob, candidate: &ResumeCandidate) -> bool {
+    let Some(source) = &candidate.source else { return false };
+    let is_one = job.connections == Connections::Fixed(ConnectionCount::ONE) && job.routes.is_empty();
+    candidate.received.is_some() || (!is_one && source.size >= MIN_SIZE && candidate.offset == 0)
+}

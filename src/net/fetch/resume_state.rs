@@ -14,8 +14,8 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, StatxFla
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::blocks::{BLOCK, RangeDigest};
 use super::names;
-use super::ranges::tree::{BLOCK, RangeDigest};
 use super::target::{FileId, TargetPath};
 use super::validator::Validator;
 use crate::route::{DEFAULT_BASE, Route};

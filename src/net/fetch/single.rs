@@ -39,6 +39,7 @@ pub(super) async fn fetch_file(
     stop: &CancellationToken,
 ) -> Result<Fetched, Error> {
     let mut local = Local::default();
+    let mut untried = job.routes.len();
     loop {
         let error = match once(upstream, job, target, &mut local, tracker, stop).await {
             Ok(fetched) => return Ok(*fetched),
@@ -49,7 +50,17 @@ pub(super) async fn fetch_file(
         if let Error::Lost { .. } = error {
             local.candidate = restore(job.machine, local.candidate.take()).await;
         }
-        let progressed = local.advance();
+        let progressed = local.advance(tracker.furthest());
+        if progressed {
+            untried = job.routes.len();
+        }
+        if untried > 0 && error.hop().is_some() && !stop.is_cancelled() {
+            untried -= 1;
+            tracing::warn!("{error}: trying another route");
+            job.next_route();
+            job.id = job.machine.transfer_id();
+            continue;
+        }
         if let Err(error) = next_attempt(&mut policy, (error, progressed), tracker, stop).await {
             return Err(keep_partial(job.machine, local.candidate, error, tracker).await);
         }
@@ -74,7 +85,9 @@ async fn once(
             return Ok(fetched);
         }
         tracker.attempt(job.id);
-        match attempt(upstream, job, target, (&mut local.candidate, local.first), tracker, stop).await? {
+        let candidate = (&mut local.candidate, local.first);
+        // Boxed to keep the parent future small.
+        match Box::pin(attempt(upstream, job, target, candidate, tracker, stop)).await? {
             AttemptResult::Done(fetched) => return Ok(fetched),
             AttemptResult::Busy => {
                 // The reply would be stale by the time the other fetch is over.
@@ -87,9 +100,9 @@ async fn once(
 }
 
 impl Local {
-    /// Returns true if there are more bytes than ever before.
-    fn advance(&mut self) -> bool {
-        let reached = self.candidate.as_ref().map_or(0, ResumeCandidate::bytes);
+    /// Returns true if there are more bytes than ever before, or have been during the last attempt.
+    fn advance(&mut self, arrived: u64) -> bool {
+        let reached = self.candidate.as_ref().map_or(0, ResumeCandidate::bytes).max(arrived);
         let advanced = reached > self.furthest;
         self.furthest = self.furthest.max(reached);
         advanced
@@ -121,7 +134,7 @@ async fn check(
         if let EarlierClaim::ResumeCandidate(candidate) = claimed {
             (local.is_checked, local.candidate) = (true, candidate);
             // What others received is no progress of this fetch.
-            local.advance();
+            local.advance(0);
             return Ok(None);
         }
     }

@@ -4,8 +4,8 @@ use std::pin::pin;
 
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::attributed;
-use super::body;
+use super::attribution::attributed;
+use super::body::{self, Wanted};
 use super::disk::DiskWriter;
 use super::job::{FetchJob, Fetched};
 use super::output::{Output, OutputSink};
@@ -97,7 +97,8 @@ async fn attempt(
         let source = candidate.source.clone();
         let mut writer =
             DiskWriter::to_output(job.machine, candidate.sink, (candidate.hasher, offset, size), tracker.meter());
-        let received = body::receive(upstream, job, (offset, size), &mut writer, tracker, stop).await;
+        let received =
+            body::receive(upstream, job, (Wanted::Rest { at: offset }, size), &mut writer.queue, tracker, stop).await;
         if let Err(error @ Error::Disk { .. }) = received {
             // The output accepts nothing, so waiting for the rest is pointless.
             return Err(error);

@@ -1,6 +1,7 @@
 //! Publishes a transfer's progress: phases immediately, figures at most ten times a second.
 
 mod average;
+mod connections;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,8 +39,11 @@ pub(super) struct Tracker<'a> {
     rate_limit: RateLimit,
     clock: Clock,
     meter: Arc<Meter>,
-    /// Sum over the parts of a folder, which have meters of their own.
+    /// Sum over the parts of a folder, or the connections of a file, which have meters of their own.
     parts: Flow,
+    /// Bytes of the file that are here, where connections may have received some twice.
+    here: Option<u64>,
+    furthest: u64,
     window: RateWindow,
     average: Average,
     next: Instant,
@@ -51,6 +55,8 @@ pub(super) struct Tracker<'a> {
     unresumable: &'static str,
     retry: Option<(PlannedRetry, Instant)>,
     awaited: Option<AwaitedSince>,
+    /// What all connections of a file wait for.
+    connections_wait: Option<Wait>,
     /// The files, if it is the transfer of a folder; their results come from other threads.
     folder: Option<Arc<Mutex<FolderProgress>>>,
 }
@@ -78,6 +84,8 @@ impl<'a> Tracker<'a> {
             first_us: None,
             meter: Arc::default(),
             parts: Flow::default(),
+            here: None,
+            furthest: 0,
             window: RateWindow::default(),
             average: Average::default(),
             next: Instant::now(),
@@ -86,6 +94,7 @@ impl<'a> Tracker<'a> {
             unresumable: "",
             retry: None,
             awaited: None,
+            connections_wait: None,
             folder: None,
         }
     }
@@ -215,6 +224,7 @@ impl<'a> Tracker<'a> {
         self.snapshot.resumed_from = from;
         self.initial_bytes = from;
         self.received_before = self.flow().bytes_in;
+        self.here = None;
         (self.snapshot.error, self.snapshot.failed_hop) = (None, None);
         self.first_us = None;
         self.update_waterfall(None);
@@ -319,7 +329,8 @@ impl<'a> Tracker<'a> {
         let snapshot = &mut self.snapshot;
         snapshot.flow = flow;
         snapshot.rate_limit = self.rate_limit.get();
-        snapshot.received = self.initial_bytes + flow.bytes_in.saturating_sub(self.received_before);
+        let arrived = self.initial_bytes + flow.bytes_in.saturating_sub(self.received_before);
+        snapshot.received = self.here.unwrap_or(arrived);
         snapshot.elapsed = Duration::from_micros(now_us);
         snapshot.folder =
             self.folder.as_ref().map(|folder| folder.lock().unwrap_or_else(PoisonError::into_inner).clone());
@@ -328,7 +339,8 @@ impl<'a> Tracker<'a> {
             number: retry.number,
             of: retry.of,
         });
-        snapshot.wait = self.awaited.map(AwaitedSince::wait).filter(|wait| wait.lasting >= WAIT_SHOWN_AFTER);
+        let wait = self.awaited.map(AwaitedSince::wait).or(self.connections_wait);
+        snapshot.wait = wait.filter(|wait| wait.lasting >= WAIT_SHOWN_AFTER);
         if snapshot.phase == Phase::Streaming {
             snapshot.rate = self.window.feed(now_us, flow.bytes_in);
             self.average.feed(now_us, flow.bytes_in);

@@ -32,6 +32,11 @@ impl Validator {
         (age >= SETTLED).then(|| Self::LastModified(modified.clone()))
     }
 
+    /// Returns the entity tag, if it is one.
+    pub(super) fn etag(&self) -> Option<&str> {
+        if let Self::Etag(etag) = self { Some(etag) } else { None }
+    }
+
     /// Returns its text, as used in `If-Range`.
     pub(super) fn text(&self) -> &str {
         let (Self::Etag(text) | Self::LastModified(text)) = self;

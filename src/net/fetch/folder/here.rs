@@ -14,7 +14,7 @@ use super::tree::{CurrentFolder, Tree, split};
 use crate::error::{Error, KeptBytes, shown};
 use crate::net::fetch::job::FetchJob;
 use crate::net::fetch::names;
-use crate::net::fetch::partial::has_digest;
+use crate::net::fetch::read::has_digest;
 use crate::net::fetch::target::{another_size, open_existing};
 use crate::options::VerifyMode;
 

@@ -11,8 +11,8 @@ use super::publishing::Publishing;
 use super::results::Summary;
 use super::unpack::Unpacking;
 use crate::error::Error;
-use crate::net::fetch::attempt::attributed;
-use crate::net::fetch::body;
+use crate::net::fetch::attribution::attributed;
+use crate::net::fetch::body::{self, Wanted};
 use crate::net::fetch::disk::DiskWriter;
 use crate::net::fetch::job::{FetchJob, blocking};
 use crate::net::fetch::request::{all_legs, request, send_request_tracked};
@@ -84,7 +84,8 @@ pub(super) async fn receive(
     let mut writer = DiskWriter::start_with(job.machine, length, meter, move |incoming, back| {
         unpacking.run(decoder, incoming, &back)
     });
-    let received = body::receive(upstream, job, (0, length), &mut writer, tracker, stop).await;
+    let received =
+        body::receive(upstream, job, (Wanted::Rest { at: 0 }, length), &mut writer.queue, tracker, stop).await;
     let (unpacked, written) = writer.ended(tracker).await?;
     tracker.end();
     // The disk is waited for beside other transfers.

@@ -87,12 +87,12 @@ impl Unpacking {
         let mut unpacker = Unpacker::new(&self);
         let mut unpacked = Ok(());
         while unpacked.is_ok()
-            && let Some((buffer, length, _)) = incoming.blocking_recv()
+            && let Some(FilledBuffer { bytes, length, .. }) = incoming.blocking_recv()
         {
-            unpacked = unpacker.feed(&mut decoder, &buffer[..length]);
+            unpacked = unpacker.feed(&mut decoder, &bytes[..length]);
             self.meter.record_write(length as u64);
             self.results.current(unpacker.open.as_ref().map(|open| &open.entry.path));
-            let _ = back.try_send(buffer);
+            let _ = back.try_send(bytes);
         }
         // Nothing more is accepted: the receiver of the stream stops.
         drop(incoming);

@@ -2,12 +2,13 @@
 
 #![expect(clippy::single_range_in_vec_init, reason = "the lists are lists of ranges")]
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
 use proptest::prelude::*;
 
-use super::super::ranges::tree::BLOCK;
+use super::super::blocks::BLOCK;
 use super::super::resume_state::file_of;
 use super::super::tests::{BODY, Scene, Turn};
 use super::*;

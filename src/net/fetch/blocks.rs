@@ -18,11 +18,14 @@ use crate::wire::{Algorithm, Digest};
 /// Bytes that are hashed to one chaining value. A power of two times 1024, as subtrees require. Received bytes count
 /// once their block is complete, so a failed connection loses less than this. Blocks of this size cost 1 % more CPU
 /// time than one hasher over the whole file, a quarter of it 4 %.
-pub(in crate::net::fetch) const BLOCK: u64 = 256 * 1024;
+pub(super) const BLOCK: u64 = 256 * 1024;
+
+/// Smallest file that is received in parts: a smaller one takes less than the second that a step is evaluated for.
+pub(super) const MIN_SIZE: u64 = 4 << 20;
 
 /// Hashes the bytes of one connection, which begin with a block.
 #[derive(Debug)]
-pub(in crate::net::fetch) struct BlockHasher {
+pub(super) struct BlockHasher {
     /// Size of the file.
     size: u64,
     /// Offset of the next byte.
@@ -33,7 +36,7 @@ pub(in crate::net::fetch) struct BlockHasher {
 
 /// The chaining value of a block of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::net::fetch) struct HashedBlock {
+pub(super) struct HashedBlock {
     /// Size of the file.
     size: u64,
     /// Number of the block, from 0.
@@ -44,7 +47,7 @@ pub(in crate::net::fetch) struct HashedBlock {
 /// The blocks of a file that have been hashed. Subtrees are merged as soon as they are complete, so that memory grows
 /// with the number of separate ranges, not with their length.
 #[derive(Clone, Debug)]
-pub(in crate::net::fetch) struct HashTree {
+pub(super) struct HashTree {
     size: u64,
     /// Number of blocks in the file, at least two.
     blocks: u64,
@@ -64,7 +67,7 @@ struct Node {
 
 /// Why blocks were not added to a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::net::fetch) enum BlockRefused {
+pub(super) enum BlockRefused {
     /// They belong to a file of another size.
     OtherSize,
     /// The tree has one of them. Its bytes may differ from those that were hashed first, so that the tree would prove
@@ -74,7 +77,7 @@ pub(in crate::net::fetch) enum BlockRefused {
 
 /// A digest of a range of a file, which depends on the place of the range in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::net::fetch) struct RangeDigest(blake3::Hash);
+pub(super) struct RangeDigest(blake3::Hash);
 
 /// Returns the offset behind a block of a file of this size.
 fn block_end(size: u64, index: u64) -> u64 {
@@ -90,14 +93,14 @@ fn hasher_of(index: u64) -> blake3::Hasher {
 
 impl BlockHasher {
     /// Creates a hasher of the bytes from an offset of a file; `None` if no block begins there.
-    pub(in crate::net::fetch) fn new(size: u64, offset: u64) -> Option<Self> {
+    pub(super) fn new(size: u64, offset: u64) -> Option<Self> {
         let is_start = offset.is_multiple_of(BLOCK) && offset < size;
         is_start.then(|| Self { size, offset, hasher: Box::new(hasher_of(offset / BLOCK)) })
     }
 
     /// Adds the next bytes, and appends the blocks that they complete to `done`. Bytes behind the file's end are
     /// ignored.
-    pub(in crate::net::fetch) fn update(&mut self, mut bytes: &[u8], done: &mut Vec<HashedBlock>) {
+    pub(super) fn update(&mut self, mut bytes: &[u8], done: &mut Vec<HashedBlock>) {
         while !bytes.is_empty() && self.offset < self.size {
             let index = self.offset / BLOCK;
             let end = block_end(self.size, index);
@@ -116,14 +119,15 @@ impl BlockHasher {
     }
 
     /// Returns the offset of the next byte.
-    pub(in crate::net::fetch) fn offset(&self) -> u64 {
+    #[cfg(test)]
+    fn offset(&self) -> u64 {
         self.offset
     }
 }
 
 impl HashTree {
     /// Creates the tree of a file without its blocks; `None` for a file of one block, which has no subtrees to merge.
-    pub(in crate::net::fetch) fn new(size: u64) -> Option<Self> {
+    pub(super) fn new(size: u64) -> Option<Self> {
         let blocks = size.div_ceil(BLOCK);
         // The left child has the largest power of two of blocks that leaves at least one for the right child.
         (blocks >= 2).then(|| Self { size, blocks, top: (blocks - 1).ilog2(), nodes: BTreeMap::new() })
@@ -133,7 +137,7 @@ impl HashTree {
     ///
     /// # Errors
     /// The tree is unchanged if it has the block, or the block belongs to a file of another size.
-    pub(in crate::net::fetch) fn add(&mut self, block: &HashedBlock) -> Result<(), BlockRefused> {
+    pub(super) fn add(&mut self, block: &HashedBlock) -> Result<(), BlockRefused> {
         self.check(block.size, block.index, 0)?;
         self.insert(block.index, 0, block.value);
         Ok(())
@@ -143,24 +147,24 @@ impl HashTree {
     ///
     /// # Errors
     /// The tree is unchanged if it has one of the blocks, or they belong to a file of another size.
-    pub(in crate::net::fetch) fn absorb(&mut self, other: Self) -> Result<(), BlockRefused> {
+    pub(super) fn absorb(&mut self, other: Self) -> Result<(), BlockRefused> {
         other.nodes.iter().try_for_each(|(first, node)| self.check(other.size, *first, node.height))?;
         other.nodes.into_iter().for_each(|(first, node)| self.insert(first, node.height, node.value));
         Ok(())
     }
 
     /// Returns the bytes of the blocks in the tree: ranges in ascending order that do not touch each other.
-    pub(in crate::net::fetch) fn ranges(&self) -> Vec<Range<u64>> {
+    pub(super) fn ranges(&self) -> Vec<Range<u64>> {
         self.runs().into_iter().map(|run| self.bytes(&run.blocks)).collect()
     }
 
     /// Returns the ranges with their digests: BLAKE3 of the chaining values of the largest subtrees in a range.
-    pub(in crate::net::fetch) fn digests(&self) -> Vec<(Range<u64>, RangeDigest)> {
+    pub(super) fn digests(&self) -> Vec<(Range<u64>, RangeDigest)> {
         self.runs().into_iter().map(|run| (self.bytes(&run.blocks), RangeDigest(run.hasher.finalize()))).collect()
     }
 
     /// Returns the digest of the whole file; `None` while blocks are missing.
-    pub(in crate::net::fetch) fn root(&self) -> Option<Digest> {
+    pub(super) fn root(&self) -> Option<Digest> {
         let (left, right) = (self.nodes.get(&0)?, self.nodes.get(&(1 << self.top))?);
         let complete = left.height == self.top && right.height == self.top;
         complete.then(|| Digest {

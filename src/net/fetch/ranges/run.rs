@@ -1,0 +1,371 @@
+//! A file over several connections: starts them, divides the work, adds and removes them, and handles their failures.
+
+mod adjust;
+mod progress;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{self, Connection, Ended, OpenBody, Shared};
+use super::observe::Observer;
+use super::same_file::{self, Checked, FirstRoute};
+use super::way::Way;
+use super::written::PieceWriter;
+use crate::connections::{Connections, MAX_CONNECTIONS};
+use crate::error::{Error, KeptBytes};
+use crate::net::fetch::job::FetchJob;
+use crate::net::fetch::partial::ResumeCandidate;
+use crate::net::fetch::pieces::{Asking, PieceMap};
+use crate::net::fetch::rate_limit::RateLimit;
+use crate::net::fetch::request::all_legs;
+use crate::net::fetch::tracker::Tracker;
+use crate::net::os::clock::Clock;
+use crate::net::upstream::origin_slots::{OriginSlot, OriginSlots};
+use crate::net::upstream::{Upstream, UpstreamReply};
+use crate::snapshot::{ConnectionProgress, ConnectionsProgress, Flow, RouteState, TransferSnapshot};
+use crate::wire::Algorithm;
+
+/// A running connection.
+struct Active {
+    way: usize,
+    news: watch::Receiver<TransferSnapshot>,
+    stop: CancellationToken,
+    retired: CancellationToken,
+    rate_limit: RateLimit,
+    /// Bytes at the last look, and when they last changed.
+    bytes: u64,
+    moved: Instant,
+    /// It was stopped because its piece did not move.
+    stalled: bool,
+    _slot: OriginSlot,
+}
+
+/// Result of the check of a further route.
+type RouteCheck = (usize, Upstream, Result<Checked, Error>);
+
+/// What a transfer over several connections leaves behind.
+pub(in crate::net::fetch) struct Received {
+    pub(in crate::net::fetch) candidate: ResumeCandidate,
+    pub(in crate::net::fetch) result: Result<(), Error>,
+    /// The route to verify the whole through, if it is not the first one.
+    pub(in crate::net::fetch) via: Option<(Upstream, FetchJob, Box<UpstreamReply>)>,
+}
+
+/// A transfer over several connections.
+struct Run<'a, 'b> {
+    shared: Arc<Shared>,
+    ways: Vec<Way>,
+    tracker: &'a mut Tracker<'b>,
+    stop: CancellationToken,
+    running: JoinSet<Ended>,
+    active: BTreeMap<u32, Active>,
+    checks: JoinSet<RouteCheck>,
+    observer: Observer,
+    clock: Clock,
+    next_number: u32,
+    /// The last ended connections.
+    ended_connections: VecDeque<ConnectionProgress>,
+    /// Sum over the ended connections, those of earlier attempts included.
+    ended: Flow,
+    rate_limit: RateLimit,
+    slots: OriginSlots,
+    steps: ConnectionsProgress,
+    /// The last failure.
+    failure: Option<Error>,
+}
+
+/// Receives what is missing of a file, beginning with the reply that is open.
+pub(in crate::net::fetch) async fn receive(
+    upstream: &mut Upstream,
+    job: &FetchJob,
+    candidate: ResumeCandidate,
+    response: &UpstreamReply,
+    size: u64,
+    tracker: &mut Tracker<'_>,
+    stop: &CancellationToken,
+) -> Result<Received, Error> {
+    let Some(source) = candidate.source.clone() else {
+        return Err(Error::Other("a file without a validator cannot be requested in parts".to_owned()));
+    };
+    let here = candidate.received.as_ref().map(|received| received.ranges.clone()).unwrap_or_default();
+    let hashes = job.verify.algorithm().is_some();
+    let (writer, thread) = PieceWriter::start(job.machine, candidate, (size, hashes), 1 + job.routes.len());
+    let shared = Arc::new(Shared { map: Mutex::new(PieceMap::new(size, &here)), writer, size });
+    let another = upstream.another();
+    let open = std::mem::replace(upstream, another);
+    let first =
+        FirstRoute { job: job.clone(), source: source.clone(), digest: response.reply.digest(Algorithm::Blake3) };
+    let legs = all_legs(response);
+    let mut run = Run {
+        ways: ways(job, upstream),
+        shared,
+        ended_connections: VecDeque::new(),
+        ended: tracker.parts(),
+        rate_limit: job.rate_limit.clone(),
+        slots: upstream.shared().origins.clone(),
+        tracker,
+        stop: stop.child_token(),
+        running: JoinSet::new(),
+        active: BTreeMap::new(),
+        checks: JoinSet::new(),
+        observer: Observer::new(1 + job.routes.len()),
+        clock: Clock::start(),
+        next_number: 0,
+        steps: ConnectionsProgress { most: job.connections, ..ConnectionsProgress::default() },
+        failure: None,
+    };
+    run.ways[0].is_same(source, Box::new(response.clone()), &legs);
+    let result = if run.left() == 0 {
+        // Nothing was missing, so no body was requested.
+        run.ways[0].put(open);
+        Ok(())
+    } else {
+        run.start(0, Some(open));
+        run.check_others(&first);
+        run.run().await
+    };
+    // Each connection that is cancelled ends its writes first.
+    run.stop.cancel();
+    while let Some(ended) = run.running.join_next().await {
+        if let Ok(ended) = ended {
+            run.settle(&ended);
+        }
+    }
+    run.publish();
+    if run.tracker.has_begun() {
+        run.tracker.end();
+    }
+    let via = run.via();
+    if via.is_none()
+        && let Some(chain) = run.ways[0].chain()
+    {
+        *upstream = chain;
+    }
+    drop(run);
+    let (candidate, written) = thread.finish(job.machine).await?;
+    Ok(Received { candidate, result: written.and(result), via })
+}
+
+/// Returns the ways of a job: its own route first.
+fn ways(job: &FetchJob, upstream: &Upstream) -> Vec<Way> {
+    let count = 1 + job.routes.len();
+    let share = |at: usize| match job.connections {
+        Connections::Auto => MAX_CONNECTIONS,
+        Connections::Fixed(all) => (all.get() / count + usize::from(at < all.get() % count)).max(1),
+    };
+    std::iter::once(&job.route)
+        .chain(&job.routes)
+        .enumerate()
+        .zip(1_u8..)
+        .map(|((at, route), number)| {
+            let job = FetchJob { route: route.clone(), ..job.clone() };
+            let connections = job.connections;
+            Way::new(number, job, upstream.another(), connections, share(at))
+        })
+        .collect()
+}
+
+impl Run<'_, '_> {
+    /// Runs until all bytes have arrived, or no connection can bring more.
+    async fn run(&mut self) -> Result<(), Error> {
+        loop {
+            if self.shared.writer.has_failed() {
+                // The disk's own error takes the place of this one.
+                return Err(Error::Interrupted { kept: KeptBytes::default() });
+            }
+            self.start_all();
+            if self.running.is_empty() && self.checks.is_empty() {
+                if self.left() == 0 {
+                    return Ok(());
+                }
+                // The next attempt begins after a backoff, with the routes that lead there.
+                let lost = || Error::Other("no connection is left for the rest of the file".to_owned());
+                return Err(self.failure.take().unwrap_or_else(lost));
+            }
+            if self.left() == 0 {
+                // The file is complete: nothing depends on further routes.
+                self.checks.abort_all();
+            }
+            let due = self.ways.iter().filter_map(|way| way.due).min();
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(Error::Interrupted { kept: KeptBytes::default() }),
+                Some(ended) = self.running.join_next() => {
+                    let panicked = |error| Error::Other(format!("internal error in a connection: {error}"));
+                    self.end(ended.map_err(panicked)?)?;
+                }
+                Some(checked) = self.checks.join_next() => {
+                    if let Ok(checked) = checked {
+                        self.checked(checked);
+                    }
+                }
+                Some((at, connection, records)) = self.observer.answered() => {
+                    let Some(active) = self.active.get(&connection) else { continue };
+                    let transfer = active.news.borrow().clone();
+                    let finding = self.observer.evaluate((at, connection), &records, &transfer);
+                    self.grow(at, finding);
+                }
+                () = self.tracker.due() => self.look(),
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some_and(|due| due > Instant::now()) => {}
+            }
+        }
+    }
+
+    fn left(&self) -> u64 {
+        self.shared.with_map(|map| map.left())
+    }
+
+    /// Checks whether the other routes lead to the same file.
+    fn check_others(&mut self, first: &FirstRoute) {
+        for (at, way) in self.ways.iter_mut().enumerate().skip(1) {
+            let Some(mut chain) = way.chain() else { continue };
+            let (job, first, stop) = (way.job.clone(), first.clone(), self.stop.clone());
+            self.checks.spawn(async move {
+                let checked = same_file::check(&mut chain, &job, &first, &stop).await;
+                (at, chain, checked)
+            });
+        }
+    }
+
+    fn checked(&mut self, (at, chain, checked): RouteCheck) {
+        let way = &mut self.ways[at];
+        way.put(chain);
+        match checked {
+            Ok(Checked::Same(source, response)) => {
+                let legs = all_legs(&response);
+                way.is_same(source, response, &legs);
+            }
+            Ok(Checked::Other(why)) => way.refuse(why),
+            Err(error) => way.give_up(&error),
+        }
+        self.publish();
+    }
+
+    /// Starts connections while routes have fewer than they should, and there is work for more.
+    fn start_all(&mut self) {
+        for at in 0..self.ways.len() {
+            while self.count(at) < self.ways[at].target && self.ways[at].is_usable() && self.start(at, None) {}
+        }
+    }
+
+    /// Returns the number of connections of a way.
+    fn count(&self, at: usize) -> usize {
+        self.active.values().filter(|active| active.way == at && !active.stalled).count()
+    }
+
+    /// Starts a connection, with the body that is open already if there is one; false if there is no work for it.
+    fn start(&mut self, at: usize, open: Option<Upstream>) -> bool {
+        let number = self.next_number + 1;
+        let way = &self.ways[at];
+        let most = self.first_piece(at);
+        let asking = Asking { number, route: way.number, rate: 0, setup: way.round_trip * 2, most };
+        if !self.shared.with_map(|map| map.has_work(&asking)) {
+            return false;
+        }
+        let is_first = self.count(at) == 0;
+        let Some(slot) = self.slots.take(&way.job.route, is_first) else { return false };
+        let way = &mut self.ways[at];
+        let Some(source) = way.source.clone() else { return false };
+        let (is_open, chain) = (open.is_some(), open.or_else(|| way.chain()));
+        let Some(upstream) = chain else { return false };
+        self.next_number = number;
+        let open = if is_open {
+            let piece = self.shared.with_map(|map| map.assign(&asking));
+            way.response.clone().zip(piece).map(|(reply, piece)| OpenBody { reply, piece })
+        } else {
+            None
+        };
+        let rate_limit = RateLimit::new(way.job.rate_limit.get());
+        let id = if is_open { way.job.id } else { way.job.machine.transfer_id() };
+        let job = FetchJob { id, number: u64::from(number), rate_limit: rate_limit.clone(), ..way.job.clone() };
+        let (progress, news) = watch::channel(TransferSnapshot::default());
+        let (stop, retired) = (self.stop.child_token(), CancellationToken::new());
+        let connection = Connection {
+            asking,
+            upstream,
+            job,
+            validator: source.validator,
+            round_trip: way.round_trip,
+            open,
+            retired: retired.clone(),
+        };
+        self.running.spawn(connection::run(connection, Arc::clone(&self.shared), progress, stop.clone()));
+        let moved = Instant::now();
+        let active = Active { way: at, news, stop, retired, rate_limit, bytes: 0, moved, stalled: false, _slot: slot };
+        self.active.insert(number, active);
+        self.share_rate_limit();
+        true
+    }
+
+    /// Returns the current rate of a way.
+    fn rate(&self, at: usize) -> u64 {
+        self.active.values().filter(|active| active.way == at).map(|active| active.news.borrow().rate).sum()
+    }
+
+    /// Counts what an ended connection has moved, and takes its chain back.
+    fn settle(&mut self, ended: &Ended) -> Option<Active> {
+        let active = self.active.remove(&ended.number)?;
+        let flow = active.news.borrow().flow;
+        self.keep_ended(ended.number, &active);
+        self.ended.add(&flow);
+        self.ways[active.way].ended += flow.bytes_in;
+        Some(active)
+    }
+
+    /// Handles the end of a connection.
+    fn end(&mut self, ended: Ended) -> Result<(), Error> {
+        let Some(active) = self.settle(&ended) else { return Ok(()) };
+        let at = active.way;
+        let others = self.count(at);
+        let Ended { upstream, result, .. } = ended;
+        self.ways[at].put(upstream);
+        self.share_rate_limit();
+        let error = match result {
+            Ok(()) => {
+                if active.bytes > 0 {
+                    self.ways[at].works();
+                }
+                return Ok(());
+            }
+            // It was stopped so that others receive its piece.
+            Err(Error::Interrupted { .. }) if active.stalled => return Ok(()),
+            Err(error) => error,
+        };
+        if is_of_transfer(&error) {
+            return Err(error);
+        }
+        let bytes = self.received(at);
+        self.ways[at].fail(&error, others, bytes);
+        self.failure = Some(error);
+        self.publish();
+        Ok(())
+    }
+
+    /// Returns the bytes that a way has brought.
+    fn received(&self, at: usize) -> u64 {
+        let running = self.active.values().filter(|active| active.way == at);
+        self.ways[at].ended + running.map(|active| active.news.borrow().flow.bytes_in).sum::<u64>()
+    }
+
+    /// Returns the way to verify the whole through, if the first one does not work any more.
+    fn via(&mut self) -> Option<(Upstream, FetchJob, Box<UpstreamReply>)> {
+        if self.ways[0].state == RouteState::Active {
+            return None;
+        }
+        let way = self.ways.iter_mut().skip(1).find(|way| way.state == RouteState::Active)?;
+        Some((way.chain()?, way.job.clone(), way.response.clone()?))
+    }
+}
+
+/// Returns true for an error that no other connection can make up for.
+fn is_of_transfer(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Disk { .. } | Error::Lost { .. } | Error::Interrupted { .. } | Error::Exists { .. } | Error::Other(_)
+    )
+}

@@ -1,0 +1,44 @@
+//! Progress of a file that is received over several connections.
+
+use super::Tracker;
+use crate::connections::Connections;
+use crate::snapshot::{ConnectionsProgress, Flow, Wait};
+use crate::text::SafeText;
+
+impl Tracker<'_> {
+    /// Records why there is only one connection, if more might have been used.
+    pub(in crate::net::fetch) fn one_connection(&mut self, most: Connections, why: &'static str) {
+        let note = (most.most() > 1).then(|| why.into());
+        self.snapshot.connections =
+            note.map(|note| ConnectionsProgress { most, note: Some(note), ..ConnectionsProgress::default() });
+    }
+
+    /// Returns the sum over parts or connections so far.
+    pub(in crate::net::fetch) fn parts(&self) -> Flow {
+        self.parts
+    }
+
+    /// Sets or clears what all connections of a file wait for, and the message about it.
+    pub(in crate::net::fetch) fn set_waiting(&mut self, waiting: Option<(Wait, Option<SafeText>)>) {
+        let (wait, error) = waiting.map_or((None, None), |(wait, error)| (Some(wait), error));
+        (self.connections_wait, self.snapshot.error) = (wait, error);
+    }
+
+    /// Returns the most bytes of the file that its connections have had, those of blocks included that were not whole
+    /// when a connection failed.
+    pub(in crate::net::fetch) fn furthest(&self) -> u64 {
+        self.furthest
+    }
+
+    /// Records what the connections of a file have counted so far, and how much of it is here.
+    pub(in crate::net::fetch) fn record_connections(
+        &mut self,
+        flow: Flow,
+        here: u64,
+        connections: ConnectionsProgress,
+    ) {
+        self.furthest = self.furthest.max(here);
+        (self.here, self.snapshot.connections) = (Some(here), Some(connections));
+        self.record_parts(flow);
+    }
+}
