@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, Connection, Ended, OpenBody, Shared};
@@ -191,7 +191,6 @@ impl Run<'_, '_> {
                 // The file is complete: nothing depends on further routes.
                 self.checks.abort_all();
             }
-            let due = self.ways.iter().filter_map(|way| way.due).min();
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Err(Error::Interrupted { kept: KeptBytes::default() }),
@@ -210,8 +209,8 @@ impl Run<'_, '_> {
                     let finding = self.observer.evaluate((at, connection), &records, &transfer);
                     self.grow(at, finding);
                 }
+                // Often enough to start what is due after a backoff, too.
                 () = self.tracker.due() => self.look(),
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some_and(|due| due > Instant::now()) => {}
             }
         }
     }

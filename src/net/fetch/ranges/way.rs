@@ -35,7 +35,7 @@ pub(super) struct Way {
     pub(super) growth: Option<Growth>,
     policy: RetryPolicy,
     /// When it is tried again after a failure.
-    pub(super) due: Option<Instant>,
+    due: Option<Instant>,
     /// Bytes of ended connections, and all bytes at the last failure.
     pub(super) ended: u64,
     at_failure: u64,
