@@ -140,7 +140,8 @@ fn summary(chain: &ChainSnapshot, is_demo: bool, leftovers: &Leftovers) -> Resul
     }
     if let Some(last) = of(Phase::Done).next_back() {
         let path = if is_demo { String::new() } else { format!(" as {}", last.path) };
-        console::out(&format!("last: {}{path}, {}", last.name, Rate(last.rate)))?;
+        let rate = if last.was_up_to_date() { "already up to date".to_owned() } else { Rate(last.rate).to_string() };
+        console::out(&format!("last: {}{path}, {rate}", last.name))?;
     }
     if let Some(error) = of(Phase::Failed).next_back().and_then(|transfer| transfer.error.as_ref()) {
         console::out(&format!("last failure: {error}"))?;
@@ -166,21 +167,30 @@ fn counts(transfers: &[TransferSnapshot], cancelled: &BTreeSet<u64>, kept: bool)
     let interrupted = rest().filter(|transfer| transfer.attempt > 0 && !by_user(transfer)).count();
     let by_user = rest().filter(by_user).count();
     let cancelled = if by_user > 0 { format!("{by_user} cancelled, ") } else { String::new() };
-    let sum = |transfers: &mut dyn Iterator<Item = &TransferSnapshot>| transfers.map(|one| one.received).sum::<u64>();
-    // Transfers of one name share a partial file, which is gone once one of them is done.
-    let mut partial: BTreeMap<&str, u64> = BTreeMap::new();
+    // Transfers of one name share a partial file, which is gone once one of them is done. Of a folder, complete files
+    // stay.
+    let mut partial: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for transfer in rest() {
-        let bytes = partial.entry(transfer.path.as_str()).or_default();
-        *bytes = transfer.received.max(*bytes);
+        let (bytes, files) = partial.entry(transfer.path.as_str()).or_default();
+        match &transfer.folder {
+            Some(folder) => *files = folder.done.max(*files),
+            None => *bytes = transfer.received.max(*bytes),
+        }
     }
-    for done in transfers.iter().filter(|transfer| transfer.phase == Phase::Done) {
+    let done = || transfers.iter().filter(|transfer| transfer.phase == Phase::Done);
+    for done in done() {
         partial.remove(done.path.as_str());
     }
-    let parts = match partial.values().sum::<u64>() {
-        bytes if bytes > 0 && kept => format!(" ({} kept, run the same command to resume)", Bytes(bytes)),
+    let bytes = partial.values().map(|(bytes, _)| bytes).sum();
+    let files: u64 = partial.values().map(|(_, files)| files).sum();
+    let bytes = (bytes > 0).then(|| Bytes(bytes).to_string());
+    let files = (files > 0).then(|| format!("{files} {}", if files == 1 { "file" } else { "files" }));
+    let parts: Vec<String> = bytes.into_iter().chain(files).collect();
+    let parts = match &parts[..] {
+        [_, ..] if kept => format!(" ({} kept, run the same command to resume)", parts.join(" and ")),
         _ => String::new(),
     };
-    let done = match sum(&mut transfers.iter().filter(|transfer| transfer.phase == Phase::Done)) {
+    let done = match done().filter(|transfer| !transfer.was_up_to_date()).map(|transfer| transfer.received).sum() {
         0 => String::new(),
         bytes => format!(" ({})", Bytes(bytes)),
     };
@@ -195,6 +205,7 @@ fn counts(transfers: &[TransferSnapshot], cancelled: &BTreeSet<u64>, kept: bool)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::FolderProgress;
 
     fn counts(transfers: &[TransferSnapshot], kept: bool) -> String {
         super::counts(transfers, &BTreeSet::new(), kept)
@@ -222,6 +233,17 @@ mod tests {
         assert!(counts(&same, true).contains("2 interrupted (22 B kept"), "one partial file");
         let again = [&same[..], &[named(1, transfer(Phase::Done, 1, 30))]].concat();
         assert!(!counts(&again, true).contains("kept"), "it was completed");
+        let folder = |number, done| TransferSnapshot {
+            folder: Some(FolderProgress { done, ..FolderProgress::default() }),
+            ..named(number, transfer(Phase::Cancelled, 1, 500))
+        };
+        let none = counts(&[folder(1, 0)], true);
+        assert_eq!(none, "0 done, 0 failed, 1 interrupted, 0 not started", "no file was complete");
+        let folders = [folder(1, 3), folder(2, 4), named(3, transfer(Phase::Cancelled, 1, 5))];
+        assert!(counts(&folders, true).contains("3 interrupted (5 B and 7 files kept, "), "{}", counts(&folders, true));
+        let present = TransferSnapshot { already_present: true, ..transfer(Phase::Done, 1, 1000) };
+        let list = [transfer(Phase::Done, 1, 30), present];
+        assert!(counts(&list, true).starts_with("2 done (30 B), "), "what was there was not received");
         let mixed = [
             transfer(Phase::Done, 1, 1000),
             transfer(Phase::Failed, 2, 10),
