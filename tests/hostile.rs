@@ -11,6 +11,8 @@ mod scene;
 
 #[path = "hostile/false_replies.rs"]
 mod false_replies;
+#[path = "hostile/parts.rs"]
+mod parts;
 #[path = "hostile/shapes.rs"]
 mod shapes;
 #[path = "hostile/shared.rs"]

@@ -41,14 +41,7 @@ impl Peer {
         let plans = Arc::new(plans);
         Self::start(move |number, stream| {
             let (there, back) = plans.get(number).cloned().unwrap_or_else(|| (Plan::none(), Plan::none()));
-            async move {
-                let Ok(onward) = TcpStream::connect(to).await else { return };
-                let _ = (stream.set_nodelay(true), onward.set_nodelay(true));
-                let (end, stream, onward) = join(stream, onward, there, back, |_| {}).await;
-                if end == End::Reset {
-                    let _ = (stream.set_zero_linger(), onward.set_zero_linger());
-                }
-            }
+            forward(stream, to, there, back)
         })
         .await
     }
@@ -72,7 +65,8 @@ impl Peer {
         self.connections.load(Relaxed)
     }
 
-    async fn start<F>(mut serve: impl FnMut(usize, TcpStream) -> F + Send + 'static) -> Self
+    /// Serves each connection, which has a number from 0, until the peer is dropped.
+    pub(crate) async fn start<F>(mut serve: impl FnMut(usize, TcpStream) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -88,6 +82,16 @@ impl Peer {
             }
         });
         Self { address, connections, _accepting: AbortOnDropHandle::new(accepting) }
+    }
+}
+
+/// Forwards a connection to an address, with a plan for each direction.
+pub(crate) async fn forward(stream: TcpStream, to: SocketAddr, there: Plan, back: Plan) {
+    let Ok(onward) = TcpStream::connect(to).await else { return };
+    let _ = (stream.set_nodelay(true), onward.set_nodelay(true));
+    let (end, stream, onward) = join(stream, onward, there, back, |_| {}).await;
+    if end == End::Reset {
+        let _ = (stream.set_zero_linger(), onward.set_zero_linger());
     }
 }
 
