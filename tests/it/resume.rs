@@ -1,6 +1,7 @@
 //! Resuming with real processes: nodes and clients that are killed, files that change.
 
 mod folder;
+mod parts;
 pub(crate) mod scene;
 use crate::support;
 

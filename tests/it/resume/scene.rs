@@ -127,7 +127,7 @@ impl Scene {
     pub(crate) fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.folder.path()).unwrap().flatten();
         let mut names: Vec<String> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
-        names.retain(|name| name != "input.txt");
+        names.retain(|name| !name.starts_with("input"));
         names.sort();
         names
     }
@@ -144,12 +144,31 @@ impl Scene {
     /// Fetches with all hops configured for this protocol, or none of them: `auto`.
     pub(crate) fn fetch_over(&self, protocol: &str, more: &[&str]) -> Client {
         let protocol = if protocol == "auto" { String::new() } else { format!(" protocol={protocol}") };
-        let hops = self.addresses.iter().map(|address| format!("{} {}{protocol}\n", address.ip(), address.port()));
-        let hops = hops.collect::<String>();
-        let input = self.folder.path().join("input.txt");
-        fs::write(&input, format!("{NAME}\n{hops}")).unwrap();
+        let input = self.write_input("input.txt", &self.addresses, &protocol);
+        self.spawn(&input, more)
+    }
+
+    /// Fetches over several routes, each of these hops.
+    pub(crate) fn fetch_by(&self, routes: &[&[usize]], more: &[&str]) -> Client {
+        let input = |(number, route): (usize, &&[usize])| {
+            let addresses: Vec<_> = route.iter().map(|hop| self.addresses[hop - 1]).collect();
+            self.write_input(&format!("input-{number}.txt"), &addresses, " protocol=http")
+        };
+        let inputs: Vec<_> = routes.iter().enumerate().map(input).collect();
+        let others = inputs[1..].iter().flat_map(|input| ["--route", input.to_str().unwrap()]);
+        self.spawn(&inputs[0], &others.chain(more.iter().copied()).collect::<Vec<_>>())
+    }
+
+    fn write_input(&self, name: &str, hops: &[SocketAddr], protocol: &str) -> PathBuf {
+        let input = self.folder.path().join(name);
+        let hops = hops.iter().map(|address| format!("{} {}{protocol}\n", address.ip(), address.port()));
+        fs::write(&input, format!("{NAME}\n{}", hops.collect::<String>())).unwrap();
+        input
+    }
+
+    fn spawn(&self, input: &Path, more: &[&str]) -> Client {
         let mut command = chainview();
-        command.arg("--fetch").arg(&input).arg("-o").arg(self.folder.path()).arg("--json").args(more);
+        command.arg("--fetch").arg(input).arg("-o").arg(self.folder.path()).arg("--json").args(more);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let lines = Arc::new(std::sync::Mutex::new(String::new()));
