@@ -39,6 +39,38 @@ impl Tracker<'_> {
     ) {
         self.furthest = self.furthest.max(here);
         (self.here, self.snapshot.connections) = (Some(here), Some(connections));
+        // Bytes may be here before the connection that brought them reports them.
+        if here > self.initial_bytes && !self.has_begun() {
+            self.stream();
+        }
         self.record_parts(flow);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::limits::Limits;
+    use crate::net::fetch::FetchJob;
+    use crate::route::{Protocol, Route};
+    use crate::snapshot::{Phase, TransferSnapshot};
+
+    #[test]
+    fn a_body_has_begun_with_the_first_byte_that_is_here() {
+        let route = Route::parse(b"f\n127.0.0.1 9101\n").unwrap();
+        let job = FetchJob::new(1, route, "out".into(), Limits::default());
+        let (sender, progress) = watch::channel(TransferSnapshot::default());
+        let mut tracker = Tracker::new(&job, &sender);
+        tracker.on_reply(1000, Protocol::Http, &[], 300);
+        let mut after = |here: u64| {
+            tracker.record_connections(Flow::default(), here, ConnectionsProgress::default());
+            tracker.publish();
+            let shown = progress.borrow();
+            (shown.phase, shown.received)
+        };
+        assert_eq!(after(300), (Phase::Waiting, 300), "what an earlier run received is no news");
+        assert_eq!(after(400), (Phase::Streaming, 400), "no connection has reported it yet");
     }
 }
