@@ -111,7 +111,12 @@ pub(super) async fn receive(
         parts.stop.cancel();
         while parts.running.join_next().await.is_some() {}
     }
-    parts.count();
+    if result.is_ok() {
+        // With the sizes of all parts as they have been.
+        parts.publish();
+    } else {
+        parts.count();
+    }
     if parts.tracker.has_begun() {
         parts.tracker.end();
     }

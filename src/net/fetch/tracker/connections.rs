@@ -38,6 +38,10 @@ impl Tracker<'_> {
         connections: ConnectionsProgress,
     ) {
         self.furthest = self.furthest.max(here);
+        // The counters of the connections are a moment older.
+        if here > self.initial_bytes && !self.has_begun() {
+            self.stream();
+        }
         (self.here, self.snapshot.connections) = (Some(here), Some(connections));
         // Bytes may be here before the connection that brought them reports them.
         if here > self.initial_bytes && !self.has_begun() {
