@@ -33,20 +33,18 @@ impl Tracker<'_> {
     /// Records what the connections of a file have counted so far, and how much of it is here.
     pub(in crate::net::fetch) fn record_connections(
         &mut self,
-        flow: Flow,
+        mut flow: Flow,
         here: u64,
         connections: ConnectionsProgress,
     ) {
         self.furthest = self.furthest.max(here);
-        // The counters of the connections are a moment older.
-        if here > self.initial_bytes && !self.has_begun() {
-            self.stream();
-        }
         (self.here, self.snapshot.connections) = (Some(here), Some(connections));
         // Bytes may be here before the connection that brought them reports them.
         if here > self.initial_bytes && !self.has_begun() {
             self.stream();
         }
+        // The counters are a moment older, and the rate has to be that of the bytes that are shown.
+        flow.bytes_in = flow.bytes_in.max(self.received_before + here.saturating_sub(self.initial_bytes));
         self.record_parts(flow);
     }
 }
