@@ -57,7 +57,8 @@ impl ReadAhead {
     }
 
     fn release_if_empty(&mut self) {
-        if self.is_empty() {
+        // Without a buffer there is none to release: the spare one stays.
+        if self.is_empty() && self.buffer.capacity() > 0 {
             let mut buffer = std::mem::take(self).buffer;
             // A larger one was for one long head.
             if buffer.capacity() <= MAX_HEAD {
@@ -122,6 +123,11 @@ mod tests {
         one.consume(3);
         let spare = SPARE.take();
         assert_eq!((one.buffer.capacity(), spare.as_ptr()), (0, buffer));
+        SPARE.set(spare);
+        one.consume(0);
+        one.consume(1 << 20);
+        let spare = SPARE.take();
+        assert_eq!(spare.as_ptr(), buffer, "a body that was moved by the kernel");
         other.consume(4);
         assert_eq!((other.bytes(), other.is_empty()), (&b"r"[..], false));
     }
