@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::SystemTime;
 
 use super::downstream::{AfterRequest, Downstream};
-use super::response::{delay_reply, send_body, send_failure};
+use super::response::{delay_reply, send_body, send_failure, send_head};
 use crate::net::node::registry::FileRequestGuard;
 use crate::net::node::{Node, VIA};
 use crate::net::os::clock::http_date;
@@ -34,16 +34,12 @@ pub(crate) async fn serve(
         Ok(head) => head,
         Err(next) => return next,
     };
-    if let Some(length) = length
-        && send_upstream_body(node, down, job, upstream, length).await.is_err()
-    {
-        return AfterRequest::Close;
-    }
-    AfterRequest::kept_if(keep)
+    let sent = send_upstream_body(node, down, job, upstream, length).await;
+    AfterRequest::kept_if(keep && sent.is_ok())
 }
 
 /// Requests from the next hop and prepares its reply head; returns whether the connection stays open, and the length of
-/// the body to come.
+/// the body to come. Without one, all was sent, and the error is what follows.
 async fn request_head(
     node: &Arc<Node>,
     down: &mut Downstream,
@@ -51,7 +47,7 @@ async fn request_head(
     request: Box<Request>,
     next: Hop,
     upstream: &mut Upstream,
-) -> Result<(bool, Option<u64>), AfterRequest> {
+) -> Result<(bool, u64), AfterRequest> {
     let (method, interim) = (request.method, request.interim);
     let keep = request.keep_alive && !node.drain().is_draining();
     let result = {
@@ -95,13 +91,9 @@ async fn request_head(
     down.announce(&mut reply);
     if method == Method::Head || reply.status == 304 {
         upstream.finish();
-        job.served();
-        return match down.send_head().await {
-            Ok(()) => Ok((keep, None)),
-            Err(_) => Err(AfterRequest::Drop),
-        };
+        return Err(send_head(down, job, keep).await);
     }
-    Ok((keep, Some(reply.length.unwrap_or_default())))
+    Ok((keep, reply.length.unwrap_or_default()))
 }
 
 /// Sends the requested body of `upstream`, after the go-ahead.
