@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::job::{FetchJob, blocking};
 use super::part::{Busy, PartialFile};
 use super::partial::{EarlierDownload, ResumeCandidate};
+use super::pause::wait;
 use super::resume_state;
 use super::target::TargetPath;
 use super::tracker::Tracker;
@@ -85,14 +86,8 @@ async fn wait_for_end(
     job.slot.release();
     let (mut length, mut moved) = (busy.length, Instant::now());
     loop {
-        let until = Instant::now() + POLL_INTERVAL;
-        loop {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return Err(Error::Interrupted { kept: KeptBytes::default() }),
-                () = sleep_until(until) => break,
-                () = tracker.due() => tracker.publish(),
-            }
+        if !wait(POLL_INTERVAL, tracker, stop).await {
+            return Err(Error::Interrupted { kept: KeptBytes::default() });
         }
         let there = Arc::clone(target);
         match blocking(job.machine, move || Ok(PartialFile::length_of_busy(&there, busy.number))).await? {

@@ -1,4 +1,6 @@
-//! The pause between a failed attempt and the next one.
+//! Pauses of a transfer, such as that between a failed attempt and the next one.
+
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +32,12 @@ pub(super) async fn wait_to_retry(
     stop: &CancellationToken,
 ) -> bool {
     tracker.retrying(error, retry);
-    let until = Instant::now() + retry.pause;
+    wait(retry.pause, tracker, stop).await
+}
+
+/// Waits for this time to pass, and publishes progress meanwhile; false if cancelled.
+pub(super) async fn wait(time: Duration, tracker: &mut Tracker<'_>, stop: &CancellationToken) -> bool {
+    let until = Instant::now() + time;
     loop {
         tokio::select! {
             biased;
