@@ -11,7 +11,6 @@ use super::job::{FetchJob, blocking};
 use super::partial::{CHANGED, ResumeCandidate};
 use super::resume_state::ResumeSource;
 use super::tracker::Tracker;
-use super::validator::Validator;
 use crate::error::{Error, KeptBytes};
 use crate::limits::Limits;
 use crate::net::upstream::{ExchangeStage, MAX_DIGEST_TIME, OnStage, Upstream, UpstreamReply};
@@ -89,14 +88,13 @@ async fn start_over(
 
 /// Returns a request for the rest of the file if it is unchanged; if nothing is missing, a request for the head.
 pub(super) fn rest_request(job: &FetchJob, offset: u64, source: &ResumeSource) -> Request {
-    let validator = Some(source.validator.text().to_owned());
     if offset == source.size {
         // A date is compared when the reply arrives.
-        let if_match = validator.filter(|_| matches!(source.validator, Validator::Etag(_)));
+        let if_match = source.validator.etag().map(str::to_owned);
         return Request { if_match, ..request(job, Method::Head, job.verify.algorithm()) };
     }
-    let range = Some(ByteRange::From(offset));
-    Request { range, if_range: validator, ..request(job, Method::Get, job.verify.algorithm()) }
+    let (range, if_range) = (Some(ByteRange::From(offset)), Some(source.validator.text().to_owned()));
+    Request { range, if_range, ..request(job, Method::Get, job.verify.algorithm()) }
 }
 
 pub(super) fn classify(offset: u64, source: &ResumeSource, response: &Result<UpstreamReply, Error>) -> RangeReply {
