@@ -117,12 +117,6 @@ impl BlockHasher {
             }
         }
     }
-
-    /// Returns the offset of the next byte.
-    #[cfg(test)]
-    fn offset(&self) -> u64 {
-        self.offset
-    }
 }
 
 impl HashTree {
