@@ -145,15 +145,14 @@ impl ResumeCandidate {
         ranges.map_or(self.offset, |ranges| ranges.iter().map(|range| range.end - range.start).sum())
     }
 
-    /// Returns the digest of the whole file, once all of it is here. Only SHA-256 of a file that was received in parts
-    /// takes reading it again: it has to see the bytes in order.
+    /// Returns the digest of the whole file, once all of it is here. It is read again for SHA-256 if it was received in
+    /// parts, as that has to see the bytes in order, and if the rest of those parts came in one piece.
     pub(super) fn digest(&self, algorithm: Algorithm, cancelled: &dyn Fn() -> bool) -> Result<Digest, Error> {
-        let Some(received) = &self.received else {
-            let so_far = self.hasher.as_ref().map(Hasher::so_far);
-            return so_far.ok_or_else(|| Error::Other("the file was not hashed".to_owned()));
+        let known = match &self.received {
+            Some(received) => received.tree.as_ref().and_then(HashTree::root),
+            None => self.hasher.as_ref().map(Hasher::so_far),
         };
-        let root = received.tree.as_ref().and_then(HashTree::root);
-        if let Some(digest) = root.filter(|digest| digest.algorithm == algorithm) {
+        if let Some(digest) = known.filter(|digest| digest.algorithm == algorithm) {
             return Ok(digest);
         }
         let failed = |error: io::Error| self.part.error("read it", &error);

@@ -249,6 +249,18 @@ fn kept_ranges_are_found_again() {
     }
 }
 
+#[test]
+fn parts_that_were_completed_in_one_piece_are_hashed() {
+    let folder = tempfile::tempdir().unwrap();
+    leave_ranges(folder.path(), &[0..BLOCKS], true);
+    let (candidate, _) = usable(folder.path(), Some(Algorithm::Blake3));
+    // As if several connections had failed, and a server that sends no ranges had then sent the same version.
+    let candidate = ResumeCandidate { hasher: None, received: None, source: None, offset: SIZE, ..candidate };
+    for algorithm in [Algorithm::Blake3, Algorithm::Sha256] {
+        assert_eq!(candidate.digest(algorithm, &|| false).unwrap(), digest_of(algorithm, content()));
+    }
+}
+
 #[tokio::test]
 async fn ranges_of_another_version_are_discarded() {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nETag: \"2\"\r\n\r\n", BODY.len());
