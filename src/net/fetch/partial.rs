@@ -190,7 +190,7 @@ impl ResumeCandidate {
     fn save_resume_point(&self) -> bool {
         let Some(source) = self.source.as_ref().filter(|_| self.bytes() > 0) else { return false };
         let resume_point = match &self.received {
-            Some(received) => ResumePoint::Ranges(received.recorded()),
+            Some(ReceivedRanges { tree, ranges }) => resume_point(tree.as_ref(), ranges),
             None => ResumePoint::Prefix { offset: self.offset, digest: self.hasher.as_ref().map(Hasher::so_far) },
         };
         let recorded = self.part.file().sync_data().is_ok() && self.part.record(source, &resume_point).is_ok();
@@ -216,15 +216,15 @@ impl ReceivedRanges {
     fn of_tree(tree: HashTree) -> Self {
         Self { ranges: tree.ranges(), tree: Some(tree) }
     }
+}
 
-    /// Returns the ranges with their digests, as recorded in a state file.
-    fn recorded(&self) -> Vec<RecordedRange> {
-        let recorded = |range: &Range<u64>, digest| RecordedRange { from: range.start, to: range.end, digest };
-        match &self.tree {
-            Some(tree) => tree.digests().iter().map(|(range, digest)| recorded(range, Some(*digest))).collect(),
-            None => self.ranges.iter().map(|range| recorded(range, None)).collect(),
-        }
-    }
+/// Returns the resume point of ranges, or of those of a tree, with their digests.
+pub(super) fn resume_point(tree: Option<&HashTree>, ranges: &[Range<u64>]) -> ResumePoint {
+    let recorded = |range: &Range<u64>, digest| RecordedRange { from: range.start, to: range.end, digest };
+    ResumePoint::Ranges(match tree {
+        Some(tree) => tree.digests().iter().map(|(range, digest)| recorded(range, Some(*digest))).collect(),
+        None => ranges.iter().map(|range| recorded(range, None)).collect(),
+    })
 }
 
 /// A partial file that is compared with its resume point.

@@ -68,7 +68,7 @@ fn leave_ranges(folder: &Path, blocks: &[Range<u64>], hashed: bool) -> Vec<u8> {
         found[range.clone()].copy_from_slice(&content()[range]);
     }
     let received = if hashed { ReceivedRanges::of_tree(tree(blocks)) } else { ReceivedRanges { tree: None, ranges } };
-    leave(folder, SIZE, &found, &ResumePoint::Ranges(received.recorded()));
+    leave(folder, SIZE, &found, &resume_point(received.tree.as_ref(), &received.ranges));
     found
 }
 

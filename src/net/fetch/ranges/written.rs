@@ -15,9 +15,9 @@ use crate::error::Error;
 use crate::meter::Meter;
 use crate::net::fetch::blocks::{BlockRefused, HashTree};
 use crate::net::fetch::disk::{BUFFERS, FilledBuffer, Mark, RESUME_STEP, Syncer, WriteError, WriteQueue, write_one};
-use crate::net::fetch::partial::{ReceivedRanges, ResumeCandidate};
+use crate::net::fetch::partial::{ReceivedRanges, ResumeCandidate, resume_point};
 use crate::net::fetch::pieces::Spans;
-use crate::net::fetch::resume_state::{RecordedRange, ResumePoint};
+use crate::net::fetch::resume_state::ResumePoint;
 use crate::net::os::machine::Machine;
 
 /// Hands the pieces of the connections to the thread that writes them.
@@ -184,10 +184,6 @@ impl Written {
 
     /// Returns the resume point of what is written.
     fn resume_point(&self) -> ResumePoint {
-        let recorded = |range: Range<u64>, digest| RecordedRange { from: range.start, to: range.end, digest };
-        ResumePoint::Ranges(match &self.tree {
-            Some(tree) => tree.digests().into_iter().map(|(range, digest)| recorded(range, Some(digest))).collect(),
-            None => self.spans.ranges().iter().map(|range| recorded(range.clone(), None)).collect(),
-        })
+        resume_point(self.tree.as_ref(), self.spans.ranges())
     }
 }
