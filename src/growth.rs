@@ -187,7 +187,7 @@ impl Growth {
         last_us == 0 || now_us.saturating_sub(last_us) >= if due { DUE_US } else { IDLE_US }
     }
 
-    /// Doubles the connections, if the verdict says that this helps.
+    /// Multiplies the connections, if the verdict says that this helps.
     fn grow(&mut self, sample: &Sample) -> Option<Step> {
         let (now_us, part_us) = (sample.now_us, self.pace.part_us());
         if self.connections >= self.cap || sample.own_limit || !all_deliver(sample, self.connections) {
@@ -209,7 +209,7 @@ impl Growth {
         };
         let base_us = begun_us.max(now_us.saturating_sub(2 * self.pace.period_us()));
         let rate = self.series.rate(base_us, now_us)?;
-        let latest = self.series.rate(base_us.max(now_us - 2 * part_us), now_us)?;
+        let latest = self.series.rate(base_us.max(now_us.saturating_sub(2 * part_us)), now_us)?;
         if recent * STALLED < rate {
             // Compared with a stall, everything is a gain.
             return None;

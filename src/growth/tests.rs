@@ -327,6 +327,15 @@ fn a_trial_ends_without_the_new_connections() {
 }
 
 #[test]
+fn a_step_is_due_before_two_round_trips_have_passed() {
+    let mut hand = Hand::new();
+    hand.grow_to(2);
+    // Two of them are longer than the time so far.
+    hand.sample.rtt_us = hand.sample.now_us * 9 / 10;
+    assert_eq!(hand.next(1_800_000, LOSES), "link 3>2 loses packets: 4 connections");
+}
+
+#[test]
 fn verdicts_are_asked_for_while_a_decision_is_due() {
     let mut hand = Hand::new();
     assert!(!hand.growth.wants_verdict(0), "no byte yet");
