@@ -299,14 +299,15 @@ impl Growth {
         if self.connections == 1 || now_us < self.given_back.0 {
             return None;
         }
+        let base_us = now_us.checked_sub(period_us)?;
+        let base = self.series.rate(base_us, now_us)?;
         let lasts = |since_us: u64, span_us: u64| now_us.saturating_sub(since_us) >= span_us;
         let to = self.connections.div_ceil(2);
         let reason = if self.own_limit_us.is_some_and(|since_us| lasts(since_us, period_us)) {
             Reason::OwnLimit { connections: to }
         } else {
             let found = self.fresh(now_us).filter(|found| found.count > AGREEING)?;
-            let rate = self.series.rate(now_us.checked_sub(period_us)?, now_us)?;
-            let enough = self.each * to as f64 >= rate * REMAINING;
+            let enough = self.each * to as f64 >= base * REMAINING;
             let span_us = match found.finding {
                 Finding::Elsewhere => period_us,
                 Finding::Full if enough => period_us.max(FULL_US),
@@ -315,8 +316,6 @@ impl Growth {
             };
             lasts(found.since_us, span_us).then(|| Reason::limit(&found, to))?
         };
-        let base_us = now_us.checked_sub(period_us)?;
-        let base = self.series.rate(base_us, now_us)?;
         Some(self.start_trial(to, (base, base_us), now_us, reason))
     }
 
