@@ -14,7 +14,7 @@ use crate::faulty::Seeded;
 
 /// Requests that may have a fault; later ones succeed, so that retries can.
 const FAULTY_REQUESTS: usize = 8;
-/// Bytes behind a body that nobody announced.
+/// Bytes behind a body that its head does not announce.
 const EXTRA: usize = 300;
 /// Bytes by which a wrong range is off.
 const SHIFT: u64 = 4096;
