@@ -51,7 +51,6 @@ struct Parts<'a, 'b> {
     job: Arc<FetchJob>,
     path: TreePath,
     publishing: Publishing,
-    results: Results,
     tracker: &'a mut Tracker<'b>,
     stop: CancellationToken,
     /// Chains without a request.
@@ -90,7 +89,6 @@ pub(super) async fn receive(
     let mut parts = Parts {
         job: Arc::clone(job),
         path: path.clone(),
-        results: publishing.results().clone(),
         publishing: publishing.clone(),
         tracker,
         stop: stop.child_token(),
@@ -106,15 +104,13 @@ pub(super) async fn receive(
         outcome: Outcome::default(),
     };
     let result = parts.run(walk, upstream).await;
-    if result.is_err() {
-        // Each part that is cancelled keeps what is proven, and its partial file.
-        parts.stop.cancel();
-        while parts.running.join_next().await.is_some() {}
-    }
     if result.is_ok() {
         // With the sizes of all parts as they have been.
         parts.publish();
     } else {
+        // Each part that is cancelled keeps what is proven, and its partial file.
+        parts.stop.cancel();
+        while parts.running.join_next().await.is_some() {}
         parts.count();
     }
     if parts.tracker.has_begun() {
@@ -132,8 +128,7 @@ impl Parts<'_, '_> {
         let (mut waiting, mut page): (Option<Walk>, Option<NextPage>) = (Some(walk), None);
         loop {
             self.slots.limit(self.most());
-            while !self.queue.is_empty()
-                && self.running.len() < MAX_TASKS
+            while self.may_start()
                 && let Some(slot) = self.slots.take()
             {
                 self.start(slot, chain);
@@ -163,10 +158,19 @@ impl Parts<'_, '_> {
                         Err(error) => self.without_page(walk, error, &mut policy).await?,
                     });
                 }
-                () = self.slots.vacancy(), if !self.queue.is_empty() && self.running.len() < MAX_TASKS => {}
+                () = self.slots.vacancy(), if self.may_start() => {}
                 () = self.tracker.due() => self.publish(),
             }
         }
+    }
+
+    fn results(&self) -> &Results {
+        self.publishing.results()
+    }
+
+    /// Returns true if a part waits for nothing but a slot.
+    fn may_start(&self) -> bool {
+        !self.queue.is_empty() && self.running.len() < MAX_TASKS
     }
 
     /// Returns the most parts at a time.
@@ -189,17 +193,17 @@ impl Parts<'_, '_> {
     fn add(&mut self, batch: Batch, walk: &Walk) {
         self.files += batch.files;
         if self.counts_omitted {
-            self.results.omitted(batch.omitted);
+            self.results().omitted(batch.omitted);
         }
         self.queue.extend(batch.work);
         for (result, error) in batch.results {
-            self.results.record(result);
+            self.results().record(result);
             if let Some(error) = error {
                 self.outcome.failures.add(error);
             }
         }
         if walk.is_over() {
-            self.results.all_known(self.files);
+            self.results().all_known(self.files);
         }
         self.publish();
     }
@@ -218,7 +222,7 @@ impl Parts<'_, '_> {
                 self.running.spawn(receive_run(upstream, job, publishing, run, progress, stop))
             }
             Work::File(item) => {
-                let (path, results) = (self.path.clone(), self.results.clone());
+                let (path, results) = (self.path.clone(), self.results().clone());
                 self.running.spawn(receive_file(upstream, job, path, item, results, progress, stop))
             }
         };
@@ -250,7 +254,7 @@ impl Parts<'_, '_> {
     fn publish(&mut self) {
         self.count();
         self.show_largest();
-        let size = self.results.total().map(|_| {
+        let size = self.results().total().map(|_| {
             let active = self.active.values().map(Active::size);
             self.ended.bytes_in + active.sum::<u64>() + self.queue.iter().map(expected).sum::<u64>()
         });
