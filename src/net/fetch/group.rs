@@ -55,7 +55,8 @@ impl Publisher {
         (machine.settle)(&|| publishing.is_finished());
         let failed = |error| Error::Other(format!("the disk thread failed: {error}"));
         publishing.await.map_err(failed)?;
-        result.try_recv().unwrap_or_else(|_| Err(Error::Other("the file was not published".to_owned())))
+        // The group may be that of a transfer that was dropped, and not be published yet.
+        result.await.unwrap_or_else(|_| Err(Error::Other("the file was not published".to_owned())))
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<WaitingFile>> {
@@ -78,6 +79,7 @@ fn publish(group: Vec<WaitingFile>) {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::path::Path;
     use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
 
@@ -90,22 +92,27 @@ mod tests {
         file.as_mut().poll(&mut Context::from_waker(Waker::noop()))
     }
 
+    /// Returns a finished file.
+    fn part(folder: &Path, number: usize) -> PartialFile {
+        let name = FileName::new(number.to_string().as_bytes()).unwrap();
+        let target = Arc::new(TargetPath::of(folder, &name).unwrap());
+        let ClaimResult::Ours(part) = PartialFile::open(&target, 4, false, 0).unwrap() else { panic!("busy") };
+        part.file().write_all(b"same").unwrap();
+        part
+    }
+
     #[tokio::test]
     async fn files_that_wait_together_are_published_as_one_group() {
         let folder = tempfile::tempdir().unwrap();
         let (publisher, stop) = (Publisher::default(), CancellationToken::new());
         std::fs::write(folder.path().join("0"), "other").unwrap();
         std::fs::write(folder.path().join("1"), "same").unwrap();
-        let part = |number: usize| {
-            let name = FileName::new(number.to_string().as_bytes()).unwrap();
-            let target = Arc::new(TargetPath::of(folder.path(), &name).unwrap());
-            let ClaimResult::Ours(part) = PartialFile::open(&target, 4, false, 0).unwrap() else { panic!("busy") };
-            part.file().write_all(b"same").unwrap();
-            part
-        };
         // Fewer than are synced with the whole file system, and more.
         for numbers in [0..4, 4..40] {
-            let publish = |number| Box::pin(publisher.publish(Machine::default(), part(number), false, &stop));
+            let publish = |number| {
+                let part = part(folder.path(), number);
+                Box::pin(publisher.publish(Machine::default(), part, false, &stop))
+            };
             let leading = publisher.0.leading.lock().await;
             let mut files: Vec<_> = numbers.clone().map(publish).collect();
             assert!(files.iter_mut().all(|file| now(file).is_pending()));
@@ -120,5 +127,26 @@ mod tests {
             }
         }
         assert_eq!(std::fs::read(folder.path().join("0")).unwrap(), b"other");
+    }
+
+    #[tokio::test]
+    async fn a_file_is_published_although_the_transfer_that_publishes_its_group_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let (publisher, stop) = (Publisher::default(), CancellationToken::new());
+        let publish = |number| {
+            let part = part(folder.path(), number);
+            Box::pin(publisher.publish(Machine::default(), part, false, &stop))
+        };
+        let leading = publisher.0.leading.lock().await;
+        let mut files: Vec<_> = (0..40).map(publish).collect();
+        assert!(files.iter_mut().all(|file| now(file).is_pending()));
+        drop(leading);
+        let mut first = files.remove(0);
+        // It starts the thread, which is hardly done at once.
+        let _ = now(&mut first);
+        drop(first);
+        for file in files {
+            assert_eq!(file.await, Ok(Published::New));
+        }
     }
 }
