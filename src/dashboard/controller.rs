@@ -92,11 +92,7 @@ impl Controller {
         }
         let links = supervisor.as_ref().map(Supervisor::links);
         let watcher = Watcher::start(&plan.route, &tokens, links.as_ref());
-        let named = plan.named_token();
-        let origin_token = match &supervisor {
-            Some(supervisor) => supervisor.origin_token(named),
-            None => OriginToken::named(named),
-        };
+        let origin_token = OriginToken::new(plan.named_token(), supervisor.as_ref());
         let mut publisher = Publisher::new(&plan, origin_token.clone());
         for (hop, text) in plan.describe_tokens() {
             publisher.log.push(Level::Info, Some(hop), text);

@@ -112,11 +112,10 @@ async fn fetches(
     display: &ProgressDisplay,
     stop: &CancellationToken,
 ) -> RunResult {
-    let mut token = OriginToken::named(plan.named_token());
+    let token = OriginToken::new(plan.named_token(), supervisor.as_deref());
     if let Some(supervisor) = supervisor {
         supervisor.start_all();
         all_started(&supervisor.links()).await;
-        token = supervisor.origin_token(plan.named_token());
     }
     let fetch = FetchPlan { token: token.get(), ..plan.fetch.clone() };
     let _ = tokio::time::timeout(IDENTIFY_TIMEOUT, watcher.all_known()).await;

@@ -18,7 +18,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::route::{Hop, Host, HostPort, Route};
-use crate::secret::Secret;
 use crate::snapshot::{DownReason, HopLink};
 pub use child::STAY;
 use child::Spec;
@@ -67,11 +66,6 @@ impl Supervisor {
     /// Returns the link states, with their changes.
     pub fn links(&self) -> HopLinks {
         self.links.subscribe()
-    }
-
-    /// Returns the read token of the last hop; `named` is the one that the input file names.
-    pub fn origin_token(&self, named: Option<Secret>) -> OriginToken {
-        OriginToken::new(named, self.spawning.read.clone(), self.links())
     }
 
     /// Starts a node for every hop of this machine on which no process listens, all in parallel; `links` reports the

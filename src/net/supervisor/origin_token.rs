@@ -1,8 +1,7 @@
 //! The read token that requests for folders carry.
 
-use tokio::sync::watch;
-
 use super::spawning::ReadToken;
+use super::{HopLinks, Supervisor};
 use crate::secret::Secret;
 use crate::snapshot::HopLink;
 
@@ -10,18 +9,14 @@ use crate::snapshot::HopLink;
 #[derive(Clone, Debug, Default)]
 pub struct OriginToken {
     named: Option<Secret>,
-    spawned: Option<(ReadToken, watch::Receiver<Vec<Option<HopLink>>>)>,
+    spawned: Option<(ReadToken, HopLinks)>,
 }
 
 impl OriginToken {
-    /// Creates one from the token that the input file names, and that of the nodes that this program starts.
-    pub(super) fn new(named: Option<Secret>, read: ReadToken, links: watch::Receiver<Vec<Option<HopLink>>>) -> Self {
-        Self { named, spawned: Some((read, links)) }
-    }
-
-    /// Creates one for a route without nodes of this program.
-    pub fn named(named: Option<Secret>) -> Self {
-        Self { named, spawned: None }
+    /// Creates one from the token that the input file names, and that of the nodes that this program starts, if any.
+    pub fn new(named: Option<Secret>, supervisor: Option<&Supervisor>) -> Self {
+        let spawned = supervisor.map(|supervisor| (supervisor.spawning.read.clone(), supervisor.links()));
+        Self { named, spawned }
     }
 
     /// Returns the token to send now. A random token of this run is never sent: hops on the way would see it, and the
