@@ -161,8 +161,7 @@ impl Queue {
 
     /// Moves a queued transfer among those that wait, and returns its new position, from 1.
     pub(super) fn reorder(&mut self, number: u64, by: isize) -> Result<usize, String> {
-        let waiting: Vec<usize> =
-            (0..self.list.len()).filter(|at| matches!(self.list[*at].state, TransferState::Queued(_))).collect();
+        let waiting: Vec<usize> = (0..self.list.len()).filter(|at| self.list[*at].is_queued()).collect();
         let position = waiting.iter().position(|at| self.list[*at].number == number);
         let position = position.ok_or_else(|| format!("#{number} is not queued"))?;
         let to = position.saturating_add_signed(by).min(waiting.len() - 1);
@@ -213,7 +212,7 @@ impl Queue {
 
     /// Returns whether the transfer waits in the queue.
     pub(super) fn is_queued(&self, number: u64) -> bool {
-        self.list.iter().any(|transfer| transfer.number == number && matches!(transfer.state, TransferState::Queued(_)))
+        self.list.iter().any(|transfer| transfer.number == number && transfer.is_queued())
     }
 
     /// Returns whether any transfer runs.
@@ -254,7 +253,7 @@ impl Queue {
 
     /// Returns the position of the transfer that starts next.
     fn waiting(&self) -> Option<usize> {
-        self.list.iter().position(|transfer| matches!(transfer.state, TransferState::Queued(_)))
+        self.list.iter().position(QueuedTransfer::is_queued)
     }
 
     /// Starts waiting transfers up to the limit.

@@ -82,6 +82,11 @@ impl QueuedTransfer {
         Self { number, route, rate_limit: RateLimit::new(cap), verdict: None, state: TransferState::Queued(first) }
     }
 
+    /// Returns whether it waits for its turn.
+    pub(super) fn is_queued(&self) -> bool {
+        matches!(self.state, TransferState::Queued(_))
+    }
+
     /// Returns whether it is done, failed or cancelled.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.state, TransferState::Over(_))
