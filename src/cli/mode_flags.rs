@@ -42,14 +42,12 @@ impl fmt::Display for ModeKind {
 /// Flags that are valid only in some modes. From the environment or a file they are defaults, and valid in all.
 const FLAG_MODES: &[(&[&str], &[ModeKind])] = &[
     (&["file"], &[Dashboard, Fetch, Spawn, Check]),
-    (&["list_from", "include", "exclude"], &[Dashboard, Fetch, Spawn]),
+    (&["route", "list_from", "include", "exclude"], &[Dashboard, Fetch, Spawn]),
     (&["dry_run"], &[Fetch]),
     (
         &["output", "number", "jobs", "force", "max_size", "no_times", "no_resume", "retries", "no_verify", "expect"],
         &[Dashboard, Fetch, Spawn],
     ),
-    (&["route"], &[Dashboard, Fetch, Spawn]),
-    (&["connections"], &[Dashboard, Demo, Fetch, Spawn]),
     (
         &["root", "allow_next", "host_name", "max_connections", "control_token_file", "read_token_file"],
         &[Dashboard, Spawn, Node],
@@ -58,7 +56,7 @@ const FLAG_MODES: &[(&[&str], &[ModeKind])] = &[
     (&["local_users"], &[Dashboard, Demo, Spawn, Node]),
     (&["limit", "delay", "fault", "stall_timeout", "drain_timeout"], &[Dashboard, Demo, Spawn, Node]),
     (&["sockbuf", "idle_connections"], &[Dashboard, Demo, Spawn, Node, Fetch]),
-    (&["on_done"], &[Dashboard, Demo, Fetch, Spawn]),
+    (&["connections", "on_done"], &[Dashboard, Demo, Fetch, Spawn]),
     (&["no_spawn"], &[Dashboard]),
     (&["until_stdin_closes"], &[Node]),
     (&["json"], &[Dashboard, Demo, Fetch, Spawn, Check]),
