@@ -168,12 +168,12 @@ fn counts(transfers: &[TransferSnapshot], cancelled: &BTreeSet<u64>, kept: bool)
     let by_user = rest().filter(by_user).count();
     let cancelled = if by_user > 0 { format!("{by_user} cancelled, ") } else { String::new() };
     // Transfers of one name share a partial file, which is gone once one of them is done. Of a folder, complete files
-    // stay.
+    // stay, and the next transfer fetches others.
     let mut partial: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for transfer in rest() {
         let (bytes, files) = partial.entry(transfer.path.as_str()).or_default();
         match &transfer.folder {
-            Some(folder) => *files = folder.done.max(*files),
+            Some(folder) => *files += folder.done,
             None => *bytes = transfer.received.max(*bytes),
         }
     }
@@ -241,6 +241,8 @@ mod tests {
         assert_eq!(none, "0 done, 0 failed, 1 interrupted, 0 not started", "no file was complete");
         let folders = [folder(1, 3), folder(2, 4), named(3, transfer(Phase::Cancelled, 1, 5))];
         assert!(counts(&folders, true).contains("3 interrupted (5 B and 7 files kept, "), "{}", counts(&folders, true));
+        let retried = counts(&[folder(1, 3), folder(1, 4)], true);
+        assert!(retried.contains("2 interrupted (7 files kept, "), "the second fetched what was missing: {retried}");
         let present = TransferSnapshot { already_present: true, ..transfer(Phase::Done, 1, 1000) };
         let list = [transfer(Phase::Done, 1, 30), present];
         assert!(counts(&list, true).starts_with("2 done (30 B), "), "what was there was not received");
