@@ -129,6 +129,12 @@ pub(crate) fn digest(content: &[u8]) -> Digest {
     hasher.finish()
 }
 
+/// Returns the route to a file over these hops.
+pub(crate) fn route(name: &str, hops: &[SocketAddr], protocol: &str) -> Route {
+    let lines: Vec<_> = hops.iter().map(|hop| format!("{} {} protocol={protocol}\n", hop.ip(), hop.port())).collect();
+    Route::parse(format!("{name}\n{}", lines.concat()).as_bytes()).unwrap()
+}
+
 /// Runs one fetch over these hops, without retries.
 pub(crate) async fn fetch_over(
     hops: &[SocketAddr],
@@ -137,9 +143,7 @@ pub(crate) async fn fetch_over(
     limits: Limits,
     verify: VerifyMode,
 ) -> Result<Fetched, Error> {
-    let lines: Vec<_> = hops.iter().map(|hop| format!("{} {} protocol={protocol}\n", hop.ip(), hop.port())).collect();
-    let route = Route::parse(format!("f\n{}", lines.concat()).as_bytes()).unwrap();
-    let mut job = FetchJob::new(1, route, output.to_owned(), limits);
+    let mut job = FetchJob::new(1, route("f", hops, protocol), output.to_owned(), limits);
     job.verify = verify;
     let mut upstream = client(Arc::default(), limits, None);
     let progress = watch::channel(TransferSnapshot::default()).0;

@@ -8,7 +8,6 @@ mod world;
 
 use std::env;
 use std::fs;
-use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -178,13 +177,8 @@ fn names(folder: &Path) -> Vec<String> {
 
 /// Returns the number of threads of this process with a name.
 fn threads(name: &str) -> usize {
-    let of = |task: io::Result<fs::DirEntry>| fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default();
-    fs::read_dir("/proc/self/task")
-        .unwrap()
-        .filter(|task| task.as_ref().is_ok())
-        .map(of)
-        .filter(|comm| comm.trim() == name)
-        .count()
+    let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+    tasks.filter(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name)).count()
 }
 
 #[test]

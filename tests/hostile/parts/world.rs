@@ -16,7 +16,7 @@ use super::origin::Origin;
 use crate::faulty::{Fault, Plan, Seeded, Slices};
 use crate::peers::{Peer, forward};
 use crate::scene::Chain;
-use crate::short;
+use crate::{digest, route, short};
 
 /// From the smallest file that is received in parts; with and without a short block at the end.
 const SIZES: [usize; 4] = [4 << 20, (4 << 20) + 1, (5 << 20) + 12_345, 6 << 20];
@@ -55,7 +55,7 @@ impl World {
     pub(super) async fn new() -> Self {
         let chain = Chain::with_limits(3, short()).await;
         let file = |content: Vec<u8>| {
-            let digest = crate::digest(&content);
+            let digest = digest(&content);
             (Arc::new(content), digest)
         };
         let files = SIZES.map(|size| {
@@ -122,7 +122,7 @@ impl World {
             "CHAINVIEW_SEED={seed}: {size} bytes, {lines:?} over {connections:?}, retries {retries}, alters {alters}, \
              changes at {changes_at:?}, rate {rate:?}, cancelled at {cancelled_at:?}, {verify:?}"
         );
-        let routes = lines.iter().map(|hops| route(&format!("f{number}"), hops)).collect();
+        let routes = lines.iter().map(|hops| route(&format!("f{number}"), hops, "http")).collect();
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let changes = changes_at.is_some();
         Run {
@@ -201,9 +201,4 @@ fn sha256(content: &[u8]) -> Digest {
     let mut hasher = Hasher::new(Algorithm::Sha256);
     hasher.update(content);
     hasher.finish()
-}
-
-fn route(name: &str, hops: &[SocketAddr]) -> Route {
-    let lines: Vec<_> = hops.iter().map(|hop| format!("{} {} protocol=http\n", hop.ip(), hop.port())).collect();
-    Route::parse(format!("{name}\n{}", lines.concat()).as_bytes()).unwrap()
 }
