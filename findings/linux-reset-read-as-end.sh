@@ -4,7 +4,7 @@
 # The kernel keeps the error of a reset once. The first call that meets it, be it recv(), send() or
 # getsockopt(SO_ERROR), takes it, and recv() then returns what had arrived before and 0 after it, like after an orderly
 # close. A library that asks SO_ERROR after an event, or a thread that writes to the same socket, takes the error away
-# from the reader, and a body that was cut off looks complete to everybody who infers success from the end of the stream.
+# from the reader, and a body that was cut off looks complete where success is inferred from the end of the stream.
 #
 # Seen on Linux 6.18, the peer sends 5 bytes and resets (SO_LINGER 0):
 #   recv: 5 bytes, ECONNRESET

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # tokio 1.54.1: blocking tasks that are awaited one after the other do not share one thread.
 #
-# A task's result is delivered before its thread counts as idle. Whoever awaits it and at once gives out the next task
+# A task's result is delivered before its thread counts as idle. Code that awaits it and at once spawns the next task
 # finds no idle thread, and the runtime starts another one, up to max_blocking_threads (512). So a program that never has
 # more than one blocking task pays for several threads, with their stacks and allocator arenas. With
 # max_blocking_threads(1) the task is queued for the thread that is about to be idle, and no slower.

@@ -14,7 +14,7 @@ use crate::{Before, RELEASE, all, digest, fetch_over, short};
 
 const SIZE: usize = 20_000;
 
-/// Replies to GET and to HEAD; the client knows the digest from elsewhere, or not.
+/// Replies to GET and to HEAD; the client has the digest from elsewhere, or not.
 struct Case {
     name: &'static str,
     get: Vec<Step>,

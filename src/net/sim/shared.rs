@@ -154,7 +154,7 @@ impl Visit {
     }
 }
 
-/// A client, with what it has to know for its checks.
+/// A client, with what it needs for its checks.
 struct Client {
     number: usize,
     visits: Vec<Visit>,

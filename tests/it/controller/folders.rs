@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use chainview::command::Command;
 use chainview::route::FileName;
 use chainview::snapshot::verdict::Limit;
-use chainview::snapshot::{FileOutcome, Phase, TransferSnapshot};
+use chainview::snapshot::{ChainSnapshot, FileOutcome, Phase, TransferSnapshot};
 
 use super::Run;
 
@@ -115,14 +116,14 @@ async fn a_resumed_file_of_a_folder_counts_what_is_moved_and_awaited() {
     let folder = run.chain.folder.path().join("large");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("file"), vec![7; 24_000_000]).unwrap();
-    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(1);
+    let hour_ago = SystemTime::now() - Duration::from_hours(1);
     fs::File::options().write(true).open(folder.join("file")).unwrap().set_modified(hour_ago).unwrap();
     run.command(Command::FetchName(named("large/"))).await;
     run.transfer(1, "half", |transfer| transfer.received > 12_000_000).await;
     run.command(Command::Pause(1)).await;
     run.phase(1, Phase::Paused).await;
     run.command(Command::Resume(1)).await;
-    let resumed = |t: &chainview::snapshot::TransferSnapshot| t.phase == Phase::Streaming && t.received > 3_000_000;
+    let resumed = |t: &TransferSnapshot| t.phase == Phase::Streaming && t.received > 3_000_000;
     let resumed = run.transfer(1, "resumed", resumed).await;
     assert!(resumed.size.is_some_and(|size| size < 14_000_000), "the rest: {resumed:?}");
     let flow = resumed.flow;
@@ -145,7 +146,7 @@ async fn the_largest_part_of_a_folder_stands_for_all() {
     fs::write(run.chain.fetched("large/other"), "not vacant").unwrap();
     run.command(Command::FetchName(named("large/"))).await;
     let known = 74_000_000;
-    let of_largest = |chain: &chainview::snapshot::ChainSnapshot| {
+    let of_largest = |chain: &ChainSnapshot| {
         let Some(transfer) = chain.transfers.first() else { return false };
         let conns = || chain.hops[0].node.iter().flat_map(|node| &node.connections);
         let is_its = |name: &str| conns().any(|conn| conn.transfer == transfer.id && conn.name.as_str() == name);

@@ -78,8 +78,7 @@ impl Terminal {
         Self::start_on(size(columns, rows), command, columns, rows)
     }
 
-    /// Starts a program on a terminal that does not know its size, as a serial console; the emulated screen has this
-    /// one.
+    /// Starts a program on a terminal that reports no size, as a serial console; the emulated screen has this one.
     #[allow(dead_code, reason = "each test crate uses its own part of this")]
     pub(crate) fn start_without_size(command: CommandBuilder, columns: u16, rows: u16) -> Self {
         Self::start_on(size(0, 0), command, columns, rows)

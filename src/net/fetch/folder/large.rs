@@ -28,7 +28,7 @@ pub(super) const KEPT: u64 = 1 << 20;
 /// Bytes between two resume points: what a killed run receives again.
 const RESUME_STEP: u64 = 16 << 20;
 
-/// What a later fetch needs to know about the origin's files.
+/// What identifies the origin's files to a later fetch.
 #[derive(Clone, Debug)]
 pub(super) struct Resuming {
     route: Route,

@@ -18,7 +18,7 @@ pub(super) struct Item {
     pub(super) size: Option<u64>,
     /// Last change of its content, in seconds since 1970.
     pub(super) modified: Option<i64>,
-    /// Its digest, if the origin knows it.
+    /// Its digest, if the origin has it.
     pub(super) digest: Option<Digest>,
     pub(super) executable: bool,
     pub(super) is_folder: bool,

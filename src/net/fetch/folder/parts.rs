@@ -305,7 +305,7 @@ fn expected(work: &Work) -> u64 {
     }
 }
 
-/// Returns the error of a request for a folder, with the way out if the origin knows no folders.
+/// Returns the error of a request for a folder, with the way out if the origin does not serve folders.
 pub(super) fn without_folders(error: Error) -> Error {
     let Error::Hop(mut fault) = error else { return error };
     let unknown = match fault.problem.reason {
