@@ -84,11 +84,8 @@ pub(super) async fn attempt(
     upstream.finish();
     tracker.phase(Phase::Verifying);
     let arrived = digest(job, candidate, stop).await?;
-    let verified = match &mut via {
-        // Boxed, because it is rare and would double the size of the future.
-        Some((chain, job, response)) => Box::pin(verify::verify(chain, job, response, arrived, tracker, stop)).await,
-        None => verify::verify(upstream, job, &response, arrived, tracker, stop).await,
-    };
+    let (by, replied) = via.as_ref().map_or((job, &response), |(job, response)| (job, &**response));
+    let verified = verify::verify(upstream, by, replied, arrived, tracker, stop).await;
     let unfit = matches!(verified, Err(Error::Altered { .. } | Error::Changed { .. }));
     let (integrity, origin) = match (verified, candidate.take()) {
         (Err(error), Some(part)) if unfit => return Err(error.with_kept(part.abandon())),

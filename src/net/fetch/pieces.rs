@@ -75,11 +75,6 @@ impl PieceMap {
         self.gaps.total()
     }
 
-    /// Returns true if a connection would get a piece.
-    pub(super) fn has_work(&self, asking: &Asking) -> bool {
-        !self.gaps.is_empty() || self.split(asking).is_some()
-    }
-
     /// Returns the piece of a connection.
     pub(super) fn piece(&self, number: u32) -> Option<&Piece> {
         self.pieces.get(&number)
@@ -238,7 +233,6 @@ mod tests {
         // No share of the rest would arrive before the owner has received it.
         let slow = Asking { number: 4, route: 1, rate: 1, setup: Duration::from_secs(40), most: None };
         assert_eq!(map.assign(&slow), None);
-        assert!(!map.has_work(&slow));
     }
 
     #[test]

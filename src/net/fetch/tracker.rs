@@ -264,6 +264,9 @@ impl<'a> Tracker<'a> {
     pub(super) fn record_read(&mut self, bytes: u64) {
         self.meter.record_read(bytes);
         self.has_read();
+        if Instant::now() >= self.next {
+            self.publish();
+        }
     }
 
     /// Records what the parts of a folder have counted so far.
@@ -282,9 +285,6 @@ impl<'a> Tracker<'a> {
         if self.first_us.is_none() {
             self.first_us = Some(self.clock.now_us());
             self.update_waterfall(None);
-        }
-        if Instant::now() >= self.next {
-            self.publish();
         }
     }
 

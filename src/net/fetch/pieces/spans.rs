@@ -17,11 +17,6 @@ impl Spans {
         self.0.iter().map(|span| span.end - span.start).sum()
     }
 
-    /// Returns true if they contain no byte.
-    pub(in crate::net::fetch) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Adds a range.
     pub(in crate::net::fetch) fn insert(&mut self, added: Range<u64>) {
         if added.is_empty() {

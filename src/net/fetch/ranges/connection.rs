@@ -37,30 +37,24 @@ pub(super) struct Shared {
 pub(super) struct Connection {
     /// What it asks the map for; the limit of its bytes is that of the first piece.
     pub(super) asking: Asking,
+    /// Its first piece, which is assigned before it runs: another connection must not take the gap of an open body.
+    pub(super) piece: Range<u64>,
+    /// The reply whose body is open already: its first byte is that of the piece, its last one that of the file.
+    pub(super) open: Option<Box<UpstreamReply>>,
     pub(super) upstream: Upstream,
     /// A clone for this connection, with its route and an id of its own.
     pub(super) job: FetchJob,
     /// The version of the file at the origin of this route.
     pub(super) validator: Validator,
-    /// The body that is open already.
-    pub(super) open: Option<OpenBody>,
     /// Round trip through the whole route.
     pub(super) round_trip: Duration,
     /// Set when it shall take no further piece.
     pub(super) retired: CancellationToken,
 }
 
-/// A body that is open before its connection runs: its first byte is that of the first gap, its last one that of the
-/// file. Its piece is assigned with it, before another connection can take that gap.
-pub(super) struct OpenBody {
-    pub(super) reply: Box<UpstreamReply>,
-    pub(super) piece: Range<u64>,
-}
-
 /// What a connection leaves behind.
 pub(super) struct Ended {
     pub(super) number: u32,
-    pub(super) upstream: Upstream,
     pub(super) result: Result<(), Error>,
 }
 
@@ -85,17 +79,16 @@ pub(super) async fn run(
     let probe = SchedDelayProbe::start(connection.job.machine, move |us| delayed.record_sched_delay(us));
     let received = receive_all(&mut connection, &shared, &mut queue, &mut tracker, &stop).await;
     drop(probe);
-    if received.is_err() {
-        connection.upstream.close();
-    }
-    let Connection { asking: Asking { number, .. }, upstream, .. } = connection;
+    let number = connection.asking.number;
+    // What is left of a body goes with the connection.
+    drop(connection);
     // Before others may write there.
     shared.writer.end(number, queue).await;
     shared.with_map(|map| map.give_back(number));
     tracker.end();
     // The last bytes count, too.
     tracker.publish();
-    Ended { number, upstream, result: received }
+    Ended { number, result: received }
 }
 
 /// Receives piece after piece.
@@ -106,25 +99,13 @@ async fn receive_all(
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
+    let number = connection.asking.number;
     loop {
-        let asking @ Asking { number, .. } = connection.asking;
-        let (open, range) = if let Some(OpenBody { reply, piece }) = connection.open.take() {
-            (Some(reply), piece)
-        } else {
-            let assigned = shared.with_map(|map| {
-                map.give_back(number);
-                map.assign(&asking)
-            });
-            let Some(range) = assigned else { return Ok(()) };
-            (None, range)
-        };
+        let range = connection.piece.clone();
         shared.writer.begin(queue, range.start);
-        let end = if open.is_some() { shared.size } else { range.end };
-        shared.with_map(|map| map.reaches(number, end));
-        if open.is_none() {
-            connection.job.id = connection.job.machine.transfer_id();
-        }
         tracker.attempt(connection.job.id);
+        let open = connection.open.take();
+        let end = if open.is_some() { shared.size } else { range.end };
         let response = if let Some(response) = open {
             response
         } else {
@@ -155,6 +136,14 @@ async fn receive_all(
         if connection.retired.is_cancelled() || shared.writer.has_failed() {
             return Ok(());
         }
+        let asking = connection.asking;
+        let next = shared.with_map(|map| {
+            map.give_back(number);
+            map.assign(&asking)
+        });
+        let Some(next) = next else { return Ok(()) };
+        connection.piece = next;
+        connection.job.id = connection.job.machine.transfer_id();
     }
 }
 

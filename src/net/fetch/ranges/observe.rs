@@ -7,7 +7,6 @@ use tokio::time::Instant;
 
 use crate::growth::RoundTrips;
 use crate::net::diagnose::{reach, transfer_records};
-use crate::net::os::clock::Clock;
 use crate::route::Route;
 use crate::snapshot::verdict::{Limit, Verdict};
 use crate::snapshot::{TransferRecord, TransferSnapshot};
@@ -16,7 +15,6 @@ use crate::verdict::Rolling;
 /// Evaluates the connections of all routes.
 #[derive(Debug)]
 pub(super) struct Observer {
-    clock: Clock,
     queries: JoinSet<Answer>,
     /// By the position of the route.
     routes: Vec<Observed>,
@@ -53,13 +51,12 @@ impl Observer {
     pub(super) fn new(routes: usize) -> Self {
         let observed = || Observed { rolling: Rolling::default(), connection: 0, pending: false, next: Instant::now() };
         Self {
-            clock: Clock::start(),
             queries: JoinSet::new(),
             routes: std::iter::repeat_with(observed).take(routes).collect(),
         }
     }
 
-    /// Requests the records of a connection, if that was not done less than a pause ago.
+    /// Requests the records of a connection, if none are requested and the pause since the last request is over.
     pub(super) fn query(
         &mut self,
         at: usize,
@@ -94,11 +91,11 @@ impl Observer {
     /// Evaluates records with the connection's own figures.
     pub(super) fn evaluate(
         &mut self,
+        now_us: u64,
         (at, connection): (usize, u32),
         records: &[Option<TransferRecord>],
         transfer: &TransferSnapshot,
     ) -> Option<Finding> {
-        let now_us = self.clock.now_us();
         let observed = self.routes.get_mut(at).filter(|observed| observed.connection == connection)?;
         let verdict = observed.rolling.update_from_records(now_us, records, transfer);
         let (limit, link) = observed.rolling.latest();

@@ -11,10 +11,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{self, Connection, Ended, OpenBody, Shared};
+use super::connection::{self, Connection, Ended, Shared};
 use super::observe::Observer;
 use super::same_file::{self, Checked, FirstRoute};
-use super::way::Way;
+use super::way::{Version, Way};
 use super::written::PieceWriter;
 use crate::connections::{Connections, MAX_CONNECTIONS};
 use crate::error::{Error, KeptBytes};
@@ -24,8 +24,7 @@ use crate::net::fetch::pieces::{Asking, PieceMap};
 use crate::net::fetch::rate_limit::RateLimit;
 use crate::net::fetch::request::all_legs;
 use crate::net::fetch::tracker::Tracker;
-use crate::net::os::clock::Clock;
-use crate::net::upstream::origin_slots::{OriginSlot, OriginSlots};
+use crate::net::upstream::origin_slots::OriginSlot;
 use crate::net::upstream::{Upstream, UpstreamReply};
 use crate::snapshot::{ConnectionProgress, ConnectionsProgress, Flow, RouteState, TransferSnapshot};
 use crate::wire::Algorithm;
@@ -45,15 +44,15 @@ struct Active {
     _slot: OriginSlot,
 }
 
-/// Result of the check of a further route.
-type RouteCheck = (usize, Upstream, Result<Checked, Error>);
+/// Result of the check of a further route, with its position.
+type RouteCheck = (usize, Result<Checked, Error>);
 
 /// What a transfer over several connections leaves behind.
 pub(in crate::net::fetch) struct Received {
     pub(in crate::net::fetch) candidate: ResumeCandidate,
     pub(in crate::net::fetch) result: Result<(), Error>,
-    /// The route to verify the whole through, if it is not the first one.
-    pub(in crate::net::fetch) via: Option<(Upstream, FetchJob, Box<UpstreamReply>)>,
+    /// The route to verify the whole through, if it is not the first one, and a reply of its origin.
+    pub(in crate::net::fetch) via: Option<(FetchJob, Box<UpstreamReply>)>,
 }
 
 /// A transfer over several connections.
@@ -66,14 +65,13 @@ struct Run<'a, 'b> {
     active: BTreeMap<u32, Active>,
     checks: JoinSet<RouteCheck>,
     observer: Observer,
-    clock: Clock,
     next_number: u32,
     /// The last ended connections.
     ended_connections: VecDeque<ConnectionProgress>,
     /// Sum over the ended connections, those of earlier attempts included.
     ended: Flow,
     rate_limit: RateLimit,
-    slots: OriginSlots,
+    /// What was asked for, and the steps so far.
     steps: ConnectionsProgress,
     /// The last failure.
     failure: Option<Error>,
@@ -107,22 +105,20 @@ pub(in crate::net::fetch) async fn receive(
         ended_connections: VecDeque::new(),
         ended: tracker.parts(),
         rate_limit: job.rate_limit.clone(),
-        slots: upstream.shared().origins.clone(),
         tracker,
         stop: stop.child_token(),
         running: JoinSet::new(),
         active: BTreeMap::new(),
         checks: JoinSet::new(),
         observer: Observer::new(1 + job.routes.len()),
-        clock: Clock::start(),
-        next_number: 0,
+        next_number: 1,
         steps: ConnectionsProgress { most: job.connections, ..ConnectionsProgress::default() },
         failure: None,
     };
     run.ways[0].is_same(source, Box::new(response.clone()), &legs);
+    // Else nothing was missing, and no body was requested.
     let result = if run.left() == 0 {
-        // Nothing was missing, so no body was requested.
-        run.ways[0].put(open);
+        *upstream = open;
         Ok(())
     } else {
         run.start(0, Some(open));
@@ -141,11 +137,6 @@ pub(in crate::net::fetch) async fn receive(
         run.tracker.end();
     }
     let via = run.via();
-    if via.is_none()
-        && let Some(chain) = run.ways[0].chain()
-    {
-        *upstream = chain;
-    }
     drop(run);
     let (candidate, written) = thread.finish(job.machine).await?;
     Ok(Received { candidate, result: written.and(result), via })
@@ -206,7 +197,8 @@ impl Run<'_, '_> {
                 Some((at, connection, records)) = self.observer.answered() => {
                     let Some(active) = self.active.get(&connection) else { continue };
                     let transfer = active.news.borrow().clone();
-                    let finding = self.observer.evaluate((at, connection), &records, &transfer);
+                    let now_us = self.tracker.now_us();
+                    let finding = self.observer.evaluate(now_us, (at, connection), &records, &transfer);
                     self.grow(at, finding);
                 }
                 // Often enough to start what is due after a backoff, too.
@@ -221,19 +213,15 @@ impl Run<'_, '_> {
 
     /// Checks whether the other routes lead to the same file.
     fn check_others(&mut self, first: &FirstRoute) {
-        for (at, way) in self.ways.iter_mut().enumerate().skip(1) {
-            let Some(mut chain) = way.chain() else { continue };
+        for (at, way) in self.ways.iter().enumerate().skip(1) {
+            let mut chain = way.upstream.another();
             let (job, first, stop) = (way.job.clone(), first.clone(), self.stop.clone());
-            self.checks.spawn(async move {
-                let checked = same_file::check(&mut chain, &job, &first, &stop).await;
-                (at, chain, checked)
-            });
+            self.checks.spawn(async move { (at, same_file::check(&mut chain, &job, &first, &stop).await) });
         }
     }
 
-    fn checked(&mut self, (at, chain, checked): RouteCheck) {
+    fn checked(&mut self, (at, checked): RouteCheck) {
         let way = &mut self.ways[at];
-        way.put(chain);
         match checked {
             Ok(Checked::Same(source, response)) => {
                 let legs = all_legs(&response);
@@ -259,44 +247,40 @@ impl Run<'_, '_> {
 
     /// Starts a connection, with the body that is open already if there is one; false if there is no work for it.
     fn start(&mut self, at: usize, open: Option<Upstream>) -> bool {
-        let number = self.next_number + 1;
         let way = &self.ways[at];
+        let Some(Version { source, response }) = &way.version else { return false };
+        let Some(slot) = way.upstream.shared().origins.take(&way.job.route, self.count(at) == 0) else { return false };
+        let (number, is_open) = (self.next_number, open.is_some());
         let most = self.first_piece(at);
         let asking = Asking { number, route: way.number, rate: 0, setup: way.round_trip * 2, most };
-        if !self.shared.with_map(|map| map.has_work(&asking)) {
-            return false;
-        }
-        let is_first = self.count(at) == 0;
-        let Some(slot) = self.slots.take(&way.job.route, is_first) else { return false };
-        let way = &mut self.ways[at];
-        let Some(source) = way.source.clone() else { return false };
-        let (is_open, chain) = (open.is_some(), open.or_else(|| way.chain()));
-        let Some(upstream) = chain else { return false };
-        self.next_number = number;
-        let open = if is_open {
-            let piece = self.shared.with_map(|map| map.assign(&asking));
-            way.response.clone().zip(piece).map(|(reply, piece)| OpenBody { reply, piece })
-        } else {
-            None
-        };
-        let rate_limit = RateLimit::new(way.job.rate_limit.get());
+        let size = self.shared.size;
+        let piece = self.shared.with_map(|map| {
+            let piece = map.assign(&asking)?;
+            if is_open {
+                map.reaches(number, size);
+            }
+            Some(piece)
+        });
+        let Some(piece) = piece else { return false };
         let id = if is_open { way.job.id } else { way.job.machine.transfer_id() };
-        let job = FetchJob { id, number: u64::from(number), rate_limit: rate_limit.clone(), ..way.job.clone() };
-        let (progress, news) = watch::channel(TransferSnapshot::default());
+        let rate_limit = RateLimit::new(way.job.rate_limit.get());
         let (stop, retired) = (self.stop.child_token(), CancellationToken::new());
         let connection = Connection {
             asking,
-            upstream,
-            job,
-            validator: source.validator,
+            piece,
+            open: is_open.then(|| response.clone()),
+            upstream: open.unwrap_or_else(|| way.upstream.another()),
+            job: FetchJob { id, number: u64::from(number), rate_limit: rate_limit.clone(), ..way.job.clone() },
+            validator: source.validator.clone(),
             round_trip: way.round_trip,
-            open,
             retired: retired.clone(),
         };
+        let (progress, news) = watch::channel(TransferSnapshot::default());
         self.running.spawn(connection::run(connection, Arc::clone(&self.shared), progress, stop.clone()));
         let moved = Instant::now();
         let active = Active { way: at, news, stop, retired, rate_limit, bytes: 0, moved, stalled: false, _slot: slot };
         self.active.insert(number, active);
+        self.next_number += 1;
         self.share_rate_limit();
         true
     }
@@ -306,7 +290,7 @@ impl Run<'_, '_> {
         self.active.values().filter(|active| active.way == at).map(|active| active.news.borrow().rate).sum()
     }
 
-    /// Counts what an ended connection has moved, and takes its chain back.
+    /// Counts what an ended connection has moved.
     fn settle(&mut self, ended: &Ended) -> Option<Active> {
         let active = self.active.remove(&ended.number)?;
         let flow = active.news.borrow().flow;
@@ -321,10 +305,8 @@ impl Run<'_, '_> {
         let Some(active) = self.settle(&ended) else { return Ok(()) };
         let at = active.way;
         let others = self.count(at);
-        let Ended { upstream, result, .. } = ended;
-        self.ways[at].put(upstream);
         self.share_rate_limit();
-        let error = match result {
+        let error = match ended.result {
             Ok(()) => {
                 if active.bytes > 0 {
                     self.ways[at].works();
@@ -352,12 +334,9 @@ impl Run<'_, '_> {
     }
 
     /// Returns the way to verify the whole through, if the first one does not work any more.
-    fn via(&mut self) -> Option<(Upstream, FetchJob, Box<UpstreamReply>)> {
-        if self.ways[0].state == RouteState::Active {
-            return None;
-        }
-        let way = self.ways.iter_mut().skip(1).find(|way| way.state == RouteState::Active)?;
-        Some((way.chain()?, way.job.clone(), way.response.clone()?))
+    fn via(&self) -> Option<(FetchJob, Box<UpstreamReply>)> {
+        let way = self.ways.iter().find(|way| way.state == RouteState::Active).filter(|way| way.number > 1)?;
+        Some((way.job.clone(), way.version.as_ref()?.response.clone()))
     }
 }
 

@@ -22,12 +22,10 @@ pub(super) struct Way {
     pub(super) number: u8,
     /// A job of this route.
     pub(super) job: FetchJob,
-    /// Chains without a request; never empty.
-    chains: Vec<Upstream>,
+    /// An upstream without a connection, from which those of its connections are made.
+    pub(super) upstream: Upstream,
     /// The version of the file at its origin, once that is known.
-    pub(super) source: Option<ResumeSource>,
-    /// The reply that says so, for the verification of the whole.
-    pub(super) response: Option<Box<UpstreamReply>>,
+    pub(super) version: Option<Version>,
     pub(super) state: RouteState,
     /// Connections that it should have, and at most.
     pub(super) target: usize,
@@ -46,9 +44,15 @@ pub(super) struct Way {
     failed_hop: Option<usize>,
 }
 
+/// A version of the file, and the reply that names it.
+pub(super) struct Version {
+    pub(super) source: ResumeSource,
+    pub(super) response: Box<UpstreamReply>,
+}
+
 impl Way {
     /// Creates a way whose file is not checked yet; `count` is how many connections it may have.
-    pub(super) fn new(number: u8, job: FetchJob, chain: Upstream, connections: Connections, count: usize) -> Self {
+    pub(super) fn new(number: u8, job: FetchJob, upstream: Upstream, connections: Connections, count: usize) -> Self {
         let growth = (connections == Connections::Auto)
             .then(|| Growth::new(ConnectionCount::new(count).unwrap_or(ConnectionCount::ONE)));
         let target = if growth.is_some() { 1 } else { count };
@@ -56,9 +60,8 @@ impl Way {
         Self {
             number,
             job,
-            chains: vec![chain],
-            source: None,
-            response: None,
+            upstream,
+            version: None,
             state: RouteState::Checking,
             target,
             most: count,
@@ -77,28 +80,13 @@ impl Way {
     /// Records the version of the file at its origin: the way can be used.
     pub(super) fn is_same(&mut self, source: ResumeSource, response: Box<UpstreamReply>, legs: &[Leg]) {
         self.round_trip = round_trip(legs);
-        (self.source, self.response, self.state) = (Some(source), Some(response), RouteState::Active);
+        (self.version, self.state) = (Some(Version { source, response }), RouteState::Active);
     }
 
     /// Returns true if a connection may be started now.
     pub(super) fn is_usable(&self) -> bool {
         let waited = self.due.is_none_or(|due| Instant::now() >= due);
-        matches!(self.state, RouteState::Active | RouteState::Waiting) && self.source.is_some() && waited
-    }
-
-    /// Returns a chain without a request.
-    pub(super) fn chain(&mut self) -> Option<Upstream> {
-        let another = self.chains.last()?.another();
-        let chain = self.chains.pop();
-        if self.chains.is_empty() {
-            self.chains.push(another);
-        }
-        chain
-    }
-
-    /// Takes a chain back, with its connection if that can be used again.
-    pub(super) fn put(&mut self, chain: Upstream) {
-        self.chains.push(chain);
+        matches!(self.state, RouteState::Active | RouteState::Waiting) && waited
     }
 
     /// Sets how many connections it should have; returns the number before.
@@ -106,9 +94,16 @@ impl Way {
         std::mem::replace(&mut self.target, wanted.min(self.most).max(1))
     }
 
-    /// Records that it works.
+    /// Records that a connection has ended well.
     pub(super) fn works(&mut self) {
         (self.state, self.due, self.error, self.failed_hop) = (RouteState::Active, None, None, None);
+    }
+
+    /// Records that bytes come by it: after a failure it waits no longer.
+    pub(super) fn moves(&mut self) {
+        if self.state == RouteState::Waiting {
+            self.works();
+        }
     }
 
     /// Records the failure of a connection, after which this many others run; all bytes so far tell whether it has made
@@ -118,8 +113,7 @@ impl Way {
         let progressed = bytes > std::mem::replace(&mut self.at_failure, bytes);
         if is_busy(error) || !is_transient(error) {
             // What the origin refuses to a further connection, it would refuse again.
-            self.most = others.max(1);
-            self.resize(self.target);
+            self.limit(others);
             if others > 0 {
                 return;
             }
@@ -132,8 +126,14 @@ impl Way {
                 }
             }
             None if others == 0 => self.state = RouteState::Failed,
-            None => self.most = others,
+            None => self.limit(others),
         }
+    }
+
+    /// Limits it to this many connections, or one.
+    fn limit(&mut self, connections: usize) {
+        self.most = connections.max(1);
+        self.resize(self.target);
     }
 
     /// Records that it could not be checked.

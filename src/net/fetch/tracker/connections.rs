@@ -30,7 +30,7 @@ impl Tracker<'_> {
         self.furthest
     }
 
-    /// Records what the connections of a file have counted so far, and how much of it is here.
+    /// Publishes what the connections of a file have counted so far, and how much of it is here.
     pub(in crate::net::fetch) fn record_connections(
         &mut self,
         mut flow: Flow,
@@ -39,13 +39,12 @@ impl Tracker<'_> {
     ) {
         self.furthest = self.furthest.max(here);
         (self.here, self.snapshot.connections) = (Some(here), Some(connections));
-        // Bytes may be here before the connection that brought them reports them.
-        if here > self.initial_bytes && !self.has_begun() {
-            self.stream();
-        }
-        // The counters are a moment older, and the rate has to be that of the bytes that are shown.
-        flow.bytes_in = flow.bytes_in.max(self.received_before + here.saturating_sub(self.initial_bytes));
+        // The counters are a moment older, and phase and rate have to be those of the bytes that are shown.
+        let shown = self.received_before + here.saturating_sub(self.initial_bytes);
+        let counted_here = self.flow().bytes_in - self.parts.bytes_in;
+        flow.bytes_in = flow.bytes_in.max(shown.saturating_sub(counted_here));
         self.record_parts(flow);
+        self.publish();
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Run;
+use super::{Active, Run};
 use crate::growth::Sample;
 use crate::net::fetch::ranges::observe::Finding;
 use crate::snapshot::verdict::Limit;
@@ -32,30 +32,31 @@ impl Run<'_, '_> {
             self.shared.with_map(|map| map.measure(*number, news.rate));
             if news.flow.bytes_in != active.bytes {
                 (active.bytes, active.moved) = (news.flow.bytes_in, now);
+                self.ways[active.way].moves();
             }
         }
         self.share_rate_limit();
         self.release_stalled(now);
         for at in 0..self.ways.len() {
             self.grow(at, None);
+            self.observe(at);
         }
         self.publish();
     }
 
-    /// Stops a connection that does not move, if another could receive its piece: others do move.
+    /// Stops a connection of each way that does not move, if another could receive its piece: others do move.
     fn release_stalled(&mut self, now: Instant) {
-        if self.active.values().all(|active| active.bytes == 0 || now.duration_since(active.moved) >= LEAST_STALL) {
-            return;
-        }
+        let still = |active: &Active| now.duration_since(active.moved);
+        let is_moving = self.active.values().any(|active| active.bytes > 0 && still(active) < LEAST_STALL);
         for at in 0..self.ways.len() {
-            let limit = LEAST_STALL.max(self.ways[at].round_trip * STALL_ROUND_TRIPS);
             let has_room = |at: usize| self.count(at) < self.ways[at].target && self.ways[at].is_usable();
-            if !(0..self.ways.len()).any(has_room) {
+            if !is_moving || !(0..self.ways.len()).any(has_room) {
                 return;
             }
+            let limit = LEAST_STALL.max(self.ways[at].round_trip * STALL_ROUND_TRIPS);
             let stalled = self.active.values_mut().find(|active| {
                 let streams = active.news.borrow().phase == Phase::Streaming;
-                active.way == at && streams && !active.stalled && now.duration_since(active.moved) >= limit
+                active.way == at && streams && !active.stalled && still(active) >= limit
             });
             if let Some(active) = stalled {
                 active.stalled = true;
@@ -66,10 +67,10 @@ impl Run<'_, '_> {
 
     /// Changes the number of connections of a way, if a step is due.
     pub(super) fn grow(&mut self, at: usize, finding: Option<Finding>) {
-        let of_way = || self.active.iter().filter(|(_, active)| active.way == at && !active.stalled);
-        let delivers = of_way().filter(|(_, active)| active.bytes > 0).count();
+        let of_way = || self.active.values().filter(|active| active.way == at && !active.stalled);
+        let delivers = of_way().filter(|active| active.bytes > 0).count();
         let sample = Sample {
-            now_us: self.clock.now_us(),
+            now_us: self.tracker.now_us(),
             bytes: self.received(at),
             active: delivers,
             pending: of_way().count() - delivers,
@@ -79,28 +80,32 @@ impl Run<'_, '_> {
             own_limit: self.rate_limit.get().is_some(),
             left: self.left(),
         };
-        let representative = of_way().find(|(_, active)| active.bytes > 0);
-        let representative = representative.map(|(number, active)| (*number, active.news.borrow().clone()));
         let way = &mut self.ways[at];
         if let Some(finding) = finding {
             way.verdict = Some(finding.verdict);
         }
-        let step = way.growth.as_mut().and_then(|growth| growth.feed(&sample));
-        // A fixed number depends on no verdict, which is only shown.
-        let pause = match &way.growth {
-            Some(growth) => growth.wants_verdict(sample.now_us).then_some(DECISION_INTERVAL),
-            None => Some(DISPLAY_INTERVAL),
-        };
-        if let (Some(pause), Some((number, transfer))) = (pause, representative) {
-            self.observer.query(at, &way.job.route, (number, &transfer), pause);
-        }
-        let Some(step) = step else { return };
+        let Some(step) = way.growth.as_mut().and_then(|growth| growth.feed(&sample)) else { return };
         let before = way.resize(step.connections);
         let reason = step.reason.to_string().into();
         let (route, to) = (usize::from(way.number), way.target);
-        let elapsed = Duration::from_micros(self.tracker.now_us());
+        let elapsed = Duration::from_micros(sample.now_us);
         self.steps.record(ConnectionsStep { at: elapsed, route, from: before, to, reason });
         self.retire(at);
+    }
+
+    /// Requests what the hops record of the first connection of a way that delivers, if a decision depends on it; a
+    /// fixed number depends on nothing, and its verdict is only shown.
+    fn observe(&mut self, at: usize) {
+        let way = &self.ways[at];
+        let pause = match &way.growth {
+            Some(growth) if !growth.wants_verdict(self.tracker.now_us()) => return,
+            Some(_) => DECISION_INTERVAL,
+            None => DISPLAY_INTERVAL,
+        };
+        let first = self.active.iter().find(|(_, active)| active.way == at && !active.stalled && active.bytes > 0);
+        if let Some((number, active)) = first {
+            self.observer.query(at, &way.job.route, (*number, &active.news.borrow()), pause);
+        }
     }
 
     /// Lets the newest connections end with their pieces while a way has more than it should.

@@ -23,7 +23,6 @@ impl Run<'_, '_> {
         }
         self.tracker.set_waiting(self.waiting());
         self.tracker.record_connections(flow, self.shared.size - left, progress);
-        self.tracker.publish();
     }
 
     /// Returns what the first connection waits for, and the message about it, if no connection moves.
