@@ -4,7 +4,7 @@ mod connection;
 mod observe;
 mod run;
 mod same_file;
-mod way;
+mod transfer_route;
 mod written;
 
 #[cfg(test)]

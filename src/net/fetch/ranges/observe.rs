@@ -50,10 +50,7 @@ pub(super) struct Finding {
 impl Observer {
     pub(super) fn new(routes: usize) -> Self {
         let observed = || Observed { rolling: Rolling::default(), connection: 0, pending: false, next: Instant::now() };
-        Self {
-            queries: JoinSet::new(),
-            routes: std::iter::repeat_with(observed).take(routes).collect(),
-        }
+        Self { queries: JoinSet::new(), routes: std::iter::repeat_with(observed).take(routes).collect() }
     }
 
     /// Requests the records of a connection, if none are requested and the pause since the last request is over.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{self, Connection, Ended, Shared};
 use super::observe::Observer;
 use super::same_file::{self, Checked, FirstRoute};
-use super::way::{Version, Way};
+use super::transfer_route::{TransferRoute, Version};
 use super::written::PieceWriter;
 use crate::connections::{Connections, MAX_CONNECTIONS};
 use crate::error::{Error, KeptBytes};
@@ -31,7 +31,7 @@ use crate::wire::Algorithm;
 
 /// A running connection.
 struct Active {
-    way: usize,
+    route: usize,
     news: watch::Receiver<TransferSnapshot>,
     stop: CancellationToken,
     retired: CancellationToken,
@@ -58,7 +58,7 @@ pub(in crate::net::fetch) struct Received {
 /// A transfer over several connections.
 struct Run<'a, 'b> {
     shared: Arc<Shared>,
-    ways: Vec<Way>,
+    routes: Vec<TransferRoute>,
     tracker: &'a mut Tracker<'b>,
     stop: CancellationToken,
     running: JoinSet<Ended>,
@@ -100,7 +100,7 @@ pub(in crate::net::fetch) async fn receive(
         FirstRoute { job: job.clone(), source: source.clone(), digest: response.reply.digest(Algorithm::Blake3) };
     let legs = all_legs(response);
     let mut run = Run {
-        ways: ways(job, upstream),
+        routes: routes(job, upstream),
         shared,
         ended_connections: VecDeque::new(),
         ended: tracker.parts(),
@@ -115,7 +115,7 @@ pub(in crate::net::fetch) async fn receive(
         steps: ConnectionsProgress { most: job.connections, ..ConnectionsProgress::default() },
         failure: None,
     };
-    run.ways[0].is_same(source, Box::new(response.clone()), &legs);
+    run.routes[0].is_same(source, Box::new(response.clone()), &legs);
     // Else nothing was missing, and no body was requested.
     let result = if run.left() == 0 {
         *upstream = open;
@@ -142,8 +142,8 @@ pub(in crate::net::fetch) async fn receive(
     Ok(Received { candidate, result: written.and(result), via })
 }
 
-/// Returns the ways of a job: its own route first.
-fn ways(job: &FetchJob, upstream: &Upstream) -> Vec<Way> {
+/// Returns the routes of a job: its own route first.
+fn routes(job: &FetchJob, upstream: &Upstream) -> Vec<TransferRoute> {
     let count = 1 + job.routes.len();
     let share = |at: usize| match job.connections {
         Connections::Auto => MAX_CONNECTIONS,
@@ -156,7 +156,7 @@ fn ways(job: &FetchJob, upstream: &Upstream) -> Vec<Way> {
         .map(|((at, route), number)| {
             let job = FetchJob { route: route.clone(), ..job.clone() };
             let connections = job.connections;
-            Way::new(number, job, upstream.another(), connections, share(at))
+            TransferRoute::new(number, job, upstream.another(), connections, share(at))
         })
         .collect()
 }
@@ -213,46 +213,48 @@ impl Run<'_, '_> {
 
     /// Checks whether the other routes lead to the same file.
     fn check_others(&mut self, first: &FirstRoute) {
-        for (at, way) in self.ways.iter().enumerate().skip(1) {
-            let mut chain = way.upstream.another();
-            let (job, first, stop) = (way.job.clone(), first.clone(), self.stop.clone());
+        for (at, route) in self.routes.iter().enumerate().skip(1) {
+            let mut chain = route.upstream.another();
+            let (job, first, stop) = (route.job.clone(), first.clone(), self.stop.clone());
             self.checks.spawn(async move { (at, same_file::check(&mut chain, &job, &first, &stop).await) });
         }
     }
 
     fn checked(&mut self, (at, checked): RouteCheck) {
-        let way = &mut self.ways[at];
+        let route = &mut self.routes[at];
         match checked {
             Ok(Checked::Same(source, response)) => {
                 let legs = all_legs(&response);
-                way.is_same(source, response, &legs);
+                route.is_same(source, response, &legs);
             }
-            Ok(Checked::Other(why)) => way.refuse(why),
-            Err(error) => way.give_up(&error),
+            Ok(Checked::Other(why)) => route.refuse(why),
+            Err(error) => route.give_up(&error),
         }
         self.publish();
     }
 
     /// Starts connections while routes have fewer than they should, and there is work for more.
     fn start_all(&mut self) {
-        for at in 0..self.ways.len() {
-            while self.count(at) < self.ways[at].target && self.ways[at].is_usable() && self.start(at, None) {}
+        for at in 0..self.routes.len() {
+            while self.count(at) < self.routes[at].target && self.routes[at].is_usable() && self.start(at, None) {}
         }
     }
 
-    /// Returns the number of connections of a way.
+    /// Returns the number of connections of a route.
     fn count(&self, at: usize) -> usize {
-        self.active.values().filter(|active| active.way == at && !active.stalled).count()
+        self.active.values().filter(|active| active.route == at && !active.stalled).count()
     }
 
     /// Starts a connection, with the body that is open already if there is one; false if there is no work for it.
     fn start(&mut self, at: usize, open: Option<Upstream>) -> bool {
-        let way = &self.ways[at];
-        let Some(Version { source, response }) = &way.version else { return false };
-        let Some(slot) = way.upstream.shared().origins.take(&way.job.route, self.count(at) == 0) else { return false };
+        let route = &self.routes[at];
+        let Some(Version { source, response }) = &route.version else { return false };
+        let Some(slot) = route.upstream.shared().origins.take(&route.job.route, self.count(at) == 0) else {
+            return false;
+        };
         let (number, is_open) = (self.next_number, open.is_some());
         let most = self.first_piece(at);
-        let asking = Asking { number, route: way.number, rate: 0, setup: way.round_trip * 2, most };
+        let asking = Asking { number, route: route.number, rate: 0, setup: route.round_trip * 2, most };
         let size = self.shared.size;
         let piece = self.shared.with_map(|map| {
             let piece = map.assign(&asking)?;
@@ -262,32 +264,33 @@ impl Run<'_, '_> {
             Some(piece)
         });
         let Some(piece) = piece else { return false };
-        let id = if is_open { way.job.id } else { way.job.machine.transfer_id() };
-        let rate_limit = RateLimit::new(way.job.rate_limit.get());
+        let id = if is_open { route.job.id } else { route.job.machine.transfer_id() };
+        let rate_limit = RateLimit::new(route.job.rate_limit.get());
         let (stop, retired) = (self.stop.child_token(), CancellationToken::new());
         let connection = Connection {
             asking,
             piece,
             open: is_open.then(|| response.clone()),
-            upstream: open.unwrap_or_else(|| way.upstream.another()),
-            job: FetchJob { id, number: u64::from(number), rate_limit: rate_limit.clone(), ..way.job.clone() },
+            upstream: open.unwrap_or_else(|| route.upstream.another()),
+            job: FetchJob { id, number: u64::from(number), rate_limit: rate_limit.clone(), ..route.job.clone() },
             validator: source.validator.clone(),
-            round_trip: way.round_trip,
+            round_trip: route.round_trip,
             retired: retired.clone(),
         };
         let (progress, news) = watch::channel(TransferSnapshot::default());
         self.running.spawn(connection::run(connection, Arc::clone(&self.shared), progress, stop.clone()));
         let moved = Instant::now();
-        let active = Active { way: at, news, stop, retired, rate_limit, bytes: 0, moved, stalled: false, _slot: slot };
+        let active =
+            Active { route: at, news, stop, retired, rate_limit, bytes: 0, moved, stalled: false, _slot: slot };
         self.active.insert(number, active);
         self.next_number += 1;
         self.share_rate_limit();
         true
     }
 
-    /// Returns the current rate of a way.
+    /// Returns the current rate of a route.
     fn rate(&self, at: usize) -> u64 {
-        self.active.values().filter(|active| active.way == at).map(|active| active.news.borrow().rate).sum()
+        self.active.values().filter(|active| active.route == at).map(|active| active.news.borrow().rate).sum()
     }
 
     /// Counts what an ended connection has moved.
@@ -296,20 +299,20 @@ impl Run<'_, '_> {
         let flow = active.news.borrow().flow;
         self.keep_ended(ended.number, &active);
         self.ended.add(&flow);
-        self.ways[active.way].ended += flow.bytes_in;
+        self.routes[active.route].ended += flow.bytes_in;
         Some(active)
     }
 
     /// Handles the end of a connection.
     fn end(&mut self, ended: Ended) -> Result<(), Error> {
         let Some(active) = self.settle(&ended) else { return Ok(()) };
-        let at = active.way;
+        let at = active.route;
         let others = self.count(at);
         self.share_rate_limit();
         let error = match ended.result {
             Ok(()) => {
                 if active.bytes > 0 {
-                    self.ways[at].works();
+                    self.routes[at].works();
                 }
                 return Ok(());
             }
@@ -321,22 +324,23 @@ impl Run<'_, '_> {
             return Err(error);
         }
         let bytes = self.received(at);
-        self.ways[at].fail(&error, others, bytes);
+        self.routes[at].fail(&error, others, bytes);
         self.failure = Some(error);
         self.publish();
         Ok(())
     }
 
-    /// Returns the bytes that a way has brought.
+    /// Returns the bytes that a route has brought.
     fn received(&self, at: usize) -> u64 {
-        let running = self.active.values().filter(|active| active.way == at);
-        self.ways[at].ended + running.map(|active| active.news.borrow().flow.bytes_in).sum::<u64>()
+        let running = self.active.values().filter(|active| active.route == at);
+        self.routes[at].ended + running.map(|active| active.news.borrow().flow.bytes_in).sum::<u64>()
     }
 
-    /// Returns the way to verify the whole through, if the first one does not work any more.
+    /// Returns the route to verify the whole through, if the first one does not work any more.
     fn via(&self) -> Option<(FetchJob, Box<UpstreamReply>)> {
-        let way = self.ways.iter().find(|way| way.state == RouteState::Active).filter(|way| way.number > 1)?;
-        Some((way.job.clone(), way.version.as_ref()?.response.clone()))
+        let route =
+            self.routes.iter().find(|route| route.state == RouteState::Active).filter(|route| route.number > 1)?;
+        Some((route.job.clone(), route.version.as_ref()?.response.clone()))
     }
 }
 

@@ -32,31 +32,31 @@ impl Run<'_, '_> {
             self.shared.with_map(|map| map.measure(*number, news.rate));
             if news.flow.bytes_in != active.bytes {
                 (active.bytes, active.moved) = (news.flow.bytes_in, now);
-                self.ways[active.way].moves();
+                self.routes[active.route].moves();
             }
         }
         self.share_rate_limit();
         self.release_stalled(now);
-        for at in 0..self.ways.len() {
+        for at in 0..self.routes.len() {
             self.grow(at, None);
             self.observe(at);
         }
         self.publish();
     }
 
-    /// Stops a connection of each way that does not move, if another could receive its piece: others do move.
+    /// Stops a connection of each route that does not move, if another could receive its piece: others do move.
     fn release_stalled(&mut self, now: Instant) {
         let still = |active: &Active| now.duration_since(active.moved);
         let is_moving = self.active.values().any(|active| active.bytes > 0 && still(active) < LEAST_STALL);
-        for at in 0..self.ways.len() {
-            let has_room = |at: usize| self.count(at) < self.ways[at].target && self.ways[at].is_usable();
-            if !is_moving || !(0..self.ways.len()).any(has_room) {
+        for at in 0..self.routes.len() {
+            let has_room = |at: usize| self.count(at) < self.routes[at].target && self.routes[at].is_usable();
+            if !is_moving || !(0..self.routes.len()).any(has_room) {
                 return;
             }
-            let limit = LEAST_STALL.max(self.ways[at].round_trip * STALL_ROUND_TRIPS);
+            let limit = LEAST_STALL.max(self.routes[at].round_trip * STALL_ROUND_TRIPS);
             let stalled = self.active.values_mut().find(|active| {
                 let streams = active.news.borrow().phase == Phase::Streaming;
-                active.way == at && streams && !active.stalled && still(active) >= limit
+                active.route == at && streams && !active.stalled && still(active) >= limit
             });
             if let Some(active) = stalled {
                 active.stalled = true;
@@ -65,54 +65,54 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Changes the number of connections of a way, if a step is due.
+    /// Changes the number of connections of a route, if a step is due.
     pub(super) fn grow(&mut self, at: usize, finding: Option<Finding>) {
-        let of_way = || self.active.values().filter(|active| active.way == at && !active.stalled);
-        let delivers = of_way().filter(|active| active.bytes > 0).count();
+        let of_route = || self.active.values().filter(|active| active.route == at && !active.stalled);
+        let delivers = of_route().filter(|active| active.bytes > 0).count();
         let sample = Sample {
             now_us: self.tracker.now_us(),
             bytes: self.received(at),
             active: delivers,
-            pending: of_way().count() - delivers,
-            rtt_us: self.ways[at].round_trip.as_micros() as u64,
+            pending: of_route().count() - delivers,
+            rtt_us: self.routes[at].round_trip.as_micros() as u64,
             limit: finding.map(|finding| finding.limit).filter(|limit| *limit != Limit::Measuring),
             link: finding.and_then(|finding| finding.link),
             own_limit: self.rate_limit.get().is_some(),
             left: self.left(),
         };
-        let way = &mut self.ways[at];
+        let route = &mut self.routes[at];
         if let Some(finding) = finding {
-            way.verdict = Some(finding.verdict);
+            route.verdict = Some(finding.verdict);
         }
-        let Some(step) = way.growth.as_mut().and_then(|growth| growth.feed(&sample)) else { return };
-        let before = way.resize(step.connections);
+        let Some(step) = route.growth.as_mut().and_then(|growth| growth.feed(&sample)) else { return };
+        let before = route.resize(step.connections);
         let reason = step.reason.to_string().into();
-        let (route, to) = (usize::from(way.number), way.target);
+        let (route, to) = (usize::from(route.number), route.target);
         let elapsed = Duration::from_micros(sample.now_us);
         self.steps.record(ConnectionsStep { at: elapsed, route, from: before, to, reason });
         self.retire(at);
     }
 
-    /// Requests what the hops record of the first connection of a way that delivers, if a decision depends on it; a
+    /// Requests what the hops record of the first connection of a route that delivers, if a decision depends on it; a
     /// fixed number depends on nothing, and its verdict is only shown.
     fn observe(&mut self, at: usize) {
-        let way = &self.ways[at];
-        let pause = match &way.growth {
+        let route = &self.routes[at];
+        let pause = match &route.growth {
             Some(growth) if !growth.wants_verdict(self.tracker.now_us()) => return,
             Some(_) => DECISION_INTERVAL,
             None => DISPLAY_INTERVAL,
         };
-        let first = self.active.iter().find(|(_, active)| active.way == at && !active.stalled && active.bytes > 0);
+        let first = self.active.iter().find(|(_, active)| active.route == at && !active.stalled && active.bytes > 0);
         if let Some((number, active)) = first {
-            self.observer.query(at, &way.job.route, (*number, &active.news.borrow()), pause);
+            self.observer.query(at, &route.job.route, (*number, &active.news.borrow()), pause);
         }
     }
 
-    /// Lets the newest connections end with their pieces while a way has more than it should.
+    /// Lets the newest connections end with their pieces while a route has more than it should.
     fn retire(&mut self, at: usize) {
-        let target = self.ways[at].target;
-        let of_way = self.active.values().filter(|active| active.way == at && !active.stalled);
-        for (position, active) in of_way.enumerate() {
+        let target = self.routes[at].target;
+        let of_route = self.active.values().filter(|active| active.route == at && !active.stalled);
+        for (position, active) in of_route.enumerate() {
             if position >= target {
                 active.retired.cancel();
             }
@@ -121,10 +121,10 @@ impl Run<'_, '_> {
 
     /// Returns the most bytes of the first piece of a connection.
     pub(super) fn first_piece(&self, at: usize) -> Option<u64> {
-        let way = &self.ways[at];
-        if way.growth.is_none() {
+        let route = &self.routes[at];
+        if route.growth.is_none() {
             // All begin with an equal share, of what has not begun.
-            let missing = self.ways.iter().map(|way| way.target).sum::<usize>().saturating_sub(self.active.len());
+            let missing = self.routes.iter().map(|route| route.target).sum::<usize>().saturating_sub(self.active.len());
             return self.shared.with_map(|map| map.unassigned()).checked_div(missing as u64).filter(|share| *share > 0);
         }
         let count = self.count(at) as u64;

@@ -11,7 +11,8 @@ impl Run<'_, '_> {
         let mut flow = self.ended;
         self.active.values().for_each(|active| flow.add(&active.news.borrow().flow));
         let (left, map) = self.shared.with_map(|map| (map.left(), map.received()));
-        let routes = (0..self.ways.len()).map(|at| self.ways[at].progress(self.received(at), self.rate(at))).collect();
+        let routes =
+            (0..self.routes.len()).map(|at| self.routes[at].progress(self.received(at), self.rate(at))).collect();
         let connections = self.ended_connections.iter().cloned();
         let connections =
             connections.chain(self.active.iter().map(|(number, active)| self.connection(*number, active)));
@@ -38,7 +39,7 @@ impl Run<'_, '_> {
     pub(super) fn keep_ended(&mut self, number: u32, active: &Active) {
         let connection =
             ConnectionProgress { state: ConnectionState::Ended, rate: 0, ..self.connection(number, active) };
-        if self.ended_connections.len() + MAX_CONNECTIONS * self.ways.len() >= MAX_LISTED {
+        if self.ended_connections.len() + MAX_CONNECTIONS * self.routes.len() >= MAX_LISTED {
             self.ended_connections.pop_front();
         }
         self.ended_connections.push_back(connection);
@@ -53,7 +54,7 @@ impl Run<'_, '_> {
         };
         ConnectionProgress {
             number: number as usize,
-            route: usize::from(self.ways[active.way].number),
+            route: usize::from(self.routes[active.route].number),
             id: news.id.clone(),
             state,
             from: piece.from,

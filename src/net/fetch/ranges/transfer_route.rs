@@ -16,8 +16,8 @@ use crate::snapshot::{RouteProgress, RouteState};
 use crate::text::SafeText;
 use crate::wire::{Leg, Reason};
 
-/// One way to the file.
-pub(super) struct Way {
+/// One route to the file.
+pub(super) struct TransferRoute {
     /// Its number, from 1.
     pub(super) number: u8,
     /// A job of this route.
@@ -50,8 +50,8 @@ pub(super) struct Version {
     pub(super) response: Box<UpstreamReply>,
 }
 
-impl Way {
-    /// Creates a way whose file is not checked yet; `count` is how many connections it may have.
+impl TransferRoute {
+    /// Creates a route whose file is not checked yet; `count` is how many connections it may have.
     pub(super) fn new(number: u8, job: FetchJob, upstream: Upstream, connections: Connections, count: usize) -> Self {
         let growth = (connections == Connections::Auto)
             .then(|| Growth::new(ConnectionCount::new(count).unwrap_or(ConnectionCount::ONE)));
@@ -77,7 +77,7 @@ impl Way {
         }
     }
 
-    /// Records the version of the file at its origin: the way can be used.
+    /// Records the version of the file at its origin: the route can be used.
     pub(super) fn is_same(&mut self, source: ResumeSource, response: Box<UpstreamReply>, legs: &[Leg]) {
         self.round_trip = round_trip(legs);
         (self.version, self.state) = (Some(Version { source, response }), RouteState::Active);
