@@ -67,11 +67,12 @@ fn sum(transfer: &TransferSnapshot, progress: &ConnectionsProgress) -> Vec<Strin
         return vec![format!("{} in {}", Bytes(transfer.received), HumanDuration(transfer.elapsed))];
     }
     let open = progress.open().count();
+    let routes = progress.routes.len();
     let number = match progress.most {
         Connections::Auto => format!("{open}, auto"),
-        Connections::Fixed(most) => format!("{open} of {most}"),
+        // Each route has at least one.
+        Connections::Fixed(most) => format!("{open} of {}", most.get().max(routes)),
     };
-    let routes = progress.routes.len();
     let routes = if routes > 1 { format!("{routes} routes") } else { String::new() };
     vec![number, routes, Rate(transfer.rate).to_string()]
 }

@@ -84,6 +84,20 @@ fn details_have_the_sum_and_each_route_with_its_connections() {
 }
 
 #[test]
+fn there_are_never_more_connections_than_the_heading_says() {
+    let one = |open: usize| {
+        let chain = changed(|progress| {
+            progress.most = "1".parse().unwrap();
+            progress.connections.retain(|connection| connection.number <= open);
+        });
+        let page = page(&mut Script::new(120, 40, chain));
+        page.lines().find(|line| line.contains("▎ Connections ")).unwrap().to_owned()
+    };
+    assert!(one(2).contains(" 2 of 2   2 routes"), "each route has at least one: {}", one(2));
+    assert!(one(1).contains(" 1 of 2   2 routes"), "{}", one(1));
+}
+
+#[test]
 fn the_map_of_the_file_needs_a_wide_screen() {
     let map = |columns, rows, chain: ChainSnapshot| {
         let page = page(&mut Script::new(columns, rows, chain));
