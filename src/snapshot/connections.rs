@@ -113,7 +113,7 @@ pub enum ConnectionState {
     Connecting,
     /// It receives its range.
     Receiving,
-    /// It failed, and is opened again after a backoff.
+    /// A hop is silent: `error` names it.
     Waiting,
     /// It has ended.
     Ended,

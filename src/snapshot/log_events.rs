@@ -1,7 +1,7 @@
 //! Log events of a running transfer: resumptions, restarts from zero, retries.
 
 use super::chain::Level;
-use super::connections::{ConnectionsProgress, RouteState};
+use super::connections::{ConnectionProgress, ConnectionsProgress, RouteState};
 use super::transfer::{Phase, TransferSnapshot};
 use crate::units::Bytes;
 
@@ -39,7 +39,13 @@ impl TransferSnapshot {
         let known = before.and_then(|before| before.steps.last());
         let new = now.steps.iter().rposition(|step| Some(step) == known).map_or(0, |at| at + 1);
         let mut events: Vec<_> = now.steps[new..].iter().map(|step| (Level::Info, now.sentence(step))).collect();
-        for connection in &now.connections {
+        // The error of a single connection is that of the transfer, and that of a route is logged with it.
+        let is_single = now.routes.len() < 2 && now.connections.len() < 2;
+        let is_of_route = |connection: &ConnectionProgress| {
+            now.routes.len() > 1
+                && now.routes.iter().any(|r| r.number == connection.route && r.error == connection.error)
+        };
+        for connection in now.connections.iter().filter(|connection| !is_single && !is_of_route(connection)) {
             let earlier = before.and_then(|before| before.connections.iter().find(|c| c.number == connection.number));
             let known = earlier.and_then(|earlier| earlier.error.as_ref());
             if let Some(error) = connection.error.as_ref().filter(|error| Some(*error) != known) {
@@ -71,7 +77,7 @@ impl ConnectionsProgress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::{ConnectionProgress, ConnectionsStep, RouteProgress};
+    use crate::snapshot::{ConnectionsStep, RouteProgress};
 
     #[test]
     fn each_event_is_logged_once() {

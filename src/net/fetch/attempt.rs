@@ -52,7 +52,7 @@ pub(super) async fn attempt(
     tracker.on_reply(size, response.protocol, &legs, candidate.as_ref().map_or(0, ResumeCandidate::bytes));
     let source = ResumeSource::of(&job.route, &response).map_err(|why| {
         tracker.cannot_resume(why);
-        tracker.one_connection(job.connections, why);
+        tracker.one_connection(job, why);
     });
     let source = source.ok();
     let part = match ready(target, (candidate.take(), first), source, size, job).await? {

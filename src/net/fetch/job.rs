@@ -36,6 +36,8 @@ pub struct FetchJob {
     pub route: Route,
     /// Other ways to the same file.
     pub routes: Vec<Route>,
+    /// How many of the routes came before `route` as the user named them: since then they follow all others.
+    pub passed: usize,
     /// How many connections receive the file, over all of these routes.
     pub connections: Connections,
     /// The file or folder to write to, or an [`Output`](super::Output).
@@ -114,6 +116,7 @@ impl FetchJob {
             id: machine.transfer_id(),
             route,
             routes: Vec::new(),
+            passed: 0,
             connections: Connections::default(),
             output,
             force: false,
@@ -140,11 +143,17 @@ impl FetchJob {
 }
 
 impl FetchJob {
+    /// Returns true if the user may expect more than one connection.
+    pub(super) fn may_have_several(&self) -> bool {
+        self.connections.most() > 1 || !self.routes.is_empty()
+    }
+
     /// Exchanges the route for the next of the others, which it follows as the last.
     pub(super) fn next_route(&mut self) {
         if !self.routes.is_empty() {
             let next = self.routes.remove(0);
             self.routes.push(std::mem::replace(&mut self.route, next));
+            self.passed = (self.passed + 1) % (1 + self.routes.len());
         }
     }
 }

@@ -166,15 +166,15 @@ impl PieceMap {
     }
 
     /// Ends the piece of a connection: what is missing of it, from the last whole block on, becomes a gap, or is left
-    /// to the connection whose body reaches behind its own piece.
-    pub(super) fn give_back(&mut self, number: u32) {
-        let Some(piece) = self.pieces.remove(&number) else { return };
-        let end = if piece.left() > 0 { whole_blocks(piece.at) } else { piece.end };
-        self.arrived.entry(piece.route).or_default().insert(piece.from..end);
-        if piece.left() == 0 {
-            return;
+    /// to the connection whose body reaches behind its own piece. Returns the piece as it was.
+    pub(super) fn give_back(&mut self, number: u32) -> Option<Piece> {
+        let ended = self.pieces.remove(&number)?;
+        let end = if ended.left() > 0 { whole_blocks(ended.at) } else { ended.end };
+        self.arrived.entry(ended.route).or_default().insert(ended.from..end);
+        if ended.left() == 0 {
+            return Some(ended);
         }
-        self.gaps.insert(end..piece.end);
+        self.gaps.insert(end..ended.end);
         for piece in self.pieces.values_mut().filter(|piece| piece.left() > 0) {
             let next = self.gaps.ranges().iter().find(|gap| gap.start == piece.end && gap.start < piece.reach).cloned();
             if let Some(gap) = next {
@@ -183,6 +183,7 @@ impl PieceMap {
                 self.gaps.remove(&grown);
             }
         }
+        Some(ended)
     }
 }
 
@@ -267,7 +268,7 @@ mod tests {
             };
             for (number, step, amount) in steps {
                 match step {
-                    0 => map.give_back(number),
+                    0 => drop(map.give_back(number)),
                     1 => map.measure(number, amount),
                     _ if map.piece(number).is_some_and(|piece| piece.left() > 0) => receive(&mut map, number, amount),
                     _ => {

@@ -13,7 +13,6 @@ mod tests;
 use super::blocks::MIN_SIZE;
 use super::job::FetchJob;
 use super::partial::ResumeCandidate;
-use crate::connections::{ConnectionCount, Connections};
 
 pub(super) use run::receive;
 
@@ -21,6 +20,5 @@ pub(super) use run::receive;
 /// are there already.
 pub(super) fn can_receive(job: &FetchJob, candidate: &ResumeCandidate) -> bool {
     let Some(source) = &candidate.source else { return false };
-    let is_one = job.connections == Connections::Fixed(ConnectionCount::ONE) && job.routes.is_empty();
-    candidate.received.is_some() || (!is_one && source.size >= MIN_SIZE && candidate.offset == 0)
+    candidate.received.is_some() || (job.may_have_several() && source.size >= MIN_SIZE && candidate.offset == 0)
 }

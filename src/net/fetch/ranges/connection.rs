@@ -14,7 +14,7 @@ use crate::net::fetch::attribution::attributed;
 use crate::net::fetch::body::{self, Wanted};
 use crate::net::fetch::disk::WriteQueue;
 use crate::net::fetch::job::FetchJob;
-use crate::net::fetch::pieces::{Asking, PieceMap};
+use crate::net::fetch::pieces::{Asking, Piece, PieceMap};
 use crate::net::fetch::request::{all_legs, request, send_request_tracked, wrong_range};
 use crate::net::fetch::tracker::Tracker;
 use crate::net::fetch::validator::Validator;
@@ -48,6 +48,8 @@ pub(super) struct Connection {
     pub(super) validator: Validator,
     /// Round trip through the whole route.
     pub(super) round_trip: Duration,
+    /// The piece that it has received last.
+    pub(super) last: Piece,
     /// Set when it shall take no further piece.
     pub(super) retired: CancellationToken,
 }
@@ -55,6 +57,8 @@ pub(super) struct Connection {
 /// What a connection leaves behind.
 pub(super) struct Ended {
     pub(super) number: u32,
+    /// Its last piece, as far as it came.
+    pub(super) piece: Piece,
     pub(super) result: Result<(), Error>,
 }
 
@@ -80,15 +84,16 @@ pub(super) async fn run(
     let received = receive_all(&mut connection, &shared, &mut queue, &mut tracker, &stop).await;
     drop(probe);
     let number = connection.asking.number;
+    let last = std::mem::take(&mut connection.last);
     // What is left of a body goes with the connection.
     drop(connection);
     // Before others may write there.
     shared.writer.end(number, queue).await;
-    shared.with_map(|map| map.give_back(number));
+    let piece = shared.with_map(|map| map.give_back(number)).unwrap_or(last);
     tracker.end();
     // The last bytes count, too.
     tracker.publish();
-    Ended { number, result: received }
+    Ended { number, piece, result: received }
 }
 
 /// Receives piece after piece.
@@ -137,10 +142,8 @@ async fn receive_all(
             return Ok(());
         }
         let asking = connection.asking;
-        let next = shared.with_map(|map| {
-            map.give_back(number);
-            map.assign(&asking)
-        });
+        let (ended, next) = shared.with_map(|map| (map.give_back(number), map.assign(&asking)));
+        connection.last = ended.unwrap_or_default();
         let Some(next) = next else { return Ok(()) };
         connection.piece = next;
         connection.job.id = connection.job.machine.transfer_id();

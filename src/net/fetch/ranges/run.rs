@@ -20,7 +20,7 @@ use crate::connections::{Connections, MAX_CONNECTIONS};
 use crate::error::{Error, KeptBytes};
 use crate::net::fetch::job::FetchJob;
 use crate::net::fetch::partial::ResumeCandidate;
-use crate::net::fetch::pieces::{Asking, PieceMap};
+use crate::net::fetch::pieces::{Asking, Piece, PieceMap};
 use crate::net::fetch::rate_limit::RateLimit;
 use crate::net::fetch::request::all_legs;
 use crate::net::fetch::tracker::Tracker;
@@ -132,6 +132,8 @@ pub(in crate::net::fetch) async fn receive(
             run.settle(&ended);
         }
     }
+    // The hops' records of the whole are those of the first connection.
+    run.tracker.follow(job.id);
     run.publish();
     if run.tracker.has_begun() {
         run.tracker.end();
@@ -152,8 +154,8 @@ fn routes(job: &FetchJob, upstream: &Upstream) -> Vec<TransferRoute> {
     std::iter::once(&job.route)
         .chain(&job.routes)
         .enumerate()
-        .zip(1_u8..)
-        .map(|((at, route), number)| {
+        .map(|(at, route)| {
+            let number = u8::try_from(1 + (at + job.passed) % count).unwrap_or(u8::MAX);
             let job = FetchJob { route: route.clone(), ..job.clone() };
             let connections = job.connections;
             TransferRoute::new(number, job, upstream.another(), connections, share(at))
@@ -275,6 +277,7 @@ impl Run<'_, '_> {
             job: FetchJob { id, number: u64::from(number), rate_limit: rate_limit.clone(), ..route.job.clone() },
             validator: source.validator.clone(),
             round_trip: route.round_trip,
+            last: Piece::default(),
             retired: retired.clone(),
         };
         let (progress, news) = watch::channel(TransferSnapshot::default());
@@ -297,7 +300,7 @@ impl Run<'_, '_> {
     fn settle(&mut self, ended: &Ended) -> Option<Active> {
         let active = self.active.remove(&ended.number)?;
         let flow = active.news.borrow().flow;
-        self.keep_ended(ended.number, &active);
+        self.keep_ended(ended, &active);
         self.ended.add(&flow);
         self.routes[active.route].ended += flow.bytes_in;
         Some(active)

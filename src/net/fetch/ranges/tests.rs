@@ -8,7 +8,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::transfer_route::TransferRoute;
 use crate::allow_list::AllowList;
+use crate::connections::Connections;
 use crate::error::Error;
 use crate::faults::Faults;
 use crate::limits::Limits;
@@ -23,7 +25,8 @@ use crate::net::upstream::policy::Policy;
 use crate::net::upstream::resolve::Resolver;
 use crate::options::VerifyMode;
 use crate::route::Route;
-use crate::snapshot::{Integrity, RouteState, TransferSnapshot};
+use crate::snapshot::verdict::{Limit, Verdict};
+use crate::snapshot::{ConnState, Integrity, RouteState, TransferSnapshot};
 use crate::wire::{Algorithm, Digest};
 
 /// Several blocks, and a short one at the end.
@@ -196,4 +199,63 @@ async fn a_route_that_fails_gives_its_piece_back() {
     assert_eq!(connections.routes[0].failed_hop, Some(1), "{:?}", connections.routes);
     let moved: u64 = connections.routes.iter().map(|route| route.received).sum();
     assert!(moved - (SIZE as u64) < 1 << 20, "{moved}");
+}
+
+#[tokio::test]
+async fn routes_keep_their_numbers_when_the_first_one_fails() {
+    let mut scene = Scene::new();
+    let (gone, other) = (Chain::new(scene.root.path(), 1, None).await, Chain::new(scene.root.path(), 1, None).await);
+    let mut job = scene.job(gone.route(), "2");
+    job.routes = vec![other.route()];
+    let first = gone.addresses[0].clone();
+    drop(gone);
+    scene.fetch(&mut job).await.unwrap();
+    scene.assert_whole();
+    let connections = scene.progress.borrow().connections.clone().unwrap();
+    let routes: Vec<_> =
+        connections.routes.iter().map(|route| (route.number, route.chain.to_string(), route.received)).collect();
+    assert_eq!(routes, [(1, first, 0), (2, other.addresses[0].clone(), SIZE as u64)]);
+    assert!(connections.map.iter().all(|part| part.route == 2), "{:?}", connections.map);
+    assert_eq!(scene.progress.borrow().transfer_id, Some(job.id), "the one of the hops' records");
+}
+
+#[tokio::test]
+async fn a_connection_that_has_ended_keeps_its_last_range_and_why_it_failed() {
+    let mut scene = Scene::new();
+    let chain = Chain::new(scene.root.path(), 1, Some(4 << 20)).await;
+    let mut job = scene.job(chain.route(), "2");
+    let mut updates = scene.progress.subscribe();
+    let node = Arc::clone(&chain.nodes[0]);
+    let fetching = scene.fetch(&mut job);
+    let closing = async {
+        let receive = |snapshot: &TransferSnapshot| {
+            let connections = snapshot.connections.iter().flat_map(|progress| &progress.connections);
+            connections.filter(|connection| connection.received > 1 << 20).count() == 2
+        };
+        updates.wait_for(receive).await.unwrap();
+        let streaming = node.snapshot().connections.into_iter().find(|conn| conn.state == ConnState::Streaming);
+        assert!(node.registry.close(streaming.unwrap().id));
+    };
+    let (fetched, ()) = tokio::join!(fetching, closing);
+    fetched.unwrap();
+    scene.assert_whole();
+    let connections = scene.progress.borrow().connections.clone().unwrap().connections;
+    let failed = connections.iter().filter(|connection| connection.error.is_some()).count();
+    assert!(connections.len() >= 2 && failed == 1, "{connections:?}");
+    assert!(connections.iter().all(|one| one.from < one.at && one.at <= one.end), "{connections:?}");
+}
+
+#[test]
+fn a_route_keeps_its_verdict_while_another_connection_is_measured() {
+    let route = Route::parse(b"f\n127.0.0.1 9101\n").unwrap();
+    let job = FetchJob::new(1, route, "out".into(), Limits::default());
+    let chain = client(Arc::default(), Limits::default(), None);
+    let mut route = TransferRoute::new(1, job, chain, Connections::Auto, 2);
+    let mut after = |limit| {
+        route.limited_by(Verdict { limit, ..Verdict::default() });
+        route.progress(0, 0).verdict.map(|verdict| verdict.limit)
+    };
+    assert_eq!(after(Limit::Measuring), Some(Limit::Measuring));
+    assert_eq!(after(Limit::Balanced), Some(Limit::Balanced));
+    assert_eq!(after(Limit::Measuring), Some(Limit::Balanced));
 }

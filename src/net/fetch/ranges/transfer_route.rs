@@ -11,7 +11,7 @@ use crate::net::fetch::job::FetchJob;
 use crate::net::fetch::resume_state::ResumeSource;
 use crate::net::fetch::retry::{RetryPolicy, is_transient};
 use crate::net::upstream::{Upstream, UpstreamReply};
-use crate::snapshot::verdict::Verdict;
+use crate::snapshot::verdict::{Limit, Verdict};
 use crate::snapshot::{RouteProgress, RouteState};
 use crate::text::SafeText;
 use crate::wire::{Leg, Reason};
@@ -39,7 +39,7 @@ pub(super) struct TransferRoute {
     at_failure: u64,
     /// Round trip through all of its links.
     pub(super) round_trip: Duration,
-    pub(super) verdict: Option<Verdict>,
+    verdict: Option<Verdict>,
     error: Option<SafeText>,
     failed_hop: Option<usize>,
 }
@@ -92,6 +92,13 @@ impl TransferRoute {
     /// Sets how many connections it should have; returns the number before.
     pub(super) fn resize(&mut self, wanted: usize) -> usize {
         std::mem::replace(&mut self.target, wanted.min(self.most).max(1))
+    }
+
+    /// Records what limits it. A connection that has just begun says nothing yet, and the last verdict stays.
+    pub(super) fn limited_by(&mut self, verdict: Verdict) {
+        if verdict.limit != Limit::Measuring || self.verdict.is_none() {
+            self.verdict = Some(verdict);
+        }
     }
 
     /// Records that a connection has ended well.

@@ -1,16 +1,19 @@
 //! Progress of a file that is received over several connections.
 
 use super::Tracker;
-use crate::connections::Connections;
+use crate::net::fetch::job::FetchJob;
 use crate::snapshot::{ConnectionsProgress, Flow, Wait};
 use crate::text::SafeText;
 
 impl Tracker<'_> {
     /// Records why there is only one connection, if more might have been used.
-    pub(in crate::net::fetch) fn one_connection(&mut self, most: Connections, why: &'static str) {
-        let note = (most.most() > 1).then(|| why.into());
-        self.snapshot.connections =
-            note.map(|note| ConnectionsProgress { most, note: Some(note), ..ConnectionsProgress::default() });
+    pub(in crate::net::fetch) fn one_connection(&mut self, job: &FetchJob, why: &'static str) {
+        let note = job.may_have_several().then(|| why.into());
+        self.snapshot.connections = note.map(|note| ConnectionsProgress {
+            most: job.connections,
+            note: Some(note),
+            ..ConnectionsProgress::default()
+        });
     }
 
     /// Returns the sum over parts or connections so far.
@@ -54,7 +57,6 @@ mod tests {
 
     use super::*;
     use crate::limits::Limits;
-    use crate::net::fetch::FetchJob;
     use crate::route::{Protocol, Route};
     use crate::snapshot::{Phase, TransferSnapshot};
 

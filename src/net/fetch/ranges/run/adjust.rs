@@ -82,7 +82,7 @@ impl Run<'_, '_> {
         };
         let route = &mut self.routes[at];
         if let Some(finding) = finding {
-            route.verdict = Some(finding.verdict);
+            route.limited_by(finding.verdict);
         }
         let Some(step) = route.growth.as_mut().and_then(|growth| growth.feed(&sample)) else { return };
         let before = route.resize(step.connections);

@@ -1,8 +1,12 @@
 //! Progress of a file that is received over several connections.
 
-use super::{Active, Run};
+use super::{Active, Ended, Run};
 use crate::connections::MAX_CONNECTIONS;
-use crate::snapshot::{ConnectionProgress, ConnectionState, ConnectionsProgress, MAX_LISTED, Phase, Wait};
+use crate::error::Error;
+use crate::net::fetch::pieces::Piece;
+use crate::snapshot::{
+    ConnectionProgress, ConnectionState, ConnectionsProgress, MAX_LISTED, Phase, RouteProgress, Wait,
+};
 use crate::text::SafeText;
 
 impl Run<'_, '_> {
@@ -11,15 +15,17 @@ impl Run<'_, '_> {
         let mut flow = self.ended;
         self.active.values().for_each(|active| flow.add(&active.news.borrow().flow));
         let (left, map) = self.shared.with_map(|map| (map.left(), map.received()));
-        let routes =
+        let mut routes: Vec<RouteProgress> =
             (0..self.routes.len()).map(|at| self.routes[at].progress(self.received(at), self.rate(at))).collect();
+        routes.sort_unstable_by_key(|route| route.number);
         let connections = self.ended_connections.iter().cloned();
-        let connections =
-            connections.chain(self.active.iter().map(|(number, active)| self.connection(*number, active)));
+        let connections = connections.chain(self.active.iter().map(|(number, active)| self.running(*number, active)));
         let connections = connections.collect();
         let progress = ConnectionsProgress { routes, connections, map, ..self.steps.clone() };
-        // What the hops record of one connection stands for all.
-        if let Some(id) = self.active.values().next().and_then(|active| active.news.borrow().transfer_id) {
+        // What the hops record of one connection stands for all: one of the first route, whose hops are watched.
+        if let Some(id) =
+            self.active.values().min_by_key(|active| active.route).and_then(|active| active.news.borrow().transfer_id)
+        {
             self.tracker.follow(id);
         }
         self.tracker.set_waiting(self.waiting());
@@ -35,20 +41,28 @@ impl Run<'_, '_> {
         all().find_map(|news| Some((news.wait?, news.error.clone())))
     }
 
-    /// Keeps what an ended connection has brought; of many, the last ones.
-    pub(super) fn keep_ended(&mut self, number: u32, active: &Active) {
-        let connection =
-            ConnectionProgress { state: ConnectionState::Ended, rate: 0, ..self.connection(number, active) };
+    /// Keeps what an ended connection has brought, and why it failed; of many, the last ones.
+    pub(super) fn keep_ended(&mut self, ended: &Ended, active: &Active) {
+        let last = self.connection(ended.number, active, &ended.piece);
+        let failed = ended.result.as_ref().err().filter(|error| !matches!(error, Error::Interrupted { .. }));
+        let error = failed.map(|error| error.to_string().into()).or(last.error);
+        let connection = ConnectionProgress { state: ConnectionState::Ended, rate: 0, error, ..last };
         if self.ended_connections.len() + MAX_CONNECTIONS * self.routes.len() >= MAX_LISTED {
             self.ended_connections.pop_front();
         }
         self.ended_connections.push_back(connection);
     }
 
-    fn connection(&self, number: u32, active: &Active) -> ConnectionProgress {
-        let news = active.news.borrow();
+    fn running(&self, number: u32, active: &Active) -> ConnectionProgress {
         let piece = self.shared.with_map(|map| map.piece(number).cloned()).unwrap_or_default();
+        self.connection(number, active, &piece)
+    }
+
+    fn connection(&self, number: u32, active: &Active, piece: &Piece) -> ConnectionProgress {
+        let news = active.news.borrow();
         let state = match news.phase {
+            // The sentence names the hop that is silent.
+            _ if news.error.is_some() => ConnectionState::Waiting,
             Phase::Streaming => ConnectionState::Receiving,
             _ => ConnectionState::Connecting,
         };
