@@ -1,6 +1,7 @@
-// Slow links for the benchmark `wan`: passes packets between pairs of network devices, after a delay and at a rate.
+// Slow links for the benchmark `wan`: passes packets between pairs of network devices, after a delay and at a rate, and
+// drops a part of them.
 //
-//   links DELAY_MS MBIT_PER_S QUEUE_KIB DEVICE DEVICE [DEVICE DEVICE ...]
+//   links DELAY_MS MBIT_PER_S QUEUE_KIB LOSS_PERCENT DEVICE DEVICE [DEVICE DEVICE ...]
 //
 // It makes the devices in its own namespace and prints a line. A device that is moved to another namespace stays
 // connected. Packets that find the queue of a direction full are dropped, as a router does.
@@ -35,11 +36,13 @@ struct packet {
 
 struct direction {
     int from, to;
+    // Of the lost packets: another one for each direction.
+    unsigned seed;
 };
 
 // Of every direction; a packet that would wait for longer than a full queue lasts finds it full.
 static duration delay, longest_wait;
-static double per_byte;
+static double per_byte, loss;
 
 static void require(int holds, const char *what) {
     if (holds) return;
@@ -65,7 +68,7 @@ static void await_packet(int device, const struct packet *first) {
 }
 
 static void *carry(void *argument) {
-    const struct direction *direction = argument;
+    struct direction *direction = argument;
     struct packet *first = NULL, **end = &first;
     // When the link will have sent all that is in its queue.
     duration sent = 0;
@@ -86,6 +89,8 @@ static void *carry(void *argument) {
         if (sent < now) sent = now;
         if (length <= 0 || sent - now > longest_wait) continue;
         sent += length * per_byte;
+        // It took its time on the link all the same.
+        if (rand_r(&direction->seed) < loss * RAND_MAX) continue;
         struct packet *packet = malloc(sizeof *packet + length);
         require(packet != NULL, "malloc");
         *packet = (struct packet){.arrival = sent + delay, .length = length};
@@ -106,21 +111,22 @@ static int make_device(const char *name) {
 static void start(int from, int to) {
     struct direction *direction = malloc(sizeof *direction);
     require(direction != NULL, "malloc");
-    *direction = (struct direction){from, to};
+    *direction = (struct direction){from, to, (unsigned)clock_now() + (unsigned)to};
     pthread_t thread;
     errno = pthread_create(&thread, NULL, carry, direction);
     require(errno == 0, "pthread_create");
 }
 
 int main(int count, char **words) {
-    if (count < 6 || count % 2) {
-        fprintf(stderr, "usage: links DELAY_MS MBIT_PER_S QUEUE_KIB DEVICE DEVICE [DEVICE DEVICE ...]\n");
+    if (count < 7 || count % 2 == 0) {
+        fprintf(stderr, "usage: links DELAY_MS MBIT_PER_S QUEUE_KIB LOSS_PERCENT DEVICE DEVICE [DEVICE DEVICE ...]\n");
         return 2;
     }
     delay = atof(words[1]) * (SECOND / 1000);
     per_byte = 8 * SECOND / (atof(words[2]) * 1e6);
     longest_wait = atof(words[3]) * 1024 * per_byte;
-    for (int at = 4; at < count; at += 2) {
+    loss = atof(words[4]) / 100;
+    for (int at = 5; at < count; at += 2) {
         int near = make_device(words[at]), far = make_device(words[at + 1]);
         start(near, far);
         start(far, near);
