@@ -27,6 +27,7 @@
 //! limits.rs     all timeouts and size limits;  allow_list.rs  where a node may connect to beyond its default policy
 //! tour.rs       the demo's tour on given times: its acts and steps (script), one act (act)
 //! options.rs    what to verify a file with, who is served on loopback, colors;  secret.rs  a token
+//! keys.rs       key pairs (pair), public keys (public) and their fingerprints
 //! connections.rs  the value of `--connections`;  growth.rs  how many connections `auto` uses: from figures of a route
 //!               (sample, series) and what its verdict says of more (evidence), in trials (pace, refused), with the
 //!               reason of each step (reason);  model  of links, for its tests
@@ -106,7 +107,7 @@
 //! ```text
 //! main.rs       parse, pick the mode, error to exit code
 //! headless.rs   node, fetch, check, and plain, the run without a screen;  observe  what limits it;  progress  the bar;
-//!               routes  what came by each;  runtime  the thread it runs on
+//!               routes  what came by each;  new_key  the file of a new key;  runtime  the thread it runs on
 //! console.rs    standard output and standard error;  log  written by a thread of its own;  signals  that end a run
 //! on_done.rs    the user's command at the end of a transfer
 //! plan.rs       a run over one chain: from an input file, or the built-in demo
@@ -138,6 +139,7 @@ pub mod error;
 pub mod faults;
 pub mod growth;
 pub mod headless;
+pub mod keys;
 pub mod limits;
 pub mod meter;
 pub mod net;
