@@ -98,8 +98,11 @@ where
 fn mode(args: Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) -> Result<RunMode, Error> {
     let kind = kind(&args, matches);
     mode_flags::check(kind, matches)?;
-    let on_done =
-        if matches!(kind, ModeKind::Node | ModeKind::Check) { None } else { done_command(&args, environment)? };
+    let on_done = if matches!(kind, ModeKind::Node | ModeKind::Check | ModeKind::NewKey) {
+        None
+    } else {
+        done_command(&args, environment)?
+    };
     let (fetch, nodes) = (FetchPlan { on_done, ..fetch_plan(&args) }, node_plan(&args, environment)?);
     let mut inputs = args.inputs;
     if kind != ModeKind::Fetch && inputs.len() > 1 {
@@ -137,6 +140,7 @@ fn mode(args: Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) 
         ModeKind::Fetch => RunMode::Fetch { inputs: std::iter::once(or_default(first)).chain(inputs).collect(), fetch },
         ModeKind::Spawn => RunMode::Spawn { input: or_default(first), fetch, nodes },
         ModeKind::Check => RunMode::Check { input: or_default(first), fetch },
+        ModeKind::NewKey => RunMode::NewKey { file: args.new_key.unwrap_or_default() },
         ModeKind::Dashboard => RunMode::Dashboard { input: first, fetch, nodes, no_spawn: args.no_spawn },
     })
 }
@@ -160,6 +164,7 @@ fn kind(args: &Args, matches: &ArgMatches) -> ModeKind {
         () if args.spawn => ModeKind::Spawn,
         () if args.fetch => ModeKind::Fetch,
         () if args.check => ModeKind::Check,
+        () if args.new_key.is_some() => ModeKind::NewKey,
         () => ModeKind::Dashboard,
     }
 }

@@ -3,6 +3,7 @@
 mod check;
 mod fetch;
 mod folder;
+mod new_key;
 mod node;
 mod observe;
 mod plain;
@@ -13,6 +14,7 @@ mod runtime;
 pub use check::check;
 use fetch::FinishedFetch;
 pub use fetch::fetch;
+pub use new_key::new_key;
 pub use node::nodes;
 use observe::{Observation, VerdictSource};
 pub use plain::plain;

@@ -38,6 +38,7 @@ fn main() -> ExitCode {
             ChainPlan::of_file(input, fetch, nodes, false).and_then(|plan| headless::plain(plan, output))
         }
         RunMode::Check { input, fetch } => headless::check(input, fetch, output),
+        RunMode::NewKey { file } => headless::new_key(file),
         RunMode::Dashboard { input, fetch, nodes, no_spawn } => {
             let options = ChainOptions { fetch, nodes, no_spawn: *no_spawn };
             match dashboard::plan(input.as_deref(), &options, has_screen(output).then_some(output)) {

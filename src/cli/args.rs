@@ -25,14 +25,14 @@ pub(super) struct Args {
     pub(super) inputs: Vec<PathBuf>,
 
     /// Show the dashboard on a built-in chain: two relays and an origin on this machine
-    #[arg(long, help_heading = MODES, conflicts_with_all = ["node", "fetch", "check", "inputs"])]
+    #[arg(long, help_heading = MODES, conflicts_with_all = ["node", "fetch", "check", "new_key", "inputs"])]
     pub(super) demo: bool,
     /// Run a node without a screen; may be repeated [default address: 127.0.0.1:0]
     #[arg(long, help_heading = MODES, value_name = "HOST:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:0",
-          conflicts_with_all = ["fetch", "check", "inputs"])]
+          conflicts_with_all = ["fetch", "check", "new_key", "inputs"])]
     pub(super) node: Vec<Listen>,
     /// Fetch without a screen: each INPUT, one after the other
-    #[arg(long, help_heading = MODES, conflicts_with = "check")]
+    #[arg(long, help_heading = MODES, conflicts_with_all = ["check", "new_key"])]
     pub(super) fetch: bool,
     /// Start the missing nodes of this machine, and stop them after the fetch; with one INPUT
     #[arg(long, help_heading = MODES, requires = "fetch")]
@@ -40,6 +40,9 @@ pub(super) struct Args {
     /// Measure the setup of each leg, without transferring the file
     #[arg(long, help_heading = MODES)]
     pub(super) check: bool,
+    /// Make a key: write it to a new file that only you can read, and print its fingerprint
+    #[arg(long, help_heading = MODES, value_name = "FILE", conflicts_with_all = ["check", "inputs"])]
+    pub(super) new_key: Option<PathBuf>,
 
     /// Fetch this file instead of the one in line 1 of the input
     #[arg(long, help_heading = FETCHING, value_name = "NAME", env = "CHAINVIEW_FILE",

@@ -80,6 +80,11 @@ pub enum RunMode {
         /// Fetch options.
         fetch: FetchPlan,
     },
+    /// A new key.
+    NewKey {
+        /// The file to create.
+        file: PathBuf,
+    },
 }
 
 /// Fetch options.

@@ -22,9 +22,11 @@ pub(super) enum ModeKind {
     Spawn,
     /// Measurement of the connection set-up.
     Check,
+    /// A new key.
+    NewKey,
 }
 
-use ModeKind::{Check, Dashboard, Demo, Fetch, Node, Spawn};
+use ModeKind::{Check, Dashboard, Demo, Fetch, NewKey, Node, Spawn};
 
 impl fmt::Display for ModeKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,6 +37,7 @@ impl fmt::Display for ModeKind {
             Fetch => "--fetch",
             Spawn => "--fetch --spawn",
             Check => "--check",
+            NewKey => "--new-key",
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The command line as a script sees it: help, exit codes, output streams, and precedence of settings.
 
 mod lists;
+mod new_key;
 mod spawn;
 
 use std::io::{BufRead, BufReader, Read, Write};
