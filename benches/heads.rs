@@ -4,11 +4,12 @@
 use std::hint::black_box;
 use std::time::Duration;
 
+use chainview::keys::{KeyPair, SpentIds};
 use chainview::meter::{Meter, RateWindow, WaitKind};
 use chainview::route::{FileName, Hop};
 use chainview::snapshot::Flow;
 use chainview::verdict::{Stage, evaluate};
-use chainview::wire::http::{encode_reply, encode_request, parse_reply, parse_request};
+use chainview::wire::http::{encode_reply, encode_request, parse_reply, parse_request, sign_request, signed_head};
 use chainview::wire::{Method, Reply, Request, TransferId, legacy};
 use divan::Bencher;
 
@@ -45,6 +46,38 @@ fn reply() -> Reply {
         keep_alive: true,
         ..Reply::default()
     }
+}
+
+fn pair() -> KeyPair {
+    KeyPair::parse(&KeyPair::generate().unwrap()).unwrap()
+}
+
+/// Signatures of a client for all hops of a chain of 3.
+#[divan::bench]
+fn signatures_of_a_request(bencher: Bencher<'_, '_>) {
+    let (pair, request, hop) = (pair(), request(), Hop::new("10.0.0.2:9101".parse().unwrap()));
+    bencher.bench(|| sign_request(&pair, &hop, black_box(&request), 1_800_000_000, 1).unwrap());
+}
+
+/// What a hop does more for a signed request: reads what is signed, verifies the signature, remembers the number.
+#[divan::bench]
+fn signature_check(bencher: Bencher<'_, '_>) {
+    const NOW: u64 = 1_800_000_000;
+    let (pair, hop) = (pair(), Hop::new("10.0.0.2:9101".parse().unwrap()));
+    let mut request = request();
+    request.signatures = sign_request(&pair, &hop, &request, NOW, 1).unwrap().map(Box::new);
+    let mut head = Vec::new();
+    encode_request(&request, None, &mut head);
+    let mut nonce = 0;
+    let mut spent = SpentIds::new(NOW);
+    bencher.bench_local(|| {
+        let signed = signed_head(black_box(&head)).unwrap();
+        let mut claim = signed.signatures.claim(signed.hops_after, &signed.covered, NOW).unwrap();
+        claim.verify(&signed.covered).unwrap();
+        nonce += 1;
+        claim.id.nonce = nonce;
+        spent.admit(claim.id, NOW).unwrap();
+    });
 }
 
 #[divan::bench]

@@ -1,11 +1,12 @@
 //! Fuzz targets and the properties that they check. The fuzzer and `tests/it/fuzzed.rs` run the same functions.
 
+use chainview::keys::{AuthorizedKeys, Covered, KeyPair, MAX_AGE, SignatureError, Signatures};
 use chainview::net::fetch::{Decoder, Event};
 use chainview::route::{FileName, Hop, Host, HostPort, MAX_HOPS, MAX_INPUT, MAX_NAME, Route, WalkRange, walk_order};
 use chainview::snapshot::{Listing, MAX_CONNECTIONS, NodeSnapshot};
 use chainview::text::SafeText;
 use chainview::wire::http::{
-    MAX_HEAD, ReplyHead, RequestKind, encode_reply, encode_request, parse_reply, parse_request,
+    MAX_HEAD, MAX_SIGNED_HEAD, ReplyHead, RequestKind, encode_reply, encode_request, parse_reply, parse_request,
 };
 use chainview::wire::{Method, Problem, Reason, Reply, Request, legacy};
 use serde::Serialize;
@@ -25,13 +26,15 @@ pub(crate) const ALL: &[(&str, Target)] = &[
     ("snapshot", snapshot),
     ("name", name),
     ("tar_stream", tar_stream),
+    ("signature", signature),
+    ("key_files", key_files),
 ];
 
 /// A request head: parsed the same with more bytes after it, incomplete with fewer, and unchanged by a round trip.
 pub(crate) fn request_head(bytes: &[u8]) {
     let (kind, length) = match parse_request(bytes) {
         Ok(Some(read)) => read,
-        Ok(None) => return assert!(bytes.len() < MAX_HEAD, "an incomplete head is rejected at {MAX_HEAD} bytes"),
+        Ok(None) => return assert!(bytes.len() < MAX_SIGNED_HEAD, "an incomplete head is not rejected"),
         Err(error) => {
             let known = [
                 Reason::Malformed,
@@ -44,7 +47,7 @@ pub(crate) fn request_head(bytes: &[u8]) {
             return assert!(known.contains(&error.reason), "{error:?}");
         }
     };
-    assert!(length <= bytes.len().min(MAX_HEAD));
+    assert!(length <= bytes.len().min(MAX_SIGNED_HEAD));
     assert_eq!(parse_request(&bytes[..length]).as_ref(), Ok(&Some((kind.clone(), length))));
     for cut in [1, length / 3, length / 2, length - 1] {
         assert_eq!(parse_request(&bytes[..cut]), Ok(None), "the first {cut} of {length} bytes");
@@ -129,6 +132,53 @@ pub(crate) fn legacy_request(bytes: &[u8]) {
         panic!("{:?}", String::from_utf8_lossy(&written))
     };
     assert_eq!((&again.name, &again.own, &again.route), (&request.name, &next.address, &sent(&request.route)));
+}
+
+/// The fields of signatures, one a line: only well-formed ones are passed on, without that of the own hop, and a
+/// signature holds for its time and its request alone.
+pub(crate) fn signature(bytes: &[u8]) {
+    const NOW: u64 = 1_800_000_000;
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let mut fields = text.splitn(3, '\n').map(str::to_owned);
+    let mut next = || fields.next().unwrap_or_default();
+    let signatures = Signatures { input: next(), signature: next(), key: next() };
+    let covered = Covered {
+        method: "GET".into(),
+        target: "/files/f".into(),
+        authority: "h:1".into(),
+        transfer: "00000000000000000000000000000001".into(),
+        route: None,
+        authorization: None,
+        content_digest: None,
+    };
+    if let Some(rest) = signatures.for_next(0) {
+        assert_eq!(rest.for_next(0).as_ref(), Some(&rest));
+        assert_eq!(rest.claim(0, &covered, NOW), Err(SignatureError::Missing));
+    }
+    if let Ok(claim) = signatures.claim(0, &covered, NOW) {
+        assert!(claim.id.created.abs_diff(NOW) <= MAX_AGE && claim.id.key == claim.key);
+        let other = Covered { target: "/files/g".into(), ..covered.clone() };
+        assert!(claim.verify(&covered).is_err() || claim.verify(&other).is_err());
+        assert!(signatures.claim(0, &covered, NOW + 2 * MAX_AGE + 1).is_err());
+        assert!(signatures.claim(0, &Covered { route: Some("h:2".into()), ..covered }, NOW).is_err());
+    }
+}
+
+/// Key files: an error names a place that exists, in printable text; a key has the fingerprint that it is known by.
+pub(crate) fn key_files(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match text.parse::<AuthorizedKeys>() {
+        Ok(keys) => assert!(keys.len() <= text.lines().count()),
+        Err(error) => {
+            let line = text.lines().nth(error.line - 1).expect("the line exists");
+            assert!((1..=line.chars().count() + 1).contains(&error.column), "{error}");
+            assert!(!error.to_string().contains(char::is_control), "{error:?}");
+        }
+    }
+    if let Ok(pair) = KeyPair::parse(text) {
+        let fingerprint = pair.public().fingerprint();
+        assert_eq!(fingerprint.to_string().parse(), Ok(fingerprint));
+    }
 }
 
 /// Hops as they are sent: without the client's own options.

@@ -1,4 +1,4 @@
-//! Keys of nodes and users: ECDSA over P-256, their fingerprints and their files.
+//! Keys of nodes and users: ECDSA over P-256, their fingerprints and their files, and signatures of requests.
 //!
 //! ```
 //! use chainview::keys::{Fingerprint, KeyPair};
@@ -11,10 +11,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod authorized;
+mod dictionary;
 mod fingerprint;
 mod pair;
+mod params;
 mod public;
+mod signature;
+mod signature_error;
+mod spent;
 
+pub use authorized::{AuthorizedKeys, AuthorizedKeysError, Granted, MAX_AUTHORIZED};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use pair::{KeyError, KeyPair, MAX_KEY_FILE};
 pub use public::PublicKey;
+pub use signature::{Claim, Covered, Signatures, SignedId, content_digest};
+pub use signature_error::{MAX_AGE, SignatureError};
+pub use spent::{MAX_SPENT, SpentError, SpentIds};

@@ -5,7 +5,7 @@
 //! directions, and that this map names every module; `tests/it/module_graph.rs` that no files import each other in a
 //! circle.
 //!
-//! # Core: no socket, terminal or clock; files and the environment only in cli/config and cli/environment
+//! # Core: no socket, terminal or clock; files and the environment only in cli/
 //!
 //! ```text
 //! route.rs      file names (name), addresses (address), hops (hop), the grammar of input.txt, relay or origin; the
@@ -27,7 +27,9 @@
 //! limits.rs     all timeouts and size limits;  allow_list.rs  where a node may connect to beyond its default policy
 //! tour.rs       the demo's tour on given times: its acts and steps (script), one act (act)
 //! options.rs    what to verify a file with, who is served on loopback, colors;  secret.rs  a token
-//! keys.rs       key pairs (pair), public keys (public) and their fingerprints
+//! keys.rs       key pairs (pair), public keys (public) and their fingerprints (fingerprint); signatures of requests
+//!               (signature) and why one is not accepted (signature_error), their fields (dictionary) and parameters
+//!               (params); who may do what (authorized), each signed request once (spent)
 //! connections.rs  the value of `--connections`;  growth.rs  how many connections `auto` uses: from figures of a route
 //!               (sample, series) and what its verdict says of more (evidence), in trials (pace, refused), with the
 //!               reason of each step (reason);  model  of links, for its tests
@@ -38,7 +40,7 @@
 //!               how it failed a body;  kept_bytes  where the bytes of a failed transfer are
 //! text.rs       text from outside, sanitized;  units.rs  sizes, rates and times for display
 //! cli.rs        flags (args, values, mode_flags), environment and configuration file (config) as defaults, validated
-//!               into one invocation
+//!               into one invocation;  key_file  reads keys
 //! ```
 //!
 //! # net/: sockets; never imports ui
@@ -52,7 +54,7 @@
 //! node          what the sessions of one listener share;  registry  connections and transfers;  root  the served
 //!               folder as a handle;  digests  computed once per file;  folder_work  how many listings
 //!               and streams are made at once;  drain  graceful shutdown;  latest_line  of the stream of events
-//! access        who may read and control
+//! access        who may read and control;  caller  the key that signed a request, and what that may do
 //! upstream      requests to the next hop over either protocol (request, exchange);  protocols  which one a hop uses;
 //!               idle  idle connections, shared by all requests;  open  one of these, or a new connection (link);
 //!               read_ahead  what was read from one;

@@ -57,6 +57,8 @@ impl HopError {
             | Reason::TooSlow
             | Reason::Policy
             | Reason::Unauthorized
+            | Reason::KeyRequired
+            | Reason::BadSignature
             | Reason::Unsupported
             | Reason::Loop => 5,
             Reason::Changed | Reason::Short => 6,

@@ -13,7 +13,7 @@ const CODED: usize = 44;
 
 /// SHA-256 of a public key's `SubjectPublicKeyInfo`, written as `sha256:` and base64.
 ///
-/// The same digits as `curl --pinnedpubkey` takes.
+/// curl takes the same digits as a pinned key, behind `sha256//`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint([u8; 32]);
 
@@ -71,7 +71,7 @@ impl FromStr for Fingerprint {
         let wrong = |index: usize, found| FingerprintError::Character { at: PREFIX.len() + index + 1, found };
         let digit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
         for (index, found) in coded.chars().enumerate() {
-            if !digit(found) && !(found == '=' && index + 1 >= CODED) {
+            if !(digit(found) || (found == '=' && index + 1 >= CODED)) {
                 return Err(wrong(index, found));
             }
         }

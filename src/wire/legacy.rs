@@ -23,12 +23,13 @@ const UNREACHABLE: &str = "Address not found";
 /// Texts after the address, by which chainview nodes encode and parse a reason. They are part of the protocol and do
 /// not follow changes of the displayed texts. The texts of all policy refusals begin with the general one, which is all
 /// that older nodes know.
-const SENTENCES: [(Reason, Option<Refusal>, &str); 26] = [
+const SENTENCES: [(Reason, Option<Refusal>, &str); 29] = [
     (Reason::Refused, None, "connection refused"),
     (Reason::Unreachable, None, "address unreachable"),
     (Reason::Unresolved, None, "name not found"),
     (Reason::Policy, Some(Refusal::Never), "refused by policy regardless of allow lists"),
     (Reason::Policy, Some(Refusal::Other), "refused by policy to this client"),
+    (Reason::Policy, Some(Refusal::NoRight), "refused by policy to this key"),
     (Reason::Policy, None, "refused by policy"),
     (Reason::TimedOut, None, "did not reply in time"),
     (Reason::Loop, None, "route returns to a node that it has passed"),
@@ -37,6 +38,8 @@ const SENTENCES: [(Reason, Option<Refusal>, &str); 26] = [
     (Reason::Closed, None, "closed before it replied"),
     (Reason::Malformed, None, "request not understood"),
     (Reason::Unauthorized, None, "token missing or wrong"),
+    (Reason::KeyRequired, None, "key required"),
+    (Reason::BadSignature, None, "signature not accepted"),
     (Reason::Method, None, "method not allowed"),
     (Reason::HeadTimeout, None, "request head too slow"),
     (Reason::Changed, None, "file changed meanwhile"),
@@ -226,6 +229,8 @@ fn action_of(reason: Reason) -> FailedAction {
         Reason::Short | Reason::TooSlow => FailedAction::Body,
         Reason::Malformed
         | Reason::Unauthorized
+        | Reason::KeyRequired
+        | Reason::BadSignature
         | Reason::Method
         | Reason::HeadTimeout
         | Reason::Changed

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::{Algorithm, Digest};
 use super::problem::Problem;
 use super::transfer::TransferId;
+use crate::keys::Signatures;
 use crate::route::{FileName, Hop, HostPort};
 use crate::secret::Secret;
 
@@ -50,6 +51,8 @@ pub struct Request {
     pub authorization: Option<Secret>,
     /// The request came through a proxy that is no chainview node; read for folders only.
     pub proxied: bool,
+    /// Signatures for the hops that have not checked theirs yet.
+    pub signatures: Option<Box<Signatures>>,
     /// The address under which the client addresses this node.
     pub host: Option<HostPort>,
     /// The remaining hops; empty if this node is the origin.
@@ -157,6 +160,7 @@ impl Request {
             query: None,
             authorization: None,
             proxied: false,
+            signatures: None,
             host: None,
             route: Vec::new(),
             transfer: None,

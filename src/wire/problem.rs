@@ -42,6 +42,8 @@ pub enum Refusal {
     NotAllowed,
     /// No allow list can permit the address.
     Never,
+    /// The client's key does not have the right.
+    NoRight,
     /// A reason of a newer version, or one that is not about the next hop's address.
     #[serde(other)]
     Other,
@@ -253,7 +255,7 @@ impl Problem {
                 (Some(Refusal::NotAllowed), _) | (None, FailedAction::Connect) => {
                     "start the reporting node with --allow-next"
                 }
-                (Some(Refusal::Other) | None, _) => "",
+                (Some(Refusal::NoRight | Refusal::Other) | None, _) => "",
             },
             Reason::Busy | Reason::Draining => "try again in a moment",
             Reason::TimedOut => "is it up, or behind a firewall?",

@@ -12,6 +12,10 @@ pub enum Reason {
     Unauthorized,
     /// The node's policy forbids it.
     Policy,
+    /// The node serves signed requests only.
+    KeyRequired,
+    /// The signature of the request does not hold at the node.
+    BadSignature,
     /// The origin has no such file.
     NotFound,
     /// The method is not allowed for files.
@@ -64,6 +68,8 @@ impl Reason {
         Self::Malformed,
         Self::Unauthorized,
         Self::Policy,
+        Self::KeyRequired,
+        Self::BadSignature,
         Self::NotFound,
         Self::Method,
         Self::HeadTimeout,
@@ -92,7 +98,7 @@ impl Reason {
     pub fn status(self) -> u16 {
         match self {
             Self::Malformed => 400,
-            Self::Unauthorized => 401,
+            Self::Unauthorized | Self::KeyRequired | Self::BadSignature => 401,
             Self::Policy => 403,
             Self::NotFound => 404,
             Self::Method => 405,
@@ -141,6 +147,8 @@ impl Reason {
             Self::Malformed => "request not understood",
             Self::Unauthorized => "token missing or wrong",
             Self::Policy => "refused by policy",
+            Self::KeyRequired => "key required",
+            Self::BadSignature => "signature not accepted",
             Self::NotFound => "no such file",
             Self::Method => "method not allowed",
             Self::HeadTimeout => "request head too slow",

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
 use super::HeadError;
-use crate::route::{FileName, Hop, HostPort, MAX_HOPS};
+use crate::route::{FileName, Hop, Host, HostPort, MAX_HOPS};
 use crate::wire::Reason;
 use crate::wire::{Algorithm, ByteRange, Digest, Leg};
 
@@ -134,6 +134,26 @@ pub(crate) fn decode_name(escaped: &str) -> Result<FileName, HeadError> {
 /// Escapes a name for a URL path.
 pub(crate) fn encode_name(name: &FileName) -> impl Iterator<Item = &str> + Display {
     percent_encode(name.as_bytes(), ESCAPED)
+}
+
+/// Appends a line to a list, which is copied only if it spans several lines.
+pub(super) fn join<'a>(list: &mut Option<Cow<'a, str>>, entry: &'a str) {
+    match list {
+        None => *list = Some(Cow::Borrowed(entry)),
+        Some(list) => {
+            let list = list.to_mut();
+            list.push_str(", ");
+            list.push_str(entry);
+        }
+    }
+}
+
+/// Parses a `Host` value; the default port is 80.
+pub(crate) fn host(value: &str) -> Result<HostPort, String> {
+    value.parse::<HostPort>().or_else(|error| {
+        let portless = value.parse::<Host>().map_err(|_| error)?;
+        Ok(HostPort { host: portless, port: 80 })
+    })
 }
 
 /// Parses a `Chain-Route`; the value may be empty, its elements may not.

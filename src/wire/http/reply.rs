@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
 use super::write::{HeadValue as _, leg_entries, line, put_all};
-use super::{HeadError, MAX_FIELDS, fields, head_end};
+use super::{HeadError, MAX_FIELDS, MAX_HEAD, fields, head_end};
 use crate::wire::{DigestProgress, Leg, Method, Problem, Reply, add_to_list};
 
 /// Header of a `102` with the progress of a digest.
@@ -44,7 +44,7 @@ pub fn parse_reply(bytes: &[u8], method: Method) -> Result<Option<(ReplyHead, us
         }
         return Err(HeadError::malformed("the server does not speak HTTP"));
     }
-    let Some(end) = head_end(bytes)? else { return Ok(None) };
+    let Some(end) = head_end(bytes, MAX_HEAD)? else { return Ok(None) };
     let mut lines = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut head = httparse::Response::new(&mut []);
     match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut head, &bytes[..end], &mut lines) {

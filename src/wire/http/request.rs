@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::accept::preference;
 use super::write::{line, put_all};
-use super::{HeadError, MAX_FIELDS, MAX_REQUEST_BODY, fields, head_end};
-use crate::route::{DEFAULT_BASE, FileName, Host, HostPort};
+use super::{HeadError, MAX_FIELDS, MAX_REQUEST_BODY, fields, head_end, max_request_head};
+use crate::keys::Signatures;
+use crate::route::{DEFAULT_BASE, FileName};
 use crate::secret::Secret;
 use crate::wire::media::TAR;
 use crate::wire::{Method, Reason, Request, TransferId, add_to_list};
@@ -23,10 +24,10 @@ pub enum RequestKind {
 
 /// The known header fields of one request.
 #[derive(Default)]
-struct Fields<'a> {
-    host: Option<&'a str>,
-    route: Option<Cow<'a, str>>,
-    transfer: Option<&'a str>,
+pub(super) struct Fields<'a> {
+    pub(super) host: Option<&'a str>,
+    pub(super) route: Option<Cow<'a, str>>,
+    pub(super) transfer: Option<&'a str>,
     timeout: Option<&'a str>,
     ack: Option<&'a str>,
     range: Option<&'a str>,
@@ -37,8 +38,12 @@ struct Fields<'a> {
     if_unmodified_since: Option<&'a str>,
     want_digest: Option<Cow<'a, str>>,
     accept: Option<Cow<'a, str>>,
-    authorization: Option<&'a str>,
-    authorizations: usize,
+    pub(super) authorization: Option<&'a str>,
+    pub(super) authorizations: usize,
+    pub(super) content_digest: Option<Cow<'a, str>>,
+    signature_input: Option<Cow<'a, str>>,
+    signature: Option<Cow<'a, str>>,
+    key: Option<&'a str>,
     proxied: bool,
     via: Option<String>,
     length: Option<&'a str>,
@@ -78,7 +83,7 @@ pub fn is_http(first_line: &[u8]) -> bool {
 /// [`HeadError`], with the status to reply, if the head is too long or malformed, or the method, the path or a field is
 /// not supported.
 pub fn parse_request(bytes: &[u8]) -> Result<Option<(RequestKind, usize)>, HeadError> {
-    let Some(end) = head_end(bytes)? else { return Ok(None) };
+    let Some(end) = head_end(bytes, max_request_head(bytes))? else { return Ok(None) };
     let mut lines = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut head = httparse::Request::new(&mut []);
     match head.parse_with_uninit_headers(&bytes[..end], &mut lines) {
@@ -121,7 +126,7 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(RequestKind, usize)>, HeadE
 }
 
 /// Splits a request target: the host, if a client uses this node as a proxy, and the path with its query.
-fn split_target(whole: &str) -> (Option<&str>, &str) {
+pub(super) fn split_target(whole: &str) -> (Option<&str>, &str) {
     const SCHEME: &str = "http://";
     if whole.starts_with('/') || !whole.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME)) {
         return (None, whole);
@@ -171,7 +176,10 @@ fn check_body(method: &str, path: &str, fields: &Fields<'_>) -> Result<(), HeadE
 }
 
 impl<'a> Fields<'a> {
-    fn collect(values: &fields::HeaderValues<'a>, headers: &[httparse::Header<'a>]) -> Result<Self, HeadError> {
+    pub(super) fn collect(
+        values: &fields::HeaderValues<'a>,
+        headers: &[httparse::Header<'a>],
+    ) -> Result<Self, HeadError> {
         let mut fields = Self::default();
         let mut name = [0; 32];
         for header in headers {
@@ -191,26 +199,39 @@ impl<'a> Fields<'a> {
                 b"if-modified-since" => &mut fields.if_modified_since,
                 b"if-unmodified-since" => &mut fields.if_unmodified_since,
                 b"content-length" => &mut fields.length,
+                b"chain-key" => &mut fields.key,
+                b"signature-input" => {
+                    fields::join(&mut fields.signature_input, value()?);
+                    continue;
+                }
+                b"signature" => {
+                    fields::join(&mut fields.signature, value()?);
+                    continue;
+                }
+                b"content-digest" => {
+                    fields::join(&mut fields.content_digest, value()?);
+                    continue;
+                }
                 b"chain-route" => {
-                    join(&mut fields.route, value()?);
+                    fields::join(&mut fields.route, value()?);
                     continue;
                 }
                 b"if-match" => {
-                    join(&mut fields.if_match, value()?);
+                    fields::join(&mut fields.if_match, value()?);
                     continue;
                 }
                 b"if-none-match" => {
-                    join(&mut fields.if_none_match, value()?);
+                    fields::join(&mut fields.if_none_match, value()?);
                     continue;
                 }
                 b"want-repr-digest" => {
-                    join(&mut fields.want_digest, value()?);
+                    fields::join(&mut fields.want_digest, value()?);
                     continue;
                 }
                 b"accept" => {
                     // Only its names matter here, and other programs may put anything beside them.
                     if let Ok(value) = value() {
-                        join(&mut fields.accept, value);
+                        fields::join(&mut fields.accept, value);
                     }
                     continue;
                 }
@@ -232,7 +253,7 @@ impl<'a> Fields<'a> {
                     continue;
                 }
                 b"connection" => {
-                    join(&mut fields.connection, value()?);
+                    fields::join(&mut fields.connection, value()?);
                     continue;
                 }
                 b"transfer-encoding" => {
@@ -251,6 +272,13 @@ impl<'a> Fields<'a> {
     fn token(&self) -> Option<Secret> {
         let value = self.authorization.filter(|_| self.authorizations == 1)?;
         Secret::new(fields::bearer(value)?).ok()
+    }
+
+    /// Returns the signatures, with the key that verifies them.
+    pub(super) fn signatures(&self) -> Option<Signatures> {
+        let text = |field: &str| field.trim_ascii().to_owned();
+        let (input, signature) = (self.signature_input.as_deref()?, self.signature.as_deref()?);
+        Some(Signatures { input: text(input), signature: text(signature), key: text(self.key?) })
     }
 
     /// Returns true if the client names the type of a tar stream; a range such as `*/*` means a listing.
@@ -272,7 +300,8 @@ impl<'a> Fields<'a> {
         // A range applies to GET only (RFC 9110, 14.2).
         let range = self.range.filter(|_| method == Method::Get).and_then(fields::range);
         Ok(Request {
-            host: self.host.map(host).transpose().map_err(|error| wrong("Host", error))?,
+            signatures: self.signatures().map(Box::new),
+            host: self.host.map(fields::host).transpose().map_err(|error| wrong("Host", error))?,
             route: self.route.as_deref().map_or(Ok(Vec::new()), fields::route)?,
             transfer: self
                 .transfer
@@ -296,26 +325,6 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Appends a line to a list, which is copied only if it spans several lines.
-fn join<'a>(list: &mut Option<Cow<'a, str>>, entry: &'a str) {
-    match list {
-        None => *list = Some(Cow::Borrowed(entry)),
-        Some(list) => {
-            let list = list.to_mut();
-            list.push_str(", ");
-            list.push_str(entry);
-        }
-    }
-}
-
-/// Parses a `Host` value; the default port is 80.
-pub(crate) fn host(value: &str) -> Result<HostPort, String> {
-    value.parse::<HostPort>().or_else(|error| {
-        let portless = value.parse::<Host>().map_err(|_| error)?;
-        Ok(HostPort { host: portless, port: 80 })
-    })
-}
-
 /// Returns the request path without its query, for display.
 pub fn target(request: &Request, base: Option<&str>) -> String {
     let mut path = Vec::new();
@@ -323,7 +332,7 @@ pub fn target(request: &Request, base: Option<&str>) -> String {
     String::from_utf8(path).unwrap_or_default()
 }
 
-fn put_path(request: &Request, base: Option<&str>, out: &mut Vec<u8>) {
+pub(super) fn put_path(request: &Request, base: Option<&str>, out: &mut Vec<u8>) {
     put_all(out, &[base.unwrap_or(DEFAULT_BASE)]);
     match &request.written {
         None if request.tar && request.name.as_bytes() == b"/" => {}
@@ -350,6 +359,12 @@ pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) 
     }
     put_all(out, &[" HTTP/1.1\r\n"]);
     line(out, "Host: ", request.host.as_ref());
+    if let Some(signatures) = &request.signatures {
+        // First: they tell the reader that the head may be larger.
+        line(out, "Signature-Input: ", Some(signatures.input.as_str()));
+        line(out, "Signature: ", Some(signatures.signature.as_str()));
+        line(out, "Chain-Key: ", Some(signatures.key.as_str()));
+    }
     line(out, "Chain-Route: ", (!request.route.is_empty()).then_some(&request.route[..]));
     line(out, "Chain-Transfer: ", request.transfer);
     line(out, "Chain-Timeout: ", request.timeout.map(|left| left.as_millis() as u64));
@@ -404,6 +419,11 @@ mod tests {
             if_modified_since: Some("Sun, 06 Nov 1994 08:49:37 GMT".to_owned()),
             if_unmodified_since: Some("x".to_owned()),
             query: Some("v=1&w=%2F?".into()),
+            signatures: Some(Box::new(Signatures {
+                input: "h1=();created=1".to_owned(),
+                signature: "h1=:AA==:".to_owned(),
+                key: "AAAA".to_owned(),
+            })),
             want_digest: Some(Algorithm::Blake3),
             ack: true,
             via: Some("1.1 a, 1.1 b".to_owned()),
