@@ -5,6 +5,7 @@ pub(crate) mod config;
 mod defaults;
 mod environment;
 mod invocation;
+pub(crate) mod key_file;
 mod mode_flags;
 mod values;
 
@@ -103,7 +104,12 @@ fn mode(args: Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) 
     } else {
         done_command(&args, environment)?
     };
-    let (fetch, nodes) = (FetchPlan { on_done, ..fetch_plan(&args) }, node_plan(&args, environment)?);
+    // A node signs nothing, and needs no key of its owner.
+    let identity = match &args.identity {
+        Some(file) if !matches!(kind, ModeKind::Node | ModeKind::NewKey) => Some(Arc::new(key_file::identity(file)?)),
+        _ => None,
+    };
+    let (fetch, nodes) = (FetchPlan { identity, on_done, ..fetch_plan(&args) }, node_plan(&args, environment)?);
     let mut inputs = args.inputs;
     if kind != ModeKind::Fetch && inputs.len() > 1 {
         return Err(Error::Usage(format!(
@@ -209,6 +215,7 @@ fn fetch_plan(args: &Args) -> FetchPlan {
         selection: Arc::new(Selection::matching(args.include.clone(), args.exclude.clone())),
         dry_run: args.dry_run,
         token: None,
+        identity: None,
         on_done: None,
         protocol: args.protocol.0,
         limits: limits(args),
@@ -241,6 +248,7 @@ fn node_plan(args: &Args, environment: &[(OsString, OsString)]) -> Result<NodePl
         read_token: token(args.read_token_file.as_deref(), environment::READ_TOKEN)?,
         chain_token: token(None, CHAIN_TOKEN)?,
         control_token: token(args.control_token_file.as_deref(), environment::CONTROL_TOKEN)?,
+        authorized_keys: args.authorized_keys.clone(),
         host_names: args.host_name.clone(),
         local_users: args.local_users,
         max_connections: args.max_connections as usize,

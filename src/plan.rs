@@ -251,6 +251,7 @@ pub fn fetch_job(plan: &FetchPlan, number: u64, route: Route) -> FetchJob {
         selection: Arc::clone(&plan.selection),
         dry_run: plan.dry_run,
         token: plan.token.clone(),
+        identity: plan.identity.clone(),
         parts,
         max_size: plan.max_size,
         resume: plan.resume,

@@ -110,6 +110,9 @@ pub(super) struct Args {
     #[arg(long, help_heading = FETCHING, value_name = "COMMAND", env = "CHAINVIEW_ON_DONE",
           value_parser = values::words)]
     pub(super) on_done: Option<Words>,
+    /// Sign requests with this key: the nodes of a chain may ask for one
+    #[arg(long, help_heading = FETCHING, value_name = "FILE", env = "CHAINVIEW_IDENTITY")]
+    pub(super) identity: Option<PathBuf>,
     /// Protocol of a next hop without protocol=: auto, http or legacy
     #[arg(long, help_heading = FETCHING, value_name = "PROTOCOL", env = "CHAINVIEW_PROTOCOL", default_value = "auto",
           value_parser = values::protocol)]
@@ -150,8 +153,11 @@ pub(super) struct Args {
     /// File with the token for control of a node
     #[arg(long, help_heading = NODES, value_name = "FILE", env = "CHAINVIEW_CONTROL_TOKEN_FILE")]
     pub(super) control_token_file: Option<PathBuf>,
-    /// Host name accepted in requests to a loopback node; may be repeated
-    #[arg(long, help_heading = NODES, value_name = "NAME", env = "CHAINVIEW_HOST_NAME", value_delimiter = ',')]
+    /// Serve only requests signed by the keys in this file, each with its rights
+    #[arg(long, help_heading = NODES, value_name = "FILE", env = "CHAINVIEW_AUTHORIZED_KEYS")]
+    pub(super) authorized_keys: Option<PathBuf>,
+    /// Name by which a node is reached, in requests to loopback and in signatures; may be repeated
+    #[arg(long, help_heading = NODES, value_name = "HOST[:PORT]", env = "CHAINVIEW_HOST_NAME", value_delimiter = ',')]
     pub(super) host_name: Vec<String>,
     /// Users that a node serves on loopback: own (its own user and root), or any user of this machine
     #[arg(long, help_heading = NODES, value_name = "USERS", env = "CHAINVIEW_LOCAL_USERS", default_value = "own",

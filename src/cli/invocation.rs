@@ -9,6 +9,7 @@ use crate::allow_list::AllowList;
 use crate::connections::Connections;
 use crate::error::Error;
 use crate::faults::FaultChange;
+use crate::keys::KeyPair;
 use crate::limits::Limits;
 use crate::options::{Alerts, ColorMode, DoneCommand, LocalUsers, ThemeFile, VerifyMode};
 use crate::route::{FileName, OtherRoute, Protocol, Route};
@@ -127,6 +128,8 @@ pub struct FetchPlan {
     pub dry_run: bool,
     /// Read token of the origin, for folders; from the input file, see [`Self::with_token`].
     pub token: Option<Secret>,
+    /// Key that signs the requests.
+    pub identity: Option<Arc<KeyPair>>,
     /// Command that runs when a transfer ends.
     pub on_done: Option<DoneCommand>,
     /// Protocol of the first hop, unless the input file sets it.
@@ -210,7 +213,9 @@ pub struct NodePlan {
     pub chain_token: Option<Secret>,
     /// Control token.
     pub control_token: Option<Secret>,
-    /// Host names accepted in requests to a loopback node.
+    /// File of the keys that are served; without it, requests need no key.
+    pub authorized_keys: Option<PathBuf>,
+    /// Names by which a node is reached.
     pub host_names: Vec<String>,
     /// Users served on loopback.
     pub local_users: LocalUsers,

@@ -10,11 +10,10 @@ use super::publisher::TaskResult;
 use crate::cli::config;
 use crate::command::Command;
 use crate::error::{Error, shown};
-use crate::net::admin_client;
+use crate::net::admin_client::{self, ControlAccess, Credentials};
 use crate::net::supervisor::Order;
 use crate::plan::describe_token;
 use crate::route::{FileName, Hop, HostPort, Route};
-use crate::secret::Secret;
 use crate::snapshot::{HopLink, Level, Listing};
 use crate::text::SafeText;
 use crate::units::Rate;
@@ -63,19 +62,19 @@ impl Controller {
             Command::List(folder) => self.list(folder),
             Command::SetFault { hop, change } => {
                 let action = change.to_string();
-                self.control(hop, action, |node, token| async move {
-                    admin_client::set_fault(&node, &token, change).await.map(drop)
+                self.control(hop, action, |node, access| async move {
+                    admin_client::set_fault(&node, &access, change).await.map(drop)
                 });
             }
-            Command::DrainNode(hop) => self.control(hop, "draining on request".to_owned(), |node, token| async move {
-                admin_client::drain(&node, &token).await
+            Command::DrainNode(hop) => self.control(hop, "draining on request".to_owned(), |node, access| async move {
+                admin_client::drain(&node, &access).await
             }),
             Command::CloseConnection { hop, id } => {
                 let action = format!("connection {id} closed");
                 self.control(
                     hop,
                     action,
-                    move |node, token| async move { admin_client::close(&node, &token, id).await },
+                    move |node, access| async move { admin_client::close(&node, &access, id).await },
                 );
             }
             Command::Export => self.export(Export::Snapshot(self.publisher.last.clone())),
@@ -167,8 +166,10 @@ impl Controller {
     /// Requests a listing of a folder from the origin.
     fn list(&mut self, folder: Option<FileName>) {
         let (route, token) = (self.publisher.route.clone(), self.origin_token.get());
+        let identity = self.plan.fetch.identity.clone();
         self.tasks.spawn(async move {
-            TaskResult::List(admin_client::list(&route, folder.as_ref(), None, token.as_ref()).await.unwrap_or_else(
+            let credentials = Credentials { token: token.as_ref(), identity: identity.as_deref() };
+            TaskResult::List(admin_client::list(&route, folder.as_ref(), None, credentials).await.unwrap_or_else(
                 |problem| Listing {
                     folder: folder.as_ref().map(FileName::shown).unwrap_or_default(),
                     error: Some(Error::at_hop(problem, &route).to_string().into()),
@@ -178,21 +179,25 @@ impl Controller {
         });
     }
 
-    /// Sends a node a control request, with the token of the nodes that this program started or with the user's.
-    fn control<F>(&mut self, hop: usize, action: String, request: impl FnOnce(HostPort, Secret) -> F)
+    /// Sends a node a control request, with the token of the nodes that this program started, or with the user's token
+    /// or key.
+    fn control<F>(&mut self, hop: usize, action: String, request: impl FnOnce(HostPort, ControlAccess) -> F)
     where
         F: Future<Output = Result<(), Problem>> + Send + 'static,
     {
         let spawned = matches!(self.watcher.link(hop), Some(HopLink::Spawned { .. }));
         // A random token goes only to the nodes it was made for, never to a program that took their address.
         let token = if spawned { self.spawned_control.clone() } else { self.plan.control.clone() };
-        let token = token.ok_or_else(|| "unknown control token: set it with --control-token-file".to_owned());
-        match self.watcher.direct(hop).and_then(|node| Ok((node, token?))) {
-            Ok((node, token)) => {
-                if !spawned {
+        let key = self.plan.fetch.identity.clone().filter(|_| !spawned).map(ControlAccess::Key);
+        let access = token.map(ControlAccess::Token).or(key).ok_or_else(|| {
+            "unknown control token: set it with --control-token-file, or sign with --identity".to_owned()
+        });
+        match self.watcher.direct(hop).and_then(|node| Ok((node, access?))) {
+            Ok((node, access)) => {
+                if !spawned && matches!(access, ControlAccess::Token(_)) {
                     self.log_info(Some(hop), format!("sending the control token to {node}"));
                 }
-                let requested = request(node, token);
+                let requested = request(node, access);
                 self.tasks.spawn(async move {
                     match requested.await {
                         Ok(()) => TaskResult::Log(Level::Info, Some(hop), action),

@@ -79,7 +79,7 @@ impl Controller {
     pub fn new(mut plan: ChainPlan, screen: watch::Sender<Arc<ChainSnapshot>>, quit: CancellationToken) -> Self {
         let spawned_control = plan.spawning.as_ref().map(|spawning| spawning.control.clone());
         let spawned = plan.spawning.as_ref().map(|spawning| spawning.read.secret().clone());
-        let tokens = Tokens { hops: plan.tokens.clone(), spawned };
+        let tokens = Tokens { hops: plan.tokens.clone(), spawned, identity: plan.fetch.identity.clone() };
         let (mut supervisor, lines) = match plan.spawning.take() {
             Some(spawning) => {
                 let (supervisor, lines) = Supervisor::new(&plan.route, spawning);

@@ -273,7 +273,8 @@ impl Queue {
             let (sender, progress) = watch::channel(transfer.snapshot());
             let stop = CancellationToken::new();
             let plan = &self.plan;
-            let upstream = fetch::client(Arc::clone(&self.links), plan.limits, plan.protocol);
+            let upstream =
+                fetch::client(Arc::clone(&self.links), plan.limits, plan.protocol).signed_by(plan.identity.clone());
             let task = self.running.spawn(transfer_one(job, upstream, sender, stop.clone())).id();
             transfer.state = TransferState::Running { progress, stop, task, then: AfterStop::Over };
         }
@@ -305,7 +306,7 @@ impl Queue {
         if matches!(event, QueueEvent::Done(_) | QueueEvent::Failed(..)) {
             self.evaluating.spawn(async move {
                 let records = match reach {
-                    Some(reach) => transfer_records(&job.route, reach, job.id).await,
+                    Some(reach) => transfer_records(&job.route, reach, job.id, job.identity.as_ref()).await,
                     None => Vec::new(),
                 };
                 EndedVerdict { number, verdict: evaluate(&flow, &Stage::of(&records)), records, report }

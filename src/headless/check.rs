@@ -53,7 +53,8 @@ pub fn check(input: &Path, plan: &FetchPlan, options: &OutputOptions) -> Result<
 
 async fn request(route: &Route, plan: &FetchPlan) -> Result<Checked, Error> {
     let (stop, _signals) = stop_on_signals()?;
-    let mut upstream = client::client(Arc::new(UpstreamShared::default()), plan.limits, plan.protocol);
+    let upstream = client::client(Arc::new(UpstreamShared::default()), plan.limits, plan.protocol);
+    let mut upstream = upstream.signed_by(plan.identity.clone());
     let job = fetch_job(plan, 1, route.clone());
     client::check(&mut upstream, &job, &stop).await
 }

@@ -138,7 +138,7 @@ impl FinishedFetch {
     pub(super) async fn request_records(&mut self) {
         let protocol = self.result.as_ref().ok().map(|fetched| fetched.protocol);
         let reach = reach(self.snapshot.legs.len(), protocol);
-        self.records = transfer_records(&self.job.route, reach, self.job.id).await;
+        self.records = transfer_records(&self.job.route, reach, self.job.id, self.job.identity.as_ref()).await;
         let stages = Stage::of(&self.records);
         let mut whole = evaluate(&self.snapshot.flow, &stages);
         if whole.limit == Limit::Measuring {
@@ -188,7 +188,8 @@ async fn all(runs: &[(Route, FetchPlan)], display: &ProgressDisplay) -> Result<R
             let result = outcome(&ended, &Err(Error::Interrupted { kept: KeptBytes::default() }), display);
             return Ok((ended, result));
         }
-        let (more, result) = chains(route, plan, (&VerdictSource::Queried, display), &stop, &links, ended.len()).await;
+        let source = VerdictSource::Queried(plan.identity.clone());
+        let (more, result) = chains(route, plan, (&source, display), &stop, &links, ended.len()).await;
         ended.extend(more);
         // In a stream, bytes after an incomplete file would be taken for a part of it.
         let incomplete = Output::of(&plan.output).is_some() && ended.iter().any(|ended| ended.result.is_err());
@@ -231,7 +232,8 @@ pub(super) async fn chains(
     let jobs = if route.file.names_folder() { 1 } else { plan.jobs.unwrap_or(1) };
     for chain in 0..u64::from(jobs) {
         let first = begun as u64 + chain * number + 1;
-        let mut upstream = fetch::client(Arc::clone(links), plan.limits, plan.protocol);
+        let mut upstream =
+            fetch::client(Arc::clone(links), plan.limits, plan.protocol).signed_by(plan.identity.clone());
         let (route, plan, stop) = (route.clone(), plan.clone(), stop.clone());
         let (source, display, on_done) = (source.clone(), display.clone(), on_done.clone());
         let publisher = publisher.clone();

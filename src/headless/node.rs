@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -13,14 +14,16 @@ use tokio::task::JoinSet;
 use tracing::{Level, error, info};
 
 use super::on_one_thread;
+use crate::cli::key_file::authorized_keys;
 use crate::cli::{Listen, NodePlan, OutputOptions, PerHop};
 use crate::console::signals::{Signals, Termination, listen};
 use crate::console::{self, Sink, start_log};
 use crate::error::{Error, KeptBytes, plain, shown};
-use crate::net::access::Access;
+use crate::net::access::{Access, KeyTable};
 use crate::net::node::drain::Drain;
 use crate::net::node::root::Root;
 use crate::net::node::{Node, NodeConfig};
+use crate::net::os::clock::seconds;
 use crate::net::server;
 use crate::net::supervisor::STAY;
 use crate::net::upstream::policy::Policy;
@@ -47,14 +50,16 @@ pub fn nodes(
     }
     use_all_descriptors();
     report_panics();
+    let keys = plan.authorized_keys.as_deref().map(KeyFile::open).transpose()?;
     on_one_thread(async {
         // Handlers are registered before the line is printed: its reader may send a signal immediately.
-        let signals = NodeSignals::new(log, options.log.is_some())?;
+        let table = keys.as_ref().map(|keys| keys.table.clone());
+        let signals = NodeSignals::new(log, options.log.is_some(), keys)?;
         let mut nodes = Vec::new();
         for listen in listeners {
             let listener = bind(listen).await?;
             let address = listener.local_addr().map_err(|error| refused(listen, &error))?;
-            nodes.push((Node::new(config(plan, address)?, address), listener));
+            nodes.push((Node::new(config(plan, address, table.clone())?, address), listener));
         }
         for (node, _) in &nodes {
             console::out(&format!("listening {}", node.address))?;
@@ -95,28 +100,53 @@ fn use_all_descriptors() {
     }
 }
 
-/// Signals of a node: those that end it, and those that reopen its log.
+/// The file of the authorized keys, and the keys that were read from it last.
+struct KeyFile {
+    path: PathBuf,
+    table: KeyTable,
+}
+
+impl KeyFile {
+    fn open(path: &Path) -> Result<Self, Error> {
+        let keys = authorized_keys(path)?;
+        Ok(Self { path: path.to_owned(), table: KeyTable::new(keys, seconds(SystemTime::now())) })
+    }
+
+    /// Reads the file again; on an error the keys remain as they are.
+    fn reload(&self) {
+        match authorized_keys(&self.path) {
+            Ok(keys) => {
+                info!("{}: {} keys are authorized", shown(&self.path), keys.len());
+                self.table.replace(keys);
+            }
+            Err(error) => error!("{error}: the keys that were authorized before remain so"),
+        }
+    }
+}
+
+/// Signals of a node: those that end it, and those that reopen its log and reload its keys.
 struct NodeSignals {
     signals: Signals,
     /// SIGUSR1: log rotation by programs that do not use SIGHUP. Without a handler it would end the node.
     rotated: Signal,
     log: Sink,
+    keys: Option<KeyFile>,
     has_file: bool,
     began_on_terminal: bool,
 }
 
 impl NodeSignals {
-    fn new(log: Sink, has_file: bool) -> Result<Self, Error> {
+    fn new(log: Sink, has_file: bool, keys: Option<KeyFile>) -> Result<Self, Error> {
         let rotated = listen(SignalKind::user_defined1())?;
-        Ok(Self { signals: Signals::new()?, rotated, log, has_file, began_on_terminal: has_terminal() })
+        Ok(Self { signals: Signals::new()?, rotated, log, keys, has_file, began_on_terminal: has_terminal() })
     }
 
-    /// Waits for a signal that ends the node, and reopens the log on all others.
+    /// Waits for a signal that ends the node. All others reopen the log; SIGHUP reloads the keys, too.
     async fn ending(&mut self) -> Termination {
         loop {
             tokio::select! {
                 ending = self.signals.next() => match ending {
-                    Termination::Hangup if !self.hangup_ends() => {}
+                    Termination::Hangup if !self.hangup_ends() => self.keys.iter().for_each(KeyFile::reload),
                     ending => return ending,
                 },
                 _ = self.rotated.recv() => {}
@@ -181,7 +211,7 @@ fn exit_with_stdin() -> Result<(), Error> {
     thread.map(drop).map_err(|error| Error::Other(format!("cannot watch standard input: {}", plain(&error))))
 }
 
-fn config(plan: &NodePlan, address: SocketAddr) -> Result<NodeConfig, Error> {
+fn config(plan: &NodePlan, address: SocketAddr, keys: Option<KeyTable>) -> Result<NodeConfig, Error> {
     let folder = plan.root.as_deref().unwrap_or(Path::new("."));
     let root = Root::open(folder).map_err(|error| {
         Error::Usage(format!("--root {}: {}: name a folder to serve", shown(folder), plain(&error)))
@@ -194,6 +224,7 @@ fn config(plan: &NodePlan, address: SocketAddr) -> Result<NodeConfig, Error> {
         list: plan.list,
         allow_faults: plan.allow_faults,
         local_users: plan.local_users,
+        keys,
         ..Access::new(address)
     };
     Ok(NodeConfig {

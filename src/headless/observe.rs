@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::ProgressDisplay;
+use crate::keys::KeyPair;
 use crate::net::diagnose::{reach, transfer_records};
 use crate::net::os::clock::Clock;
 use crate::net::watch::Watcher;
@@ -22,8 +23,8 @@ use crate::verdict::Rolling;
 pub(super) enum VerdictSource {
     /// Reports that the watcher receives from the hops anyway.
     Watched(Arc<Watcher>),
-    /// Periodic requests to each hop, authorized by the transfer's id.
-    Queried,
+    /// Periodic requests to each hop, authorized by the transfer's id, and signed by this key.
+    Queried(Option<Arc<KeyPair>>),
 }
 
 /// Last evaluation of a transfer.
@@ -51,7 +52,7 @@ impl VerdictSource {
     ) -> Infallible {
         let (clock, mut rolling) = (Clock::start(), Rolling::default());
         loop {
-            sleep(if matches!(self, Self::Queried) { QUERY_INTERVAL } else { POLL_INTERVAL }).await;
+            sleep(if matches!(self, Self::Queried(_)) { QUERY_INTERVAL } else { POLL_INTERVAL }).await;
             let transfer = news.borrow().clone();
             if !transfer.phase.is_under_way() {
                 continue;
@@ -60,11 +61,11 @@ impl VerdictSource {
                 Self::Watched(watcher) => {
                     rolling.update(clock.now_us(), &watcher.hops(), std::slice::from_ref(&transfer))
                 }
-                Self::Queried => {
+                Self::Queried(identity) => {
                     // Without a hop to request from there is nothing to evaluate: not even that a hop sends no reports.
                     let reach = reach(transfer.legs.len(), transfer.protocol);
                     let reported = match transfer.transfer_id.filter(|_| reach > 0) {
-                        Some(id) => transfer_records(route, reach, id).await,
+                        Some(id) => transfer_records(route, reach, id, identity.as_ref()).await,
                         None => Vec::new(),
                     };
                     rolling.update_from_records(clock.now_us(), &reported, &transfer)

@@ -45,7 +45,7 @@ pub fn plain(plan: ChainPlan, options: &OutputOptions) -> Result<(), Error> {
 async fn run(mut plan: ChainPlan, display: &ProgressDisplay) -> Result<RunResult, Error> {
     let (stop, _signals) = stop_on_signals()?;
     let spawned = plan.spawning.as_ref().map(|spawning| spawning.read.secret().clone());
-    let tokens = Tokens { hops: plan.tokens.clone(), spawned };
+    let tokens = Tokens { hops: plan.tokens.clone(), spawned, identity: plan.fetch.identity.clone() };
     for (hop, text) in plan.describe_tokens() {
         display.note(&format!("hop {hop}: {text}"));
     }

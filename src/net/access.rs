@@ -1,5 +1,6 @@
 //! Access control of a node's endpoints: loopback peers, and bearers of a token.
 
+mod caller;
 mod local;
 
 use std::net::SocketAddr;
@@ -8,10 +9,11 @@ use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, FORWARDED, HeaderName, VIA};
 
 use crate::options::LocalUsers;
-use crate::route::Host;
+use crate::route::{Host, HostPort};
 use crate::secret::Secret;
-use crate::wire::http::{parse_bearer, plain_text};
+use crate::wire::http::{parse_bearer, parse_host, plain_text};
 
+pub use caller::{Caller, Denied, KeyTable};
 pub use local::LocalPeers;
 
 /// Header fields that show a proxy between the client and this node that is no chainview node: our relays write only
@@ -30,7 +32,7 @@ pub struct Access {
     pub chain: Option<Secret>,
     /// Token that grants control; without one control is disabled.
     pub control: Option<Secret>,
-    /// Host names of a loopback listener in addition to `localhost`.
+    /// Host names by which the node is reached, some with a port; a loopback listener has `localhost`, too.
     pub host_names: Vec<String>,
     /// Folders may be listed beyond loopback.
     pub list: bool,
@@ -38,6 +40,8 @@ pub struct Access {
     pub allow_faults: bool,
     /// Users that are served on loopback.
     pub local_users: LocalUsers,
+    /// The keys that are served; without a table, requests need no key.
+    pub keys: Option<KeyTable>,
 }
 
 impl Access {
@@ -53,6 +57,7 @@ impl Access {
             list: false,
             allow_faults: false,
             local_users: LocalUsers::Own,
+            keys: None,
         }
     }
 
@@ -126,11 +131,40 @@ pub fn host_allowed(access: &Access, host: Option<&Host>) -> bool {
     match host {
         Some(Host::Name(name)) if access.loopback => {
             let name = name.strip_suffix('.').unwrap_or(name);
-            let known = access.host_names.iter().map(String::as_str);
-            known.chain(["localhost"]).any(|known| known.eq_ignore_ascii_case(name))
+            let known = access.host_names.iter().filter_map(|known| Some(host_name(known)?.0));
+            name.eq_ignore_ascii_case("localhost") || known.into_iter().any(|known| is_same_host(&known, name))
         }
         _ => true,
     }
+}
+
+/// Parses a value of `--host-name`: a host, with or without a port.
+fn host_name(text: &str) -> Option<(Host, Option<u16>)> {
+    let with_port = text.parse::<HostPort>().map(|address| (address.host, Some(address.port)));
+    with_port.or_else(|_| text.parse().map(|host| (host, None))).ok()
+}
+
+fn is_same_host(host: &Host, text: &str) -> bool {
+    host.to_string().eq_ignore_ascii_case(text)
+}
+
+/// Returns whether a listener at this address is reached by an address that a request names: its own, `localhost` on
+/// loopback, and those of `--host-name`. Behind a mapped port or another name, only the last lead to it.
+pub fn is_own_address(access: &Access, listener: SocketAddr, named: &str) -> bool {
+    let Ok(HostPort { host, port }) = parse_host(named) else { return false };
+    let ip = listener.ip().to_canonical();
+    let own = match &host {
+        Host::Ip(named) => named.to_canonical() == ip,
+        Host::Name(name) => ip.is_loopback() && name.eq_ignore_ascii_case("localhost"),
+    };
+    let text = host.to_string();
+    let text = text.strip_suffix('.').unwrap_or(&text);
+    (own && port == listener.port())
+        || access
+            .host_names
+            .iter()
+            .filter_map(|known| host_name(known))
+            .any(|(known, known_port)| is_same_host(&known, text) && port == known_port.unwrap_or(listener.port()))
 }
 
 /// True if there is a secret and this token is it.

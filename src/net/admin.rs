@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::access::{UNKNOWN_NAME, host_allowed};
+use super::access::{Caller, Denied, UNKNOWN_NAME, host_allowed};
 use super::http_client::{BUFFER, CHAIN_ROUTE, CHAIN_TRANSFER};
 use super::node::Node;
 use super::node::folder_work::FolderSlot;
@@ -45,6 +45,8 @@ pub(crate) struct Requester {
     pub address: SocketAddr,
     /// Why its user may read nothing but the health check.
     pub denied: Option<String>,
+    /// Whose request it is.
+    pub caller: Result<Caller, Box<Denied>>,
 }
 
 /// Serves one request for an endpoint and closes the connection; `head` contains the bytes already read from it.
@@ -69,7 +71,8 @@ where
         }
     });
     let mut server = http1::Builder::new();
-    server.keep_alive(false).max_buf_size(BUFFER).max_headers(64);
+    // A signed head may be larger than what is buffered of a reply.
+    server.keep_alive(false).max_buf_size(BUFFER.max(head.len())).max_headers(64);
     server.timer(TokioTimer::new()).header_read_timeout(limits.head);
     server.half_close(!requests_events(&head));
     let stream = TokioIo::new(EndpointStream::new(stream, head, limits.stall));
@@ -95,6 +98,9 @@ async fn logged(node: &Arc<Node>, request: Request<Incoming>, reader: &Requester
     let fields = tracing::enabled!(tracing::Level::TRACE)
         .then(|| format!("method={} path={:?}", request.method(), SafeText::new(request.uri().path()).as_str()));
     let reply = answer(node, request, reader).await;
+    if let Ok(caller) = &reader.caller {
+        caller.spend();
+    }
     if let Some(fields) = fields {
         tracing::trace!("endpoint peer={} {fields} status={}", reader.address, reply.status().as_u16());
     }
@@ -111,11 +117,16 @@ async fn answer(node: &Arc<Node>, request: Request<Incoming>, reader: &Requester
         return here(node, Reason::Policy, UNKNOWN_NAME);
     }
     let remaining_route = remaining_route(headers);
-    if let Some(reason) = &reader.denied
-        && !(request.uri().path() == HEALTH && matches!(&remaining_route, Ok(route) if route.is_empty()))
-    {
+    let of_health = request.uri().path() == HEALTH && matches!(&remaining_route, Ok(route) if route.is_empty());
+    if let Some(reason) = reader.denied.as_ref().filter(|_| !of_health) {
         return here(node, Reason::Policy, reason);
     }
+    let caller = match &reader.caller {
+        Ok(caller) => caller.clone(),
+        // The health check is open to all.
+        Err(_) if of_health => node.unsigned_caller(),
+        Err(denied) => return from_problem(&Denied::clone(denied).problem(node.address)),
+    };
     let id = match relayed_id(headers) {
         Ok(id) => id,
         Err(detail) => return here(node, Reason::Malformed, &detail),
@@ -126,14 +137,14 @@ async fn answer(node: &Arc<Node>, request: Request<Incoming>, reader: &Requester
             here(node, Reason::Loop, "this request is already passing through this node")
         }
         Ok(route) if route.is_empty() => match control::ControlRequest::find(request.uri().path()) {
-            Some(control) => control::serve(node, &control, request).await,
-            None => endpoints::serve(node, &request, reader.address).await,
+            Some(control) => control::serve(node, &control, request, &caller).await,
+            None => endpoints::serve(node, &request, reader.address, &caller).await,
         },
         Ok(_) if !reads(request.method()) && control::ControlRequest::find(request.uri().path()).is_some() => {
             here(node, Reason::Policy, "control is never relayed")
         }
         Ok(_) if !reads(request.method()) => wrong_method("GET, HEAD", "endpoints are read with GET or HEAD"),
-        Ok(route) => match relay::relay(node, &request, reader.address, host.as_ref(), id, route).await {
+        Ok(route) => match relay::relay(node, &request, (reader.address, &caller), host.as_ref(), id, route).await {
             Ok(reply) => reply,
             Err(problem) => from_problem(&problem),
         },

@@ -2,6 +2,7 @@
 //!
 //! Control requests go directly to the node, since no hop relays them; a listing goes through the chain like a file.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -9,9 +10,15 @@ use hyper::Request;
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONNECTION, HOST};
 
-use super::http_client::{PendingReply, endpoint_request, is_problem, relay_count, send_request, short_body};
+pub use super::http_client::Credentials;
+use super::http_client::{
+    CHAIN_TRANSFER, CONTENT_DIGEST, PendingReply, Signed, add_signatures, endpoint_request, is_problem, relay_count,
+    send_request, short_body,
+};
+use super::os::random;
 use super::upstream::connect::connect;
 use crate::faults::{FaultChange, Faults};
+use crate::keys::{KeyPair, content_digest};
 use crate::route::{FileName, HostPort, Route};
 use crate::secret::Secret;
 use crate::snapshot::Listing;
@@ -26,14 +33,23 @@ const MAX_REPLY: usize = 16 * 1024;
 /// Largest listing accepted; our origins stop at about half of it.
 const MAX_LISTING: usize = 4 << 20;
 
+/// What permits control of a node.
+#[derive(Clone, Debug)]
+pub enum ControlAccess {
+    /// Its control token.
+    Token(Secret),
+    /// A key with the right `control`, which signs the requests.
+    Key(Arc<KeyPair>),
+}
+
 /// Changes one fault or limit of a node; returns all of them as they are then.
 ///
 /// Problems count the node as hop 1, the next from here; so do those of the other requests.
 ///
 /// # Errors
-/// A problem if the node cannot be reached, rejects the token or the change, or replies with anything but its faults.
-pub async fn set_fault(node: &HostPort, token: &Secret, change: FaultChange) -> Result<Faults, Problem> {
-    let reply = post(node, token, "/v1/faults", change.to_json()).await?;
+/// A problem if the node cannot be reached, rejects the access or the change, or replies with anything but its faults.
+pub async fn set_fault(node: &HostPort, access: &ControlAccess, change: FaultChange) -> Result<Faults, Problem> {
+    let reply = post(node, access, "/v1/faults", change.to_json()).await?;
     serde_json::from_slice(&reply).map_err(|_| {
         Problem::next(Reason::BadResponse, FailedAction::Reply, node, "the reply does not contain its faults", 0.0)
     })
@@ -42,17 +58,17 @@ pub async fn set_fault(node: &HostPort, token: &Secret, change: FaultChange) -> 
 /// Closes one connection of a node.
 ///
 /// # Errors
-/// A problem if the node cannot be reached, rejects the token, or has no such connection.
-pub async fn close(node: &HostPort, token: &Secret, connection: u64) -> Result<(), Problem> {
-    post(node, token, &format!("/v1/connections/{connection}/close"), Vec::new()).await.map(drop)
+/// A problem if the node cannot be reached, rejects the access, or has no such connection.
+pub async fn close(node: &HostPort, access: &ControlAccess, connection: u64) -> Result<(), Problem> {
+    post(node, access, &format!("/v1/connections/{connection}/close"), Vec::new()).await.map(drop)
 }
 
 /// Makes a node drain: it accepts no new requests, and exits when the current ones are finished.
 ///
 /// # Errors
-/// A problem if the node cannot be reached or rejects the token.
-pub async fn drain(node: &HostPort, token: &Secret) -> Result<(), Problem> {
-    post(node, token, "/v1/drain", Vec::new()).await.map(drop)
+/// A problem if the node cannot be reached or rejects the access.
+pub async fn drain(node: &HostPort, access: &ControlAccess) -> Result<(), Problem> {
+    post(node, access, "/v1/drain", Vec::new()).await.map(drop)
 }
 
 /// Requests a page of the listing of a folder and of its subfolders, in the order of a walk, from a route's origin. The
@@ -65,34 +81,34 @@ pub async fn walk(
     route: &Route,
     folder: Option<&FileName>,
     after: Option<&FileName>,
-    token: Option<&Secret>,
+    credentials: Credentials<'_>,
 ) -> Result<Listing, Problem> {
     let after = after.map(|after| encode_name(after).to_string()).unwrap_or_default();
-    request_listing(route, folder, &format!("?after={after}"), token).await
+    request_listing(route, folder, &format!("?after={after}"), credentials).await
 }
 
 /// Requests a page of the listing of a folder from a route's origin, through the chain; `None` is its root. The page
 /// begins after the name `next`. The token is the origin's, and is visible to every hop on the way.
 ///
 /// # Errors
-/// A problem, with hops counted from this client, if a hop cannot be reached, the origin rejects the token or has no
+/// A problem, with hops counted from this client, if a hop cannot be reached, the origin rejects the access or has no
 /// such folder, or the reply is no listing; `Reason::RouteIgnored` if fewer hops relayed the request than the route
 /// has.
 pub async fn list(
     route: &Route,
     folder: Option<&FileName>,
     next: Option<&FileName>,
-    token: Option<&Secret>,
+    credentials: Credentials<'_>,
 ) -> Result<Listing, Problem> {
     let query = next.map_or_else(String::new, |next| format!("?next={}", encode_name(next)));
-    request_listing(route, folder, &query, token).await.map(|listing| listing.checked(folder))
+    request_listing(route, folder, &query, credentials).await.map(|listing| listing.checked(folder))
 }
 
 async fn request_listing(
     route: &Route,
     folder: Option<&FileName>,
     query: &str,
-    token: Option<&Secret>,
+    credentials: Credentials<'_>,
 ) -> Result<Listing, Problem> {
     let hops = route.hops();
     let (first, behind) = (&hops[0].address, &hops[1..]);
@@ -102,7 +118,7 @@ async fn request_listing(
         Some(folder) => format!("/files/{}/{query}", encode_name(folder).to_string().trim_end_matches('/')),
     };
     let connected = connect(first, CONNECT_TIMEOUT).await?;
-    let request = endpoint_request(first, behind, &path, token, REPLY_TIMEOUT);
+    let request = endpoint_request(first, behind, &path, credentials, REPLY_TIMEOUT);
     let request = request.map_err(|error| fail(Reason::Malformed, &error.to_string()))?;
     let pending = send_request(connected.stream, first, request, REPLY_TIMEOUT).await?;
     let relays = relay_count(pending.reply.headers()) as usize;
@@ -113,10 +129,20 @@ async fn request_listing(
     serde_json::from_slice(&body).map_err(|_| fail(Reason::BadResponse, "the reply is not a listing"))
 }
 
-async fn post(node: &HostPort, token: &Secret, path: &str, body: Vec<u8>) -> Result<Bytes, Problem> {
+async fn post(node: &HostPort, access: &ControlAccess, path: &str, body: Vec<u8>) -> Result<Bytes, Problem> {
     let connected = connect(node, CONNECT_TIMEOUT).await?;
     let request = Request::post(path).header(HOST, node.to_string()).header(CONNECTION, "close");
-    let request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal())).body(Full::from(body));
+    let request = match access {
+        ControlAccess::Token(token) => request.header(AUTHORIZATION, format!("Bearer {}", token.reveal())),
+        ControlAccess::Key(pair) => {
+            let (transfer, digest) = (random::transfer_id().to_string(), content_digest(&body));
+            let signed = Signed { path, authorization: None, transfer: &transfer, digest: Some(&digest) };
+            let signatures = signed.by(pair, "POST", node, &[]);
+            let request = request.header(CHAIN_TRANSFER, &transfer).header(CONTENT_DIGEST, &digest);
+            signatures.iter().fold(request, add_signatures)
+        }
+    };
+    let request = request.body(Full::from(body));
     let request =
         request.map_err(|error| Problem::here(Reason::Malformed, FailedAction::Request, node, error.to_string()))?;
     body_of(send_request(connected.stream, node, request, REPLY_TIMEOUT).await?, node, MAX_REPLY).await

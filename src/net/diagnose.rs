@@ -3,16 +3,18 @@
 
 mod blame;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
 use tokio::task::JoinSet;
 
-use super::http_client::{endpoint_request, is_problem, relay_count, send_request, short_body};
+use super::http_client::{Credentials, endpoint_request, is_problem, relay_count, send_request, short_body};
 use super::os::deadline::within;
 use super::os::machine::Machine;
 use super::supervisor::is_near;
 use super::upstream::connect::connect_from;
+use crate::keys::KeyPair;
 use crate::limits::Limits;
 use crate::route::{Hop, Protocol, Route};
 use crate::snapshot::TransferRecord;
@@ -56,9 +58,15 @@ pub(crate) fn reach(legs: usize, protocol: Option<Protocol>) -> usize {
 /// Returns every hop's record of a transfer, hop 1 first, all queried concurrently.
 ///
 /// Only the first `reach` hops are queried: the others are behind a link that carries no such request.
-pub(crate) async fn transfer_records(route: &Route, reach: usize, id: TransferId) -> Vec<Option<TransferRecord>> {
+pub(crate) async fn transfer_records(
+    route: &Route,
+    reach: usize,
+    id: TransferId,
+    identity: Option<&Arc<KeyPair>>,
+) -> Vec<Option<TransferRecord>> {
     let mut records = vec![None; route.hops().len()];
-    for (record, result) in records.iter_mut().zip(query_hops(Machine::default(), route, reach, id, TIMEOUT).await) {
+    let results = query_hops(Machine::default(), route, reach, id, identity, TIMEOUT).await;
+    for (record, result) in records.iter_mut().zip(results) {
         if let QueryResult::Record(found) = result {
             *record = Some(*found);
         }
@@ -73,13 +81,17 @@ pub(crate) async fn query_hops(
     route: &Route,
     reach: usize,
     id: TransferId,
+    identity: Option<&Arc<KeyPair>>,
     limit: Duration,
 ) -> Vec<QueryResult> {
     let count = reach.min(route.hops().len());
     let mut probing = JoinSet::new();
     for at in 0..count {
-        let route = route.clone();
-        probing.spawn(async move { (at, probe_hop(machine, route.hops(), at, id, limit).await) });
+        let (route, identity) = (route.clone(), identity.cloned());
+        probing.spawn(async move {
+            let client = Client { machine, identity: identity.as_deref() };
+            (at, client.probe_hop(route.hops(), at, id, limit).await)
+        });
     }
     let mut results = vec![QueryResult::Inconclusive; count];
     while let Some(joined) = probing.join_next().await {
@@ -90,33 +102,74 @@ pub(crate) async fn query_hops(
     results
 }
 
-/// Queries one hop; returns its record from whichever way delivers it.
-async fn probe_hop(machine: Machine, hops: &[Hop], at: usize, id: TransferId, limit: Duration) -> QueryResult {
-    // The id authorizes the read, so no token is sent.
-    let path = format!("/v1/transfers/{id}");
-    let through =
-        async { within(limit, read(machine, &hops[0], &hops[1..=at], &path)).await.unwrap_or(QueryResult::TimedOut) };
-    let direct = async {
-        if at == 0 || !is_near(hops, at) {
+/// The client of such queries.
+#[derive(Clone, Copy)]
+struct Client<'a> {
+    machine: Machine,
+    identity: Option<&'a KeyPair>,
+}
+
+impl Client<'_> {
+    /// Queries one hop; returns its record from whichever way delivers it.
+    async fn probe_hop(&self, hops: &[Hop], at: usize, id: TransferId, limit: Duration) -> QueryResult {
+        // The id authorizes the read, so no token is sent.
+        let path = format!("/v1/transfers/{id}");
+        let through =
+            async { within(limit, self.read(&hops[0], &hops[1..=at], &path)).await.unwrap_or(QueryResult::TimedOut) };
+        let direct = async {
+            if at == 0 || !is_near(hops, at) {
+                return QueryResult::Inconclusive;
+            }
+            within(limit, self.read(&hops[at], &[], &path)).await.unwrap_or(QueryResult::TimedOut)
+        };
+        tokio::pin!(through, direct);
+        let (mut one, mut other) = (None, None);
+        loop {
+            let found = tokio::select! {
+                biased;
+                found = &mut through, if one.is_none() => one.insert(found),
+                found = &mut direct, if other.is_none() => other.insert(found),
+            };
+            if matches!(found, QueryResult::Record(_)) {
+                return found.clone();
+            }
+            if let (Some(one), Some(other)) = (&one, &other) {
+                // Both ways gave a result: the more conclusive one counts.
+                return if one.weight() >= other.weight() { one.clone() } else { other.clone() };
+            }
+        }
+    }
+
+    /// Requests an endpoint of a hop behind others; the caller limits the time.
+    async fn read(&self, first: &Hop, behind: &[Hop], path: &str) -> QueryResult {
+        let (hop, time) = (behind.len() + 1, Limits::default().setup);
+        let connected = match connect_from(self.machine, &first.address, time).await {
+            Ok(connected) => connected,
+            Err(problem) => return QueryResult::of(&problem, hop),
+        };
+        let credentials = Credentials { token: None, identity: self.identity };
+        let Ok(request) = endpoint_request(&first.address, behind, path, credentials, time) else {
+            return QueryResult::Inconclusive;
+        };
+        let pending = match send_request(connected.stream, &first.address, request, time).await {
+            Ok(pending) => pending,
+            Err(problem) => return QueryResult::of(&problem, hop),
+        };
+        let head = pending.reply.headers();
+        let (whole, problem) = (relay_count(head) as usize == behind.len(), is_problem(head));
+        let found = pending.reply.status() == StatusCode::OK && whole;
+        if !found && !problem {
             return QueryResult::Inconclusive;
         }
-        within(limit, read(machine, &hops[at], &[], &path)).await.unwrap_or(QueryResult::TimedOut)
-    };
-    tokio::pin!(through, direct);
-    let (mut one, mut other) = (None, None);
-    loop {
-        let found = tokio::select! {
-            biased;
-            found = &mut through, if one.is_none() => one.insert(found),
-            found = &mut direct, if other.is_none() => other.insert(found),
+        let Some(body) = short_body(pending.reply.into_body(), MAX_RECORD, time).await else {
+            return QueryResult::Inconclusive;
         };
-        if matches!(found, QueryResult::Record(_)) {
-            return found.clone();
+        if found {
+            return serde_json::from_slice(&body)
+                .map_or(QueryResult::Inconclusive, |record| QueryResult::Record(Box::new(record)));
         }
-        if let (Some(one), Some(other)) = (&one, &other) {
-            // Both ways gave a result: the more conclusive one counts.
-            return if one.weight() >= other.weight() { one.clone() } else { other.clone() };
-        }
+        // A node counts itself as 0.
+        Problem::from_json(&body).map_or(QueryResult::Inconclusive, |problem| QueryResult::of(&problem.relayed(), hop))
     }
 }
 
@@ -141,35 +194,4 @@ impl QueryResult {
             _ => Self::Inconclusive,
         }
     }
-}
-
-/// Requests an endpoint of a hop behind others; the caller limits the time.
-async fn read(machine: Machine, first: &Hop, behind: &[Hop], path: &str) -> QueryResult {
-    let (hop, time) = (behind.len() + 1, Limits::default().setup);
-    let connected = match connect_from(machine, &first.address, time).await {
-        Ok(connected) => connected,
-        Err(problem) => return QueryResult::of(&problem, hop),
-    };
-    let Ok(request) = endpoint_request(&first.address, behind, path, None, time) else {
-        return QueryResult::Inconclusive;
-    };
-    let pending = match send_request(connected.stream, &first.address, request, time).await {
-        Ok(pending) => pending,
-        Err(problem) => return QueryResult::of(&problem, hop),
-    };
-    let head = pending.reply.headers();
-    let (whole, problem) = (relay_count(head) as usize == behind.len(), is_problem(head));
-    let found = pending.reply.status() == StatusCode::OK && whole;
-    if !found && !problem {
-        return QueryResult::Inconclusive;
-    }
-    let Some(body) = short_body(pending.reply.into_body(), MAX_RECORD, time).await else {
-        return QueryResult::Inconclusive;
-    };
-    if found {
-        return serde_json::from_slice(&body)
-            .map_or(QueryResult::Inconclusive, |record| QueryResult::Record(Box::new(record)));
-    }
-    // A node counts itself as 0.
-    Problem::from_json(&body).map_or(QueryResult::Inconclusive, |problem| QueryResult::of(&problem.relayed(), hop))
 }

@@ -1,23 +1,26 @@
 //! A client for one HTTP request to a node's endpoint; shared by endpoint relays and the watcher.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName};
+use hyper::http::request::Builder;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::os::clock::ms_since;
+use super::os::clock::{ms_since, seconds};
 use super::os::deadline::within;
+use super::os::random;
+use crate::keys::{Covered, KeyPair, Signatures};
 use crate::route::{Hop, HostPort};
 use crate::secret::Secret;
-use crate::wire::http::{MAX_HEAD, parse_number};
+use crate::wire::http::{MAX_HEAD, parse_number, sign_for_hops};
 use crate::wire::{FailedAction, Problem, Reason, problem};
 
 /// The rest of the route.
@@ -28,6 +31,14 @@ pub(super) const CHAIN_TRANSFER: HeaderName = HeaderName::from_static("chain-tra
 pub(super) const CHAIN_TIMEOUT: HeaderName = HeaderName::from_static("chain-timeout");
 /// Number of relays between the replying node and the one whose endpoint it is.
 pub(super) const CHAIN_HOPS: HeaderName = HeaderName::from_static("chain-hops");
+/// The signatures of a request, and the key that verifies them.
+pub(super) const SIGNATURE_FIELDS: [HeaderName; 3] = [
+    HeaderName::from_static("signature-input"),
+    HeaderName::from_static("signature"),
+    HeaderName::from_static("chain-key"),
+];
+/// The digest of a request's body.
+pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 /// Limit on buffered bytes of a reply, apart from one line; small, so that a slow client's next line is recent.
 pub(super) const BUFFER: usize = 16 * 1024;
 
@@ -72,12 +83,21 @@ where
     }
 }
 
+/// What a client presents to the hops that it reads.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Credentials<'a> {
+    /// A token; every hop on the way sees it.
+    pub token: Option<&'a Secret>,
+    /// The key that signs requests.
+    pub identity: Option<&'a KeyPair>,
+}
+
 /// Returns a request for an endpoint of the last of these hops, to be sent to the first.
 pub(super) fn endpoint_request(
     to: &HostPort,
     behind: &[Hop],
     path: &str,
-    token: Option<&Secret>,
+    Credentials { token, identity }: Credentials<'_>,
     time: Duration,
 ) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
     let mut request = Request::builder().uri(path).header(HOST, to.to_string()).header(CONNECTION, "close");
@@ -86,10 +106,51 @@ pub(super) fn endpoint_request(
         request = request.header(CHAIN_ROUTE, elements.join(", "));
         request = request.header(CHAIN_TIMEOUT, time.as_millis().to_string());
     }
-    if let Some(token) = token {
-        request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
+    let authorization = token.map(|token| format!("Bearer {}", token.reveal()));
+    if let Some(authorization) = &authorization {
+        request = request.header(AUTHORIZATION, authorization);
+    }
+    if let Some(pair) = identity {
+        let id = random::transfer_id().to_string();
+        let signed = Signed { path, authorization: authorization.as_deref(), transfer: &id, digest: None };
+        let signatures = signed.by(pair, "GET", to, behind);
+        request = request.header(CHAIN_TRANSFER, id);
+        if let Some(signatures) = signatures {
+            request = add_signatures(request, &signatures);
+        }
     }
     request.body(Empty::new())
+}
+
+/// The parts of a request to a node itself that are signed.
+pub(super) struct Signed<'a> {
+    pub(super) path: &'a str,
+    pub(super) authorization: Option<&'a str>,
+    pub(super) transfer: &'a str,
+    pub(super) digest: Option<&'a str>,
+}
+
+impl Signed<'_> {
+    /// Signs for a hop and those behind it. `None` without random numbers: the hops refuse the request.
+    pub(super) fn by(&self, pair: &KeyPair, method: &str, to: &HostPort, behind: &[Hop]) -> Option<Signatures> {
+        let covered = Covered {
+            method: method.into(),
+            target: self.path.into(),
+            authority: "".into(),
+            transfer: self.transfer.into(),
+            route: None,
+            authorization: self.authorization.map(Into::into),
+            content_digest: self.digest.map(Into::into),
+        };
+        let (now, nonce) = (seconds(SystemTime::now()), random::transfer_id().0);
+        sign_for_hops(pair, &Hop::new(to.clone()), behind, &covered, now, nonce).ok().flatten()
+    }
+}
+
+/// Adds the fields of signatures to a request.
+pub(super) fn add_signatures(request: Builder, signatures: &Signatures) -> Builder {
+    let values = [&signatures.input, &signatures.signature, &signatures.key];
+    SIGNATURE_FIELDS.into_iter().zip(values).fold(request, |request, (name, value)| request.header(name, value))
 }
 
 /// Reads a whole short body within a time limit; `None` if it is too long, late or incomplete.

@@ -10,6 +10,7 @@ pub mod root;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::SystemTime;
 
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -24,10 +25,10 @@ use crate::allow_list::Purpose;
 use crate::faults::Faults;
 use crate::limits::Limits;
 use crate::meter::{SlidingWindow, WINDOW_US};
-use crate::net::access::{Access, LocalPeers};
+use crate::net::access::{Access, Caller, Denied, KeyTable, LocalPeers, is_own_address};
 use crate::net::body::splice::Pipes;
 use crate::net::faults::LiveFaults;
-use crate::net::os::clock::Clock;
+use crate::net::os::clock::{Clock, seconds};
 use crate::net::os::machine::Machine;
 use crate::net::os::random;
 use crate::net::os::starvation::SchedDelayProbe;
@@ -207,6 +208,21 @@ impl Node {
             LocalUsers::Any => Ok(()),
             LocalUsers::Own => self.peers.admits(peer, self.local_addr_of(stream).unwrap_or(self.address)),
         }
+    }
+
+    /// Returns the caller of a request with this head, which came over a connection.
+    ///
+    /// # Errors
+    /// [`Denied`] if it is signed, and the signature does not hold here.
+    pub(in crate::net) fn caller_of(&self, head: &[u8], stream: &TcpStream) -> Result<Caller, Box<Denied>> {
+        let Some(keys) = &self.config.access.keys else { return Ok(Caller::default()) };
+        let listener = self.local_addr_of(stream).unwrap_or(self.address);
+        keys.caller_of(head, seconds(SystemTime::now()), |named| is_own_address(&self.config.access, listener, named))
+    }
+
+    /// Returns the caller of a request that cannot be signed.
+    pub(in crate::net) fn unsigned_caller(&self) -> Caller {
+        self.config.access.keys.as_ref().map(KeyTable::unsigned).unwrap_or_default()
     }
 
     /// Returns the address by which a request names this node; the listener's own if the request has none.

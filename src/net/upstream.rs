@@ -22,7 +22,9 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::allow_list::Purpose;
+use crate::keys::KeyPair;
 use crate::limits::Limits;
+use crate::net::access::Caller;
 use crate::route::Protocol;
 use crate::wire::{DigestProgress, Leg, Reply, legacy};
 pub(super) use exchange::MAX_DIGEST_TIME;
@@ -43,6 +45,10 @@ pub struct Upstream {
     limits: Limits,
     filter: ConnectFilter,
     protocol: Option<Protocol>,
+    /// Key that signs the requests of a client.
+    identity: Option<Arc<KeyPair>>,
+    /// Whose requests these are, at a relay.
+    caller: Caller,
     link: Option<UpstreamConn>,
 }
 
@@ -83,18 +89,30 @@ impl Upstream {
     /// Returns an upstream without a connection. `protocol` is for hops without a `protocol=` of their own; `None`
     /// detects it.
     pub fn new(links: Arc<UpstreamShared>, limits: Limits, filter: ConnectFilter, protocol: Option<Protocol>) -> Self {
-        Self { links, limits, filter, protocol, link: None }
+        Self { links, limits, filter, protocol, identity: None, caller: Caller::default(), link: None }
     }
 
     /// Returns another upstream with the same configuration, without a connection.
     #[must_use]
     pub fn another(&self) -> Self {
         Self::new(Arc::clone(&self.links), self.limits, Arc::clone(&self.filter), self.protocol)
+            .signed_by(self.identity.clone())
     }
 
     /// Returns the state shared with all other upstreams of this node or client.
     pub fn shared(&self) -> &UpstreamShared {
         &self.links
+    }
+
+    /// Signs requests with this key, once for each hop.
+    #[must_use]
+    pub fn signed_by(self, identity: Option<Arc<KeyPair>>) -> Self {
+        Self { identity, ..self }
+    }
+
+    /// Sets whose requests follow: they connect only where that caller may be relayed to.
+    pub(in crate::net) fn set_caller(&mut self, caller: Caller) {
+        self.caller = caller;
     }
 
     /// Sends the go-ahead for the body to a legacy hop; an HTTP hop needs none.

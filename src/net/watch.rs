@@ -16,6 +16,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::supervisor::{HopLinks, is_near};
+use crate::keys::KeyPair;
 use crate::route::{Hop, HostPort, Route};
 use crate::secret::Secret;
 use crate::snapshot::{HopLink, HopSnapshot};
@@ -35,6 +36,8 @@ pub struct Tokens {
     pub hops: Vec<Option<Secret>>,
     /// Token of the nodes this program started.
     pub spawned: Option<Secret>,
+    /// Key that signs the requests.
+    pub identity: Option<Arc<KeyPair>>,
 }
 
 /// Keeps the state of each hop up to date until dropped.
@@ -45,6 +48,7 @@ pub struct Watcher {
     watched: Vec<WatchedHop>,
     spawned: Option<HopLinks>,
     spawned_token: Option<Secret>,
+    identity: Option<Arc<KeyPair>>,
     changes: watch::Receiver<u64>,
     tasks: JoinSet<()>,
 }
@@ -73,7 +77,8 @@ impl Watcher {
         let mut tasks = JoinSet::new();
         tasks.spawn(sample(Arc::clone(&shared)));
         let (spawned, spawned_token) = (spawned.cloned(), tokens.spawned.clone());
-        let mut watcher = Self { shared, watched: Vec::new(), spawned, spawned_token, changes, tasks };
+        let identity = tokens.identity.clone();
+        let mut watcher = Self { shared, watched: Vec::new(), spawned, spawned_token, identity, changes, tasks };
         let hops: Arc<[Hop]> = route.hops().into();
         for at in 0..hops.len() {
             watcher.watch(Arc::clone(&hops), at, false, tokens.hops.get(at).cloned().flatten());
@@ -185,7 +190,12 @@ impl Watcher {
         // Hops attached in addition to the route were not started by this program.
         let links = self.spawned.clone().filter(|_| !watched.subject.extra);
         watched.subject.change(|state| state.set_link(HopLink::Unknown));
-        let task = HopTask::new(Arc::clone(&watched.subject), watched.token.clone(), self.spawned_token.clone());
+        let task = HopTask::new(
+            Arc::clone(&watched.subject),
+            watched.token.clone(),
+            self.spawned_token.clone(),
+            self.identity.clone(),
+        );
         watched.task = Some(self.tasks.spawn(task.run(links)));
     }
 }

@@ -1,15 +1,13 @@
 //! The command line as a script sees it: help, exit codes, output streams, and precedence of settings.
 
+mod keys;
 mod lists;
-mod new_key;
 mod spawn;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-
-use tempfile::TempDir;
 
 /// Runs the program in a folder of its own, without the tester's environment.
 fn chainview(folder: &Path) -> Command {
@@ -64,7 +62,7 @@ impl Drop for Node {
 }
 
 /// A folder with a file, an input that names it, and a chain of this many nodes.
-fn chain(nodes: usize) -> (TempDir, Vec<Node>) {
+fn chain(nodes: usize) -> (tempfile::TempDir, Vec<Node>) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("out")).unwrap();
     std::fs::write(folder.path().join("data.bin"), vec![7; 300_000]).unwrap();

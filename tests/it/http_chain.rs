@@ -6,6 +6,7 @@ mod faults;
 mod folders;
 mod forms;
 mod idle;
+mod keys;
 mod listing;
 mod names;
 pub(crate) mod scene;

@@ -87,7 +87,7 @@ async fn nodes_start_crash_restart_and_stop() {
     let spawning = spawning(folder.path());
     let token = spawning.read.secret().clone();
     let (mut supervisor, _lines) = Supervisor::new(&route, spawning);
-    let tokens = Tokens { hops: Vec::new(), spawned: Some(token.clone()) };
+    let tokens = Tokens { spawned: Some(token.clone()), ..Tokens::default() };
     let mut watcher = Watcher::start(&route, &tokens, Some(&supervisor.links()));
     let began = Instant::now();
     start(&mut supervisor).await;

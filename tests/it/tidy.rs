@@ -27,7 +27,7 @@ const CLOCK: &[&str] = &["Instant::now", "SystemTime::now"];
 const SYSTEM: &[&str] = &["std::fs", "std::env"];
 const LAYERS: &[&str] = &["crate::net", "crate::ui"];
 /// The files of the core that read files and the environment, at the start of the program.
-const START: &[&str] = &["src/cli/config.rs", "src/cli/environment.rs"];
+const START: &[&str] = &["src/cli/config.rs", "src/cli/environment.rs", "src/cli/key_file.rs"];
 
 /// The layer of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -61,6 +61,7 @@ async fn stage(jobs: u32) -> Stage {
         selection: Arc::default(),
         dry_run: false,
         token: None,
+        identity: None,
         max_size: None,
         file: None,
         output: folder.path().to_owned(),

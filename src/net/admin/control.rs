@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use super::endpoints::json as json_page;
 use super::reply::{EndpointBody, here, wrong_method};
 use crate::faults::parse_changes;
-use crate::net::access::is_proxied;
+use crate::keys::content_digest;
+use crate::net::access::{Caller, is_proxied};
+use crate::net::http_client::CONTENT_DIGEST;
 use crate::net::node::Node;
 use crate::net::os::deadline::within;
 use crate::wire::Reason;
@@ -44,6 +46,7 @@ pub(super) async fn serve(
     node: &Arc<Node>,
     control: &ControlRequest,
     request: Request<Incoming>,
+    caller: &Caller,
 ) -> Response<EndpointBody> {
     if request.method() != Method::POST {
         return wrong_method("POST", "control is a POST");
@@ -52,18 +55,28 @@ pub(super) async fn serve(
     if is_proxied(request.headers()) {
         return here(node, Reason::Policy, "control is never relayed: send it to the node itself");
     }
-    if access.control.is_none() {
+    if access.control.is_none() && access.keys.is_none() {
         return here(node, Reason::Policy, "control is off: start the node with --control-token-file");
     }
-    if !access.may_control(request.headers()) {
-        return here(node, Reason::Unauthorized, "control needs the node's control token");
+    let by_token = access.may_control(request.headers());
+    if !by_token && !caller.controls() {
+        let detail = "control needs the node's control token, or a key with the right control";
+        return here(node, Reason::Unauthorized, detail);
     }
+    let digest = request.headers().get(CONTENT_DIGEST).cloned();
     let body = Limited::new(request.into_body(), MAX_REQUEST_BODY as usize).collect();
     let body = match within(node.config.limits.head, body).await {
         Err(_) => return here(node, Reason::HeadTimeout, "the body did not arrive in time"),
         Ok(Err(_)) => return here(node, Reason::Malformed, "the body is too long, or was cut off"),
         Ok(Ok(body)) => body.to_bytes(),
     };
+    // A signature covers the digest of the body.
+    if !by_token
+        && !body.is_empty()
+        && digest.is_none_or(|digest| digest.as_bytes() != content_digest(&body).as_bytes())
+    {
+        return here(node, Reason::BadSignature, "Content-Digest is not the SHA-256 of the body");
+    }
     match execute(node, control, &body) {
         Ok(outcome) => json_page(node, &outcome),
         Err((reason, detail)) => here(node, reason, &detail),

@@ -12,7 +12,7 @@ use super::events::{EventStream, interval};
 use super::html;
 use super::metrics::{self, Format};
 use super::reply::{EndpointBody, from_problem, here, page, reads, stream_page, wrong_method};
-use crate::net::access::{NO_LISTING, NO_LISTING_TOKEN, bearer, is_foreign_proxied};
+use crate::net::access::{Caller, NO_LISTING, NO_LISTING_TOKEN, bearer, is_foreign_proxied};
 use crate::net::http_client::CHAIN_HOPS;
 use crate::net::node::Node;
 use crate::net::node::folder_work::FolderSlot;
@@ -57,7 +57,12 @@ struct Connections {
 }
 
 /// Serves a request for one of this node's own endpoints.
-pub(super) async fn serve(node: &Arc<Node>, request: &Request<Incoming>, peer: SocketAddr) -> Response<EndpointBody> {
+pub(super) async fn serve(
+    node: &Arc<Node>,
+    request: &Request<Incoming>,
+    peer: SocketAddr,
+    caller: &Caller,
+) -> Response<EndpointBody> {
     let endpoint = match Endpoint::find(request.uri().path()) {
         Ok(endpoint) => endpoint,
         Err((reason, detail)) => return here(node, reason, &detail),
@@ -68,11 +73,18 @@ pub(super) async fn serve(node: &Arc<Node>, request: &Request<Incoming>, peer: S
     if matches!(endpoint, Endpoint::Folder(_)) && !node.config.access.may_list(is_foreign_proxied(request.headers())) {
         return here(node, Reason::Policy, NO_LISTING);
     }
+    if let Endpoint::Folder(folder) = &endpoint {
+        let root = FileName::new(b"/").ok();
+        let denied = folder.as_ref().or(root.as_ref()).and_then(|folder| caller.may_fetch(folder).err());
+        if let Some(denied) = denied {
+            return from_problem(&denied.problem(node.address));
+        }
+    }
     if matches!(endpoint, Endpoint::Folder(_)) && !node.config.access.may_list_own(bearer(request.headers())) {
         return here(node, Reason::Unauthorized, NO_LISTING_TOKEN);
     }
-    if !endpoint.is_public() && !node.config.access.may_read(peer, request.headers()) {
-        return here(node, Reason::Unauthorized, "reading needs the node's read token");
+    if !endpoint.is_public() && !caller.reads() && !node.config.access.may_read(peer, request.headers()) {
+        return here(node, Reason::Unauthorized, "reading needs the node's read token, or a key with the right read");
     }
     let mut reply = respond(node, &endpoint, request, peer).await;
     if endpoint.has_forms() {

@@ -20,10 +20,12 @@ use super::endpoints::{ANY_FORM, EVENTS, TOO_MANY_READERS};
 use super::events::{DrainSignal, interval, shutdown};
 use super::reply::{EndpointBody, EndpointBodyError, from_problem, set_common_headers};
 use crate::allow_list::Purpose;
+use crate::keys::Signatures;
 use crate::limits::{HOP_GRACE, HOP_SHARE};
-use crate::net::access::{NO_LISTING, is_foreign_proxied};
+use crate::net::access::{Caller, NO_LISTING, is_foreign_proxied};
 use crate::net::http_client::{
-    CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, CHAIN_TRANSFER, PendingReply, is_problem, relay_count, send_request,
+    CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, CHAIN_TRANSFER, PendingReply, SIGNATURE_FIELDS, add_signatures, is_problem,
+    relay_count, send_request,
 };
 use crate::net::node::registry::ReaderGuard;
 use crate::net::node::{self, Node};
@@ -40,13 +42,14 @@ use crate::wire::{FailedAction, Problem, Reason, TransferId, problem};
 pub(super) async fn relay(
     node: &Node,
     request: &Request<Incoming>,
-    peer: SocketAddr,
+    (peer, caller): (SocketAddr, &Caller),
     requested_host: Option<&HostPort>,
     id: Option<TransferId>,
     route: Vec<Hop>,
 ) -> Result<Response<EndpointBody>, Problem> {
     let began = Instant::now();
     let refuse = |reason, detail: &str| Problem::here(reason, FailedAction::Request, node.address, detail);
+    caller.may_relay().map_err(|denied| denied.problem(node.address))?;
     let path = request.uri().path();
     let folder = path.starts_with(DEFAULT_BASE);
     if !(folder || path.starts_with("/v1/") || matches!(path, "/metrics" | "/healthz")) {
@@ -95,7 +98,10 @@ pub(super) async fn relay(
         .map_err(|NotPermitted { refusal, why }| Problem::refused_by_policy(refusal, &next, why, 0.0))?;
     let base = base.as_deref().filter(|_| rest.is_empty());
     let purpose = if folder { Purpose::files(base) } else { Purpose::Endpoints };
-    let connect_filter = |address| node.config.policy.allows(address, purpose);
+    let connect_filter = |address| {
+        node.config.policy.allows(address, purpose)?;
+        caller.may_connect(address, purpose).map_err(|denied| NotPermitted::of_caller(*denied))
+    };
     let (resolver, connect) = (&node.config.resolver, budget.min(node.config.limits.connect));
     let connected = connect_with(resolver, &next, connect, &connect_filter, b"", None).await?;
     if connected.address == node.address {
@@ -167,7 +173,20 @@ fn relayed_request(
             relayed_request = relayed_request.header(&name, value);
         }
     }
+    if let Some(signatures) = signatures_of(request.headers()).and_then(|all| all.for_next(rest.len() + 1)) {
+        relayed_request = add_signatures(relayed_request, &signatures);
+    }
     relayed_request.header(CONNECTION, "close").body(Empty::new())
+}
+
+/// Returns the signatures of a request.
+fn signatures_of(headers: &HeaderMap) -> Option<Signatures> {
+    let joined = |name| {
+        let lines = headers.get_all(name).iter().map(|line| plain_text(line.as_bytes()));
+        lines.collect::<Option<Vec<_>>>().map(|lines| lines.join(", "))
+    };
+    let [input, signature, key] = SIGNATURE_FIELDS.map(joined);
+    Some(Signatures { input: input?, signature: signature?, key: key? })
 }
 
 /// Returns the reply to the client.

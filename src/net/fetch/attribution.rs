@@ -17,7 +17,8 @@ pub(super) async fn attributed(job: &FetchJob, protocol: Protocol, error: Error,
     if protocol == Protocol::Legacy {
         return error;
     }
-    let querying = query_hops(job.machine, &job.route, job.route.hops().len(), job.id, ATTRIBUTION_TIMEOUT);
+    let (reach, identity) = (job.route.hops().len(), job.identity.as_ref());
+    let querying = query_hops(job.machine, &job.route, reach, job.id, identity, ATTRIBUTION_TIMEOUT);
     let findings = tokio::select! {
         findings = querying => findings,
         () = stop.cancelled() => return error,

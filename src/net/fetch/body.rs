@@ -175,7 +175,8 @@ impl<'a> StallWatch<'a> {
 
 /// Queries every hop about the transfer; returns the first that does not reply in time.
 async fn find_suspect(job: &FetchJob, limit: Duration) -> Option<Blame> {
-    suspect(&query_hops(job.machine, &job.route, job.route.hops().len(), job.id, limit).await)
+    let (reach, identity) = (job.route.hops().len(), job.identity.as_ref());
+    suspect(&query_hops(job.machine, &job.route, reach, job.id, identity, limit).await)
 }
 
 /// Reads the next bytes; returns the end of the stream or the connection's error as the inner result.

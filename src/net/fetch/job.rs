@@ -10,6 +10,7 @@ use super::rate_limit::RateLimit;
 use super::slots::Slot;
 use crate::connections::Connections;
 use crate::error::Error;
+use crate::keys::KeyPair;
 use crate::limits::Limits;
 use crate::net::os::machine::Machine;
 use crate::options::VerifyMode;
@@ -62,6 +63,8 @@ pub struct FetchJob {
     pub dry_run: bool,
     /// Read token of the origin, sent with requests for folders; every hop on the way sees it.
     pub token: Option<Secret>,
+    /// Key that signs the requests.
+    pub identity: Option<Arc<KeyPair>>,
     /// Parts of a folder that are received at a time, each over its own chain.
     pub parts: usize,
     /// Receives the result of each file of a folder.
@@ -128,6 +131,7 @@ impl FetchJob {
             selection: Arc::default(),
             dry_run: false,
             token: None,
+            identity: None,
             parts: DEFAULT_PARTS,
             files: FileLog::default(),
             max_size: None,

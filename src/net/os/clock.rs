@@ -28,6 +28,11 @@ pub fn ms_since(instant: Instant) -> f64 {
     instant.elapsed().as_secs_f64() * 1000.0
 }
 
+/// Returns the seconds since 1970; 0 before.
+pub fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 /// Formats an HTTP date (RFC 9110, 5.6.7); `None` if it has no representation, as before 1970: a server whose clock is
 /// that wrong counts as one without a clock, and sends no date.
 pub fn http_date(at: SystemTime) -> Option<String> {

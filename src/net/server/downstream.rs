@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use super::file_body::SentBytes;
 use crate::limits::Limits;
+use crate::net::access::Caller;
 use crate::net::body::reader::{STEP, write_some};
 use crate::net::os::clock::http_date;
 use crate::net::os::deadline::within;
@@ -43,6 +44,8 @@ pub struct Downstream {
     pub lacks_digest: bool,
     /// The peer's user was admitted.
     pub admitted: bool,
+    /// Whose request is being served.
+    pub caller: Caller,
     /// The last file sent, if only a later check can show whether it was delivered unchanged.
     pub sent: Option<Box<SentBytes>>,
     limits: Limits,
@@ -77,6 +80,7 @@ impl Downstream {
             http10: false,
             lacks_digest: false,
             admitted: false,
+            caller: Caller::default(),
             sent: None,
             limits,
         }
@@ -129,6 +133,7 @@ impl Downstream {
 
     /// Writes bytes, within the stall limit.
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.caller.spend();
         let mut left = bytes;
         while !left.is_empty() {
             let writing =
@@ -144,6 +149,7 @@ impl Downstream {
 
     /// Encodes a reply head, to be sent with the body.
     pub fn announce(&mut self, reply: &mut Reply) {
+        self.caller.spend();
         self.lacks_digest = reply.digests.is_empty();
         self.head.reserve(1024);
         reply.echo_keep_alive = self.http10;

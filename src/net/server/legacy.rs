@@ -8,7 +8,7 @@ use super::downstream::Downstream;
 use super::file_body::{FileBody, SentBytes};
 use super::origin;
 use super::relay;
-use super::response::{admit, delay_reply, inject_rejection, record_faults, send_body};
+use super::response::{admit, delay_reply, inject_rejection, permits, record_faults, send_body};
 use crate::net::node::Node;
 use crate::net::node::registry::{ConnGuard, FileRequestGuard, HeadGuard};
 use crate::net::os::deadline::{Deadline, within};
@@ -72,11 +72,17 @@ pub(crate) async fn run(
         if let Err(problem) = inject_rejection(node, &request) {
             return refuse(down, &job, &problem).await;
         }
+        // The protocol has no signatures.
+        let caller = node.unsigned_caller();
+        if let Err(denied) = permits(&caller, &request) {
+            return refuse(down, &job, &denied.problem(node.address_for(&request))).await;
+        }
         match advance(std::mem::take(&mut request.route)) {
             Role::Origin => return serve(node, down, &job, &request).await,
             Role::Relay { next, rest } => {
                 request.route = rest;
                 let mut upstream = node.upstream();
+                upstream.set_caller(caller);
                 match ask(node, &mut down, &job, Box::new(request), &next, &mut upstream).await {
                     LegacyReply::Grew => {}
                     LegacyReply::Disconnected => return,

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::downstream::{Downstream, problem_message};
 use crate::limits::{RESERVED_HEAD, RESERVED_WHOLE};
+use crate::net::access::{Caller, Denied};
 use crate::net::admin;
 use crate::net::node::Node;
 use crate::net::node::registry::ConnGuard;
@@ -17,7 +18,7 @@ use crate::wire::{FailedAction, Method, Problem, Reason, legacy};
 
 /// Kind of the first request on a reserved connection.
 enum ReservedUse {
-    Endpoint,
+    Endpoint(Result<Caller, Box<Denied>>),
     Other,
     Legacy,
     Nothing,
@@ -28,18 +29,18 @@ pub(in crate::net) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGu
     let mut down = Downstream::new(stream, node.config.limits);
     let first = tokio::select! {
         biased;
-        first = within(RESERVED_HEAD, first(&mut down)) => first.unwrap_or(ReservedUse::Other),
+        first = within(RESERVED_HEAD, first(&node, &mut down)) => first.unwrap_or(ReservedUse::Other),
         // A newer connection needs the slot.
         _ = conn.closing() => ReservedUse::Other,
     };
     let problem = Problem::here(Reason::Busy, FailedAction::Request, node.address, "");
     let refusal = match first {
         ReservedUse::Nothing => return,
-        ReservedUse::Endpoint => {
+        ReservedUse::Endpoint(caller) => {
             conn.set_state(ConnState::Admin);
             let denied = node.admits(&down.stream, conn.peer()).err();
             let Downstream { stream, inbox, .. } = down;
-            let reader = admin::Requester { address: conn.peer(), denied };
+            let reader = admin::Requester { address: conn.peer(), denied, caller };
             // Longer requests are cut off: the few reserved connections are for current requests.
             let _ = timeout(RESERVED_WHOLE, admin::serve(&node, stream, inbox, reader)).await;
             return;
@@ -55,14 +56,16 @@ pub(in crate::net) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGu
 }
 
 /// Reads until the kind of the request is known.
-async fn first(down: &mut Downstream) -> ReservedUse {
+async fn first(node: &Node, down: &mut Downstream) -> ReservedUse {
     loop {
         if let Some(end) = down.inbox.iter().position(|byte| *byte == b'\n') {
             if !is_http(&down.inbox[..end]) {
                 return ReservedUse::Legacy;
             }
             match parse_request(&down.inbox) {
-                Ok(Some((RequestKind::Endpoint, _))) => return ReservedUse::Endpoint,
+                Ok(Some((RequestKind::Endpoint, length))) => {
+                    return ReservedUse::Endpoint(node.caller_of(&down.inbox[..length], &down.stream));
+                }
                 Ok(Some(_)) | Err(_) => return ReservedUse::Other,
                 Ok(None) => {}
             }

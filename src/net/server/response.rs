@@ -4,6 +4,7 @@ use super::downstream::{AfterRequest, Downstream};
 use super::latency;
 use crate::limits::MINIMUM_RATE;
 use crate::meter::WaitKind;
+use crate::net::access::{Caller, Denied};
 use crate::net::body::options::{CopyError, CopyOptions, EarlyInput};
 use crate::net::body::reader::STEP;
 use crate::net::body::{self, Source};
@@ -24,6 +25,14 @@ pub fn admit(node: &Node, down: &mut Downstream, conn: &ConnGuard) -> Result<(),
         down.admitted = true;
     }
     Ok(())
+}
+
+/// Checks whether a caller may have a file of this node, or be relayed to another.
+///
+/// # Errors
+/// [`Denied`] without the right.
+pub fn permits(caller: &Caller, request: &Request) -> Result<(), Box<Denied>> {
+    if request.route.is_empty() { caller.may_fetch(&request.name) } else { caller.may_relay() }
 }
 
 /// Records the active faults, so that the record of a request shows them too.

@@ -7,9 +7,9 @@ use std::time::SystemTime;
 use tokio::net::TcpStream;
 
 use super::downstream::{AfterRequest, Downstream};
-use super::response::{admit, inject_rejection, record_faults, send_failure};
+use super::response::{admit, inject_rejection, permits, record_faults, send_failure};
 use super::{legacy, origin, relay, tar_stream};
-use crate::net::access::{NO_LISTING, UNKNOWN_NAME, host_allowed};
+use crate::net::access::{Caller, Denied, NO_LISTING, UNKNOWN_NAME, host_allowed};
 use crate::net::admin;
 use crate::net::node::Node;
 use crate::net::node::registry::{ConnGuard, HeadGuard, Slots};
@@ -102,10 +102,10 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
     let (mut timer, mut draining) = (ReusedTimer::default(), pin!(node.drain().draining()));
     loop {
         conn.set_state(ConnState::Head);
-        let received = timer.bound(&mut deadline, read_head(&mut down)).await;
+        let received = timer.bound(&mut deadline, read_head(node, &mut down)).await;
         drop(head);
         let mut awaits_verification = false;
-        if let Ok(Ok(Some(RequestKind::File(request)))) = &received {
+        if let Ok(Ok(Some(Received { kind: RequestKind::File(request), .. }))) = &received {
             awaits_verification = request.awaits_verification();
             if is_verification(request) {
                 verifications_pending = verifications_pending.saturating_sub(1);
@@ -114,23 +114,23 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         down.lacks_digest = false;
         let next = match received {
             // Boxed, as are the others: a connection waiting for a request must not hold the state of one.
-            Ok(Ok(Some(RequestKind::File(request)))) => {
-                let serving = boxed(|| file(node, &mut down, conn, request, arrived_in_time, &mut upstream));
+            Ok(Ok(Some(Received { kind: RequestKind::File(request), caller }))) => {
+                let serving = boxed(|| file(node, &mut down, conn, request, caller, arrived_in_time, &mut upstream));
                 match caught(serving).await {
                     Ok(next) => next,
                     Err(Panicked) => return Box::pin(internal_error(node, down, conn)).await,
                 }
             }
             // The HTTP library adds a date to every reply, and panics if there is none.
-            Ok(Ok(Some(RequestKind::Endpoint))) if http_date(SystemTime::now()).is_none() => {
+            Ok(Ok(Some(_))) if http_date(SystemTime::now()).is_none() => {
                 let detail = "the clock of this machine is before 1970".to_owned();
                 Box::pin(refuse(node, &mut down, Reason::Internal, detail)).await
             }
-            Ok(Ok(Some(RequestKind::Endpoint))) => {
+            Ok(Ok(Some(Received { kind: RequestKind::Endpoint, caller }))) => {
                 conn.set_state(ConnState::Admin);
                 let denied = admit(node, &mut down, conn).err();
                 let Downstream { stream, inbox, .. } = down;
-                let reader = admin::Requester { address: conn.peer(), denied };
+                let reader = admin::Requester { address: conn.peer(), denied, caller };
                 return Box::pin(admin::serve(node, stream, inbox, reader)).await;
             }
             Ok(Ok(None)) => AfterRequest::Drop,
@@ -201,14 +201,22 @@ fn is_verification(request: &Request) -> bool {
     request.method == Method::Head && request.if_match.is_some()
 }
 
+/// A request, and who sent it.
+struct Received {
+    kind: RequestKind,
+    caller: Result<Caller, Box<Denied>>,
+}
+
 /// Reads the next request head; the head of an endpoint request stays in the inbox for the HTTP library.
-async fn read_head(down: &mut Downstream) -> Result<Option<RequestKind>, HeadError> {
+async fn read_head(node: &Node, down: &mut Downstream) -> Result<Option<Received>, HeadError> {
     loop {
         match parse_request(&down.inbox)? {
-            Some((RequestKind::Endpoint, _)) => return Ok(Some(RequestKind::Endpoint)),
-            Some((received, length)) => {
-                down.inbox.drain(..length);
-                return Ok(Some(received));
+            Some((kind, length)) => {
+                let caller = node.caller_of(&down.inbox[..length], &down.stream);
+                if matches!(kind, RequestKind::File(_)) {
+                    down.inbox.drain(..length);
+                }
+                return Ok(Some(Received { kind, caller }));
             }
             None if !matches!(down.fill().await, Ok(read) if read > 0) => return Ok(None),
             None => {}
@@ -245,11 +253,13 @@ async fn file(
     down: &mut Downstream,
     conn: &ConnGuard,
     mut request: Box<Request>,
+    caller: Result<Caller, Box<Denied>>,
     arrived_in_time: bool,
     upstream: &mut Upstream,
 ) -> AfterRequest {
     down.last_request = !request.keep_alive;
     down.http10 = !request.interim;
+    down.caller = caller.as_ref().ok().cloned().unwrap_or_default();
     let refused = if node.drain().is_draining() && !arrived_in_time && !is_verification(&request) {
         Some((Reason::Draining, String::new()))
     } else if !host_allowed(&node.config.access, request.host.as_ref().map(|host| &host.host)) {
@@ -259,8 +269,13 @@ async fn file(
     } else {
         admit(node, down, conn).err().map(|why| (Reason::Policy, why))
     };
-    if let Some((reason, detail)) = refused {
-        let problem = Problem::here(reason, FailedAction::Request, node.address_for(&request), detail);
+    let refused = if let Some((reason, detail)) = refused {
+        Some(Problem::here(reason, FailedAction::Request, node.address_for(&request), detail))
+    } else {
+        let denied = caller.and_then(|caller| permits(&caller, &request)).err();
+        denied.map(|denied| denied.problem(node.address_for(&request)))
+    };
+    if let Some(problem) = refused {
         log_refused(down, &problem);
         return Box::pin(down.send_problem(&problem, request.method, false)).await;
     }
@@ -282,7 +297,10 @@ async fn file(
         Role::Origin if request.tar => Box::pin(tar_stream::serve(node, down, &job, &request)).await,
         Role::Origin => boxed(|| origin::serve(node, down, &job, &request)).await,
         Role::Relay { next, rest } => {
+            let hops_after = rest.len() + 1;
+            request.signatures = request.signatures.and_then(|all| all.for_next(hops_after)).map(Box::new);
             request.route = rest;
+            upstream.set_caller(down.caller.clone());
             relay::serve(node, down, &job, request, next, upstream).await
         }
     }

@@ -94,6 +94,8 @@ impl Upstream {
 
     /// Checks whether a hop may be contacted at an address; the decision depends on what is requested, too.
     pub(super) fn check_address(&self, hop: &Hop, address: SocketAddr) -> Result<(), NotPermitted> {
-        (self.filter)(address, Purpose::files(hop.base.as_deref()))
+        let purpose = Purpose::files(hop.base.as_deref());
+        (self.filter)(address, purpose)?;
+        self.caller.may_connect(address, purpose).map_err(|denied| NotPermitted::of_caller(*denied))
     }
 }

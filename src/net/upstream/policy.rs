@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::allow_list::{AllowList, Listed, Purpose};
+use crate::net::access::Denied;
 use crate::route::{Host, HostPort};
 use crate::wire::Refusal;
 
@@ -19,6 +20,11 @@ pub struct NotPermitted {
 impl NotPermitted {
     fn new(refusal: Refusal, why: String) -> Self {
         Self { refusal, why }
+    }
+
+    /// Returns the refusal of a caller without the right.
+    pub(in crate::net) fn of_caller(denied: Denied) -> Self {
+        Self::new(Refusal::NoRight, denied.into_detail())
     }
 }
 

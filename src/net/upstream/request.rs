@@ -1,17 +1,18 @@
 //! Sends a request to the next hop: chooses the protocol, and checks that the reply can be used.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use super::exchange::no_time;
 use super::{OnStage, Upstream, UpstreamReply};
+use crate::keys::KeyError;
 use crate::limits::HOP_SHARE;
-use crate::net::os::clock::ms_since;
+use crate::net::os::clock::{ms_since, seconds};
 use crate::net::os::deadline::Deadline;
 use crate::route::{Hop, Protocol};
 use crate::text::SafeText;
-use crate::wire::http::target;
+use crate::wire::http::{sign_request, target};
 use crate::wire::problem::ForeignServer;
 use crate::wire::{FailedAction, Problem, Reason, Reply, Request};
 
@@ -45,6 +46,9 @@ impl Upstream {
         let marked = hop.protocol.or(self.protocol);
         let protocol = marked.or_else(|| self.links.known(&hop.address));
         request.ack = protocol.is_none();
+        if protocol != Some(Protocol::Legacy) {
+            self.sign(hop, &mut request)?;
+        }
         let response = match protocol {
             // Boxed to keep the parent future small, because it is rare.
             Some(Protocol::Legacy) => Box::pin(self.request_legacy(hop, &request, deadline, on_stage)).await,
@@ -59,6 +63,17 @@ impl Upstream {
         // machine: the legs have no gaps.
         response.leg.wait_ms = (ms_since(began) - response.leg.resolve_ms - response.leg.connect_ms).max(0.0);
         self.check(hop, &request, response)
+    }
+
+    /// Signs a client's request for each hop that checks signatures.
+    fn sign(&self, hop: &Hop, request: &mut Request) -> Result<(), Problem> {
+        let Some(pair) = &self.identity else { return Ok(()) };
+        let new_id = || self.links.resolver.machine().transfer_id();
+        request.transfer.get_or_insert_with(new_id);
+        let signed = sign_request(pair, hop, request, seconds(SystemTime::now()), new_id().0);
+        let failed = |error: KeyError| Problem::here(Reason::Internal, FailedAction::Request, "", error.to_string());
+        request.signatures = signed.map_err(failed)?.map(Box::new);
+        Ok(())
     }
 
     /// Checks a reply: a success must be of known length and come from the end of the route.

@@ -11,7 +11,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::stream::{BodyLines, StreamEnd};
 use super::subject::Subject;
-use crate::net::http_client::{PendingReply, endpoint_request, is_problem, relay_count, send_request, short_body};
+use crate::keys::KeyPair;
+use crate::net::http_client::{
+    Credentials, PendingReply, endpoint_request, is_problem, relay_count, send_request, short_body,
+};
 use crate::net::os::deadline::within;
 use crate::net::supervisor::{HopLinks, is_near};
 use crate::net::upstream::connect::connect;
@@ -64,6 +67,7 @@ pub(super) struct HopTask {
     subject: Arc<Subject>,
     token: Option<Secret>,
     spawned_token: Option<Secret>,
+    identity: Option<Arc<KeyPair>>,
     /// Link state reported by the supervisor.
     reported_link: Option<HopLink>,
     /// The hop was found to speak only the legacy protocol, so it is probed before an HTTP request is sent.
@@ -71,10 +75,16 @@ pub(super) struct HopTask {
 }
 
 impl HopTask {
-    /// Creates the task of a hop, with the hop's token and the token of the nodes this program started.
-    pub(super) fn new(subject: Arc<Subject>, token: Option<Secret>, spawned_token: Option<Secret>) -> Self {
+    /// Creates the task of a hop, with the hop's token, the token of the nodes this program started, and the key that
+    /// signs requests.
+    pub(super) fn new(
+        subject: Arc<Subject>,
+        token: Option<Secret>,
+        spawned_token: Option<Secret>,
+        identity: Option<Arc<KeyPair>>,
+    ) -> Self {
         let legacy = subject.hop().protocol == Some(Protocol::Legacy);
-        Self { subject, token, spawned_token, reported_link: None, legacy }
+        Self { subject, token, spawned_token, identity, reported_link: None, legacy }
     }
 
     /// Runs until it is aborted.
@@ -238,7 +248,7 @@ impl HopTask {
         }
         let connected = connect(&hop.address, CONNECT_TIMEOUT).await;
         let connected = connected.map_err(|problem| not_connected(&problem))?;
-        let request = endpoint_request(&hop.address, &[], EVENTS, self.token(), REPLY_TIMEOUT)
+        let request = endpoint_request(&hop.address, &[], EVENTS, self.credentials(), REPLY_TIMEOUT)
             .map_err(|error| no_request(&error))?;
         let requesting = send_request(connected.stream, &hop.address, request, REPLY_TIMEOUT);
         pin!(requesting);
@@ -267,10 +277,14 @@ impl HopTask {
         let (first, rest) = (&self.subject.hops[0].address, &self.subject.hops[1..=self.subject.at]);
         let named = |problem: Problem| Failure::Down(format!("hop 1: {problem}").into());
         let connected = connect(first, CONNECT_TIMEOUT).await.map_err(named)?;
-        let request =
-            endpoint_request(first, rest, EVENTS, self.token(), REPLY_TIMEOUT).map_err(|error| no_request(&error))?;
+        let request = endpoint_request(first, rest, EVENTS, self.credentials(), REPLY_TIMEOUT)
+            .map_err(|error| no_request(&error))?;
         let pending = send_request(connected.stream, first, request, REPLY_TIMEOUT).await.map_err(named)?;
         classify(pending, self.subject.at as u32, self.subject.at as u32).await
+    }
+
+    fn credentials(&self) -> Credentials<'_> {
+        Credentials { token: self.token(), identity: self.identity.as_deref() }
     }
 
     /// Returns the token for this hop; the generated token must only be sent to nodes that this program started.
@@ -312,7 +326,10 @@ async fn classify(pending: PendingReply, hops: u32, hop: u32) -> Result<PendingR
     let body = short_body(reply.into_body(), problem::MAX_BODY, PROBE_TIMEOUT).await;
     let Some(problem) = body.and_then(|body| Problem::from_json(&body)) else { return Err(Failure::Foreign) };
     // It replied, with something else or with a refusal; a hop that does not reply may be anything.
-    let replied = matches!(problem.reason, Reason::RouteIgnored | Reason::Unauthorized);
+    let replied = matches!(
+        problem.reason,
+        Reason::RouteIgnored | Reason::Unauthorized | Reason::KeyRequired | Reason::BadSignature
+    );
     if problem.hop != hop {
         // The path to the hop is broken, which is no evidence about the hop itself.
         return Err(Failure::Down(format!("hop {}: {problem}", problem.hop.saturating_add(1)).into()));

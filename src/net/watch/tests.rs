@@ -276,7 +276,7 @@ async fn a_hop_on_another_machines_loopback_is_watched_through_the_chain_with_it
     let elsewhere = Hop::parse_element(&format!("0:{}", gated.port())).unwrap();
     let hops = vec![elsewhere, Hop::new(second.node.address.into())];
     let route_of_hops = Route::new(FileName::new(b"f").unwrap(), hops).unwrap();
-    let tokens = Tokens { hops: vec![None, Some(secret)], spawned: None };
+    let tokens = Tokens { hops: vec![None, Some(secret)], ..Tokens::default() };
     let mut watcher = Watcher::start(&route_of_hops, &tokens, None);
     let hops = until(&mut watcher, |hops| hops[1].link == HopLink::Attached).await;
     assert_eq!(hops[1].node.as_ref().unwrap().address.as_str(), second.node.address.to_string());
@@ -316,13 +316,13 @@ async fn every_hop_reports_its_record_of_a_transfer() {
     let job = conn.begin_job(id, Method::Get, &FileName::new(b"f.txt").unwrap(), Protocol::Http);
     job.job().meter.record_write(9);
     let route_of_hops = route(&[first.node.address, second.node.address]);
-    let reported = transfer_records(&route_of_hops, 3, id).await;
+    let reported = transfer_records(&route_of_hops, 3, id, None).await;
     assert!(reported[0].is_none());
     assert_eq!(reported[1].as_ref().map(|account| account.flow.bytes_out), Some(9));
     // Hop 1 is a node without a record of the transfer; the port of hop 3 is closed.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let route_of_hops = route(&[first.node.address, second.node.address, closed]);
-    let found = query_hops(Machine::default(), &route_of_hops, 3, id, Duration::from_secs(5)).await;
+    let found = query_hops(Machine::default(), &route_of_hops, 3, id, None, Duration::from_secs(5)).await;
     assert!(matches!(&found[..], [QueryResult::NotFound, QueryResult::Record(_), QueryResult::Refused]), "{found:?}");
 }
 
@@ -332,6 +332,6 @@ async fn silent_hops_do_not_delay_a_report() {
     let second = site(|_| {}).await;
     let began = Instant::now();
     let reported =
-        transfer_records(&route(&[silent.local_addr().unwrap(), second.node.address]), 2, TransferId(1)).await;
+        transfer_records(&route(&[silent.local_addr().unwrap(), second.node.address]), 2, TransferId(1), None).await;
     assert!(reported.iter().all(Option::is_none) && began.elapsed() < Duration::from_millis(1500));
 }

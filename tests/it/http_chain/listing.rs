@@ -1,7 +1,7 @@
 //! Folder listings: who may request them, through which nodes, and their content.
 
 use chainview::limits::Limits;
-use chainview::net::admin_client::{self, list};
+use chainview::net::admin_client::{self, Credentials, list};
 use chainview::route::{FileName, Hop, Route};
 use chainview::snapshot::Listing;
 use chainview::wire::Reason;
@@ -27,18 +27,21 @@ async fn a_chain_lists_the_folders_of_its_origin() {
         std::fs::create_dir_all(chain.folder.path().join("a b%/empty")).unwrap();
         chain.write("f", b"12345");
         chain.write("a b%/x", b"1");
-        let root = list(&route(&chain), None, None, None).await.unwrap();
+        let root = list(&route(&chain), None, None, Credentials::default()).await.unwrap();
         let shown: Vec<(&str, u64, bool)> =
             root.entries.iter().map(|entry| (entry.name.as_str(), entry.size, entry.is_folder)).collect();
         assert_eq!(shown, [("a b%", 0, true), ("f", 5, false)]);
         // A listed name can be requested unchanged, one level down.
-        let sub = list(&route(&chain), Some(&root.entries[0].path), None, None).await.unwrap();
+        let sub = list(&route(&chain), Some(&root.entries[0].path), None, Credentials::default()).await.unwrap();
         assert_eq!(sub.folder.as_str(), "a b%");
         assert_eq!((sub.entries[0].is_folder, sub.entries[1].path.as_bytes()), (true, &b"a b%/x"[..]));
-        assert_eq!(list(&route(&chain), Some(&sub.entries[0].path), None, None).await.unwrap().entries, []);
+        assert_eq!(
+            list(&route(&chain), Some(&sub.entries[0].path), None, Credentials::default()).await.unwrap().entries,
+            []
+        );
         for missing in [&b"none"[..], b"f", b"..", b".hidden", b"a b%/../.."] {
             let name = FileName::new(missing).unwrap();
-            let problem = list(&route(&chain), Some(&name), None, None).await.unwrap_err();
+            let problem = list(&route(&chain), Some(&name), None, Credentials::default()).await.unwrap_err();
             // A name that leads up is rejected before any further hop is contacted.
             let refused = nodes > 1 && name.has_parent_segment();
             let expected = if refused { (Reason::Malformed, 1) } else { (Reason::NotFound, nodes) };
@@ -106,5 +109,8 @@ async fn a_reply_of_another_server_is_not_a_listing() {
         }
     });
     let route = Route::new(FileName::new(b"f").unwrap(), vec![Hop::new(address.into())]).unwrap();
-    assert_eq!(admin_client::list(&route, None, None, None).await.unwrap_err().reason, Reason::BadResponse);
+    assert_eq!(
+        admin_client::list(&route, None, None, Credentials::default()).await.unwrap_err().reason,
+        Reason::BadResponse
+    );
 }

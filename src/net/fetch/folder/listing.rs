@@ -3,7 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, KeptBytes};
-use crate::net::admin_client;
+use crate::net::admin_client::{self, Credentials};
 use crate::net::fetch::job::FetchJob;
 use crate::route::FileName;
 use crate::snapshot::ListingEntry;
@@ -41,10 +41,11 @@ pub(super) struct Page {
 /// `Error::Interrupted` if `stop` was cancelled.
 pub(super) async fn page(job: &FetchJob, after: Option<&FileName>, stop: &CancellationToken) -> Result<Page, Error> {
     let folder = job.route.file.as_folder();
+    let credentials = Credentials { token: job.token.as_ref(), identity: job.identity.as_deref() };
     let listing = tokio::select! {
         biased;
         () = stop.cancelled() => return Err(Error::Interrupted { kept: KeptBytes::default() }),
-        listing = admin_client::walk(&job.route, folder.as_ref(), after, job.token.as_ref()) => listing,
+        listing = admin_client::walk(&job.route, folder.as_ref(), after, credentials) => listing,
     };
     let listing = listing.map_err(|problem| Error::at_hop(problem, &job.route))?;
     let leads_on = listing.next.is_some();

@@ -1,11 +1,13 @@
 //! What limits a route: the hops' records of one of its connections, requested while a decision depends on it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::growth::RoundTrips;
+use crate::keys::KeyPair;
 use crate::net::diagnose::{reach, transfer_records};
 use crate::route::Route;
 use crate::snapshot::verdict::{Limit, Verdict};
@@ -16,6 +18,7 @@ use crate::verdict::Rolling;
 #[derive(Debug)]
 pub(super) struct Observer {
     queries: JoinSet<Answer>,
+    identity: Option<Arc<KeyPair>>,
     /// By the position of the route.
     routes: Vec<Observed>,
 }
@@ -48,9 +51,9 @@ pub(super) struct Finding {
 }
 
 impl Observer {
-    pub(super) fn new(routes: usize) -> Self {
+    pub(super) fn new(routes: usize, identity: Option<Arc<KeyPair>>) -> Self {
         let observed = || Observed { rolling: Rolling::default(), connection: 0, pending: false, next: Instant::now() };
-        Self { queries: JoinSet::new(), routes: std::iter::repeat_with(observed).take(routes).collect() }
+        Self { queries: JoinSet::new(), identity, routes: std::iter::repeat_with(observed).take(routes).collect() }
     }
 
     /// Requests the records of a connection, if none are requested and the pause since the last request is over.
@@ -71,9 +74,11 @@ impl Observer {
             (observed.rolling, observed.connection) = (Rolling::default(), connection);
         }
         (observed.pending, observed.next) = (true, Instant::now() + pause);
-        let route = route.clone();
-        self.queries
-            .spawn(async move { Answer { route: at, connection, records: transfer_records(&route, reach, id).await } });
+        let (route, identity) = (route.clone(), self.identity.clone());
+        self.queries.spawn(async move {
+            let records = transfer_records(&route, reach, id, identity.as_ref()).await;
+            Answer { route: at, connection, records }
+        });
     }
 
     /// Waits for the next records: returns the position of their route and the connection. Cancel-safe.

@@ -110,7 +110,7 @@ pub(in crate::net::fetch) async fn receive(
         running: JoinSet::new(),
         active: BTreeMap::new(),
         checks: JoinSet::new(),
-        observer: Observer::new(1 + job.routes.len()),
+        observer: Observer::new(1 + job.routes.len(), job.identity.clone()),
         next_number: 1,
         steps: ConnectionsProgress { most: job.connections, ..ConnectionsProgress::default() },
         failure: None,

@@ -1,0 +1,187 @@
+//! The caller of a request: the key that signed it, and what that may do at this node.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::allow_list::Purpose;
+use crate::keys::{AuthorizedKeys, Fingerprint, SignatureError, SignedId, SpentError, SpentIds};
+use crate::route::FileName;
+use crate::text::SafeText;
+use crate::wire::http::{SignedHead, signed_head};
+use crate::wire::{FailedAction, Problem, Reason, Refusal};
+
+/// The authorized keys of a node, and the signed requests that it has served. Clones share both: the keys can be
+/// replaced while nodes run.
+#[derive(Clone, Debug)]
+pub struct KeyTable(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    keys: RwLock<Arc<AuthorizedKeys>>,
+    spent: Mutex<SpentIds>,
+}
+
+/// The caller of one request. Without authorized keys, every caller may do everything that the node does at all.
+#[derive(Clone, Debug, Default)]
+pub struct Caller(Option<Arc<KnownCaller>>);
+
+#[derive(Debug)]
+struct KnownCaller {
+    keys: Arc<AuthorizedKeys>,
+    key: Option<Fingerprint>,
+    used: Option<(KeyTable, SignedId)>,
+}
+
+/// A refusal of a caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    reason: Reason,
+    detail: String,
+}
+
+impl KeyTable {
+    /// Creates a table at this time, in seconds since 1970.
+    pub fn new(keys: AuthorizedKeys, now: u64) -> Self {
+        Self(Arc::new(Shared { keys: RwLock::new(Arc::new(keys)), spent: Mutex::new(SpentIds::new(now)) }))
+    }
+
+    /// Replaces the keys; requests that have begun keep their rights.
+    pub fn replace(&self, keys: AuthorizedKeys) {
+        *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
+
+    fn keys(&self) -> Arc<AuthorizedKeys> {
+        Arc::clone(&self.0.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns the caller of a request without a signature.
+    pub(in crate::net) fn unsigned(&self) -> Caller {
+        self.caller(None, None)
+    }
+
+    fn caller(&self, key: Option<Fingerprint>, id: Option<SignedId>) -> Caller {
+        let used = id.map(|id| (self.clone(), id));
+        Caller(Some(Arc::new(KnownCaller { keys: self.keys(), key, used })))
+    }
+
+    /// Returns the caller of a request with this head, which has come at this time, in seconds since 1970. `is_own` is
+    /// true for an address by which this node is reached: a signature for another node is none for this one.
+    ///
+    /// # Errors
+    /// [`Denied`] if a signature of an authorized key does not hold, or the request was served already.
+    pub(in crate::net) fn caller_of(
+        &self,
+        head: &[u8],
+        now: u64,
+        is_own: impl Fn(&str) -> bool,
+    ) -> Result<Caller, Box<Denied>> {
+        let Some(SignedHead { covered, signatures, hops_after }) = signed_head(head) else {
+            return Ok(self.unsigned());
+        };
+        let refused = |error: &dyn fmt::Display| Denied::boxed(Reason::BadSignature, error.to_string());
+        let claim = match signatures.claim(hops_after, &covered, now) {
+            Ok(claim) => claim,
+            // It is signed for other hops.
+            Err(SignatureError::Missing) => return Ok(self.unsigned()),
+            Err(error) => return Err(refused(&error)),
+        };
+        let caller = self.caller(Some(claim.key), Some(claim.id));
+        if caller.name().is_none() {
+            // It has the rights of an unsigned request, so there is nothing to verify.
+            return Ok(self.caller(Some(claim.key), None));
+        }
+        if !is_own(&covered.authority) {
+            let address = SafeText::new(&covered.authority);
+            let detail = format!("signed for {address}, by which this node is not known: start it with --host-name");
+            return Err(Denied::boxed(Reason::BadSignature, detail));
+        }
+        claim.verify(&covered).map_err(|error| refused(&error))?;
+        let mut spent = self.0.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        match spent.admit(claim.id, now) {
+            Ok(()) => Ok(caller),
+            Err(error @ SpentError::Full) => Err(Denied::boxed(Reason::Busy, error.to_string())),
+            Err(error) => Err(refused(&error)),
+        }
+    }
+}
+
+impl Caller {
+    /// Records that a reply begins: the same signed request is not served again.
+    pub(in crate::net) fn spend(&self) {
+        if let Some((table, id)) = self.0.as_ref().and_then(|known| known.used.as_ref()) {
+            table.0.spent.lock().unwrap_or_else(PoisonError::into_inner).spend(*id);
+        }
+    }
+
+    /// Returns the name of its key, if that is authorized.
+    pub fn name(&self) -> Option<&SafeText> {
+        let known = self.0.as_ref()?;
+        known.keys.name(known.key?)
+    }
+
+    /// Checks whether it may fetch a file, or list or fetch a folder, of this node.
+    ///
+    /// # Errors
+    /// [`Denied`] without the right.
+    pub(in crate::net) fn may_fetch(&self, name: &FileName) -> Result<(), Box<Denied>> {
+        self.check("fetch for this name", |known| known.keys.rights(known.key).fetch(name))
+    }
+
+    /// Checks whether it may be relayed at all; the address is checked by [`Self::may_connect`].
+    ///
+    /// # Errors
+    /// [`Denied`] without the right.
+    pub(in crate::net) fn may_relay(&self) -> Result<(), Box<Denied>> {
+        self.check("relay", |known| known.keys.rights(known.key).relay_at_all())
+    }
+
+    /// Checks whether it may be relayed to an address.
+    ///
+    /// # Errors
+    /// [`Denied`] without the right.
+    pub(in crate::net) fn may_connect(&self, address: SocketAddr, purpose: Purpose<'_>) -> Result<(), Box<Denied>> {
+        self.check(format_args!("relay for {address}"), |known| known.keys.rights(known.key).relay(address, purpose))
+    }
+
+    /// Returns whether its key has the right to read the node's endpoints.
+    pub(in crate::net) fn reads(&self) -> bool {
+        self.0.as_ref().is_some_and(|known| known.keys.rights(known.key).read())
+    }
+
+    /// Returns whether its key has the right to control the node.
+    pub(in crate::net) fn controls(&self) -> bool {
+        self.0.as_ref().is_some_and(|known| known.keys.rights(known.key).control())
+    }
+
+    fn check(&self, right: impl fmt::Display, holds: impl Fn(&KnownCaller) -> bool) -> Result<(), Box<Denied>> {
+        let Some(known) = self.0.as_ref().filter(|known| !holds(known)) else { return Ok(()) };
+        Err(match known.key {
+            None => {
+                let detail = format!("unsigned requests have no right {right}: sign with --identity");
+                Denied::boxed(Reason::KeyRequired, detail)
+            }
+            Some(key) => {
+                let name = known.keys.name(key).map_or_else(|| "not authorized".to_owned(), ToString::to_string);
+                Denied::boxed(Reason::Policy, format!("{key} ({name}) has no right {right}"))
+            }
+        })
+    }
+}
+
+impl Denied {
+    fn boxed(reason: Reason, detail: String) -> Box<Self> {
+        Box::new(Self { reason, detail })
+    }
+
+    /// Returns the missing right, and whose.
+    pub(in crate::net) fn into_detail(self) -> String {
+        self.detail
+    }
+
+    /// Returns the problem that a node at this address sends.
+    pub(in crate::net) fn problem(self, address: impl fmt::Display) -> Problem {
+        let refusal = (self.reason == Reason::Policy).then_some(Refusal::NoRight);
+        Problem { refusal, ..Problem::here(self.reason, FailedAction::Request, address, self.detail) }
+    }
+}

@@ -1,0 +1,146 @@
+//! Keys in the real program: `--new-key`, `--identity`, `--authorized-keys`, and what a signal reloads.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Stdio};
+
+use chainview::keys::{Fingerprint, KeyPair};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{chainview, code, err, out, run};
+
+/// A node with keys; its log is read line by line.
+struct KeyNode {
+    child: Child,
+    address: String,
+    log: Box<dyn Iterator<Item = String>>,
+}
+
+impl KeyNode {
+    fn start(folder: &std::path::Path, line: &str) -> Self {
+        let mut command = chainview(folder);
+        command.args(["--node", "127.0.0.1:0", "--authorized-keys", "keys"]).args(line.split_whitespace());
+        // Without a terminal, where SIGHUP would mean that it has closed.
+        command.arg("--until-stdin-closes").stdin(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        let address = first.trim_end().strip_prefix("listening ").expect("an address in the first line").to_owned();
+        let log = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        Self { child, address, log: Box::new(log) }
+    }
+
+    /// Sends SIGHUP, and waits for a log line with these words.
+    fn reload(&mut self, words: &str) {
+        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
+        assert!(self.log.any(|line| line.contains(words)), "the log says {words:?}");
+    }
+}
+
+impl Drop for KeyNode {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_new_key_is_private_and_its_fingerprint_is_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = run(dir.path(), "--new-key key");
+    assert_eq!((code(&made), err(&made).as_str()), (0, ""));
+    let file = dir.path().join("key");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600);
+    let text = fs::read_to_string(&file).unwrap();
+    let fingerprint: Fingerprint = out(&made).trim_end().parse().unwrap();
+    assert_eq!(KeyPair::parse(&text).unwrap().public().fingerprint(), fingerprint);
+    assert!(text.lines().next().unwrap().ends_with(out(&made).trim_end()));
+
+    let again = run(dir.path(), "--new-key key");
+    assert_eq!((code(&again), out(&again).as_str()), (7, ""));
+    assert!(err(&again).contains("never overwritten"), "{}", err(&again));
+    std::os::unix::fs::symlink("elsewhere", dir.path().join("link")).unwrap();
+    assert_eq!(code(&run(dir.path(), "--new-key link")), 7);
+    assert!(!dir.path().join("elsewhere").exists());
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    assert_eq!(code(&run(dir.path(), "--new-key missing/key")), 7);
+}
+
+#[test]
+fn a_fingerprint_that_cannot_be_printed_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let made = chainview(dir.path()).args(["--new-key", "key"]).stdout(full).output().unwrap();
+    assert_eq!(code(&made), 7, "{}", err(&made));
+}
+
+#[test]
+fn a_new_key_is_a_mode_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    for line in ["--new-key key --fetch", "--new-key key input.txt", "--new-key key --demo", "--new-key key --root ."] {
+        let made = run(dir.path(), line);
+        assert_eq!(code(&made), 2, "{line}: {}", err(&made));
+    }
+    assert!(!dir.path().join("key").exists());
+}
+
+#[test]
+fn a_chain_serves_the_keys_in_its_file_until_they_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let fingerprint = out(&run(dir.path(), "--new-key key")).trim_end().to_owned();
+    assert_eq!(code(&run(dir.path(), "--new-key other")), 0);
+    let keys = dir.path().join("keys");
+    let write = |text: &str| {
+        fs::write(&keys, text).unwrap();
+        fs::set_permissions(&keys, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    write(&format!("{fingerprint} alice fetch=f relay=127.0.0.0/8 read\n"));
+    fs::write(dir.path().join("f"), "content").unwrap();
+    let nodes = [0; 2].map(|_| KeyNode::start(dir.path(), "--root ."));
+    let [first, mut last] = nodes;
+    fs::write(dir.path().join("in.txt"), format!("f\n{}\n{}\n", first.address, last.address)).unwrap();
+
+    let fetched = run(dir.path(), "--fetch in.txt -o got --identity key");
+    assert_eq!((code(&fetched), fs::read_to_string(dir.path().join("got")).unwrap().as_str()), (0, "content"));
+    let checked = run(dir.path(), "--check in.txt --identity key");
+    assert_eq!(code(&checked), 0, "{}", err(&checked));
+
+    let unsigned = run(dir.path(), "--fetch in.txt -o none");
+    assert_eq!(code(&unsigned), 5);
+    assert!(err(&unsigned).contains("hop 1") && err(&unsigned).contains("key required"), "{}", err(&unsigned));
+    let other = run(dir.path(), "--fetch in.txt -o none --identity other");
+    assert_eq!(code(&other), 5);
+    assert!(err(&other).contains("sha256:") && err(&other).contains("no right relay"), "{}", err(&other));
+
+    write("fetch=/\n");
+    last.reload(":1:1: a fingerprint begins with sha256:");
+    assert_eq!(code(&run(dir.path(), "--fetch in.txt -o got2 --identity key")), 0, "the keys remain as they were");
+    write("# nobody\n");
+    last.reload("0 keys are authorized");
+    let removed = run(dir.path(), "--fetch in.txt -o none --identity key");
+    assert_eq!(code(&removed), 5);
+    assert!(err(&removed).contains("hop 2") && err(&removed).contains("not authorized"), "{}", err(&removed));
+    assert!(!dir.path().join("none").exists());
+}
+
+#[test]
+fn wrong_key_files_end_the_start_with_their_place() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("keys"), "anonymous fetch=/\nanonymous fly\n").unwrap();
+    fs::set_permissions(dir.path().join("keys"), fs::Permissions::from_mode(0o644)).unwrap();
+    let wrong = run(dir.path(), "--node 127.0.0.1:0 --authorized-keys keys");
+    assert_eq!((code(&wrong), out(&wrong).as_str()), (3, ""));
+    assert!(err(&wrong).contains("keys:2:11: \"fly\" is not a right"), "{}", err(&wrong));
+
+    assert_eq!(code(&run(dir.path(), "--new-key key")), 0);
+    fs::set_permissions(dir.path().join("key"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(dir.path().join("in.txt"), "f\n127.0.0.1 9\n").unwrap();
+    for mode in ["--fetch", "--check"] {
+        let readable = run(dir.path(), &format!("{mode} in.txt --identity key"));
+        assert_eq!(code(&readable), 3);
+        assert!(err(&readable).contains("chmod 600"), "{}", err(&readable));
+    }
+    assert_eq!(code(&run(dir.path(), "--fetch in.txt --authorized-keys keys")), 2);
+    assert_eq!(code(&run(dir.path(), "--node 127.0.0.1:0 --identity key")), 2);
+}
