@@ -1,146 +1,28 @@
 //! Authorized keys over real chains: signed requests, and every way in which one is refused.
 
+mod site;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chainview::error::Error;
 use chainview::faults::FaultChange;
 use chainview::keys::{Covered, KeyPair, MAX_AGE, Signatures, content_digest};
 use chainview::limits::Limits;
-use chainview::net::access::KeyTable;
 use chainview::net::admin_client::{self, Credentials};
 use chainview::net::fetch::{FetchJob, client, fetch};
-use chainview::net::node::Node;
-use chainview::net::node::drain::Drain;
-use chainview::net::server;
 use chainview::net::watch::{Tokens, Watcher};
-use chainview::route::{FileName, Hop, Route};
-use chainview::snapshot::{HopLink, Integrity, TransferSnapshot};
-use chainview::wire::http::{encode_request, sign_request};
-use chainview::wire::{Method, Problem, Reason, Refusal, Request, TransferId};
+use chainview::route::{FileName, Hop};
+use chainview::snapshot::{HopLink, TransferSnapshot};
+use chainview::wire::http::encode_request;
+use chainview::wire::{Method, Reason, Refusal, Request, TransferId};
+use site::{Site, TIMEOUT, assert_refused, key, now, problem_of, send, send_head};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::scene::{Reply, config, pattern, read_reply};
-
-const TIMEOUT: Duration = Duration::from_secs(20);
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
-}
-
-fn key() -> Arc<KeyPair> {
-    Arc::new(KeyPair::parse(&KeyPair::generate().unwrap()).unwrap())
-}
-
-/// Nodes that serve the same keys, each with its own table.
-struct Site {
-    nodes: Vec<Arc<Node>>,
-    tables: Vec<KeyTable>,
-    tasks: Vec<JoinHandle<()>>,
-    folder: tempfile::TempDir,
-}
-
-impl Site {
-    /// Starts nodes with these lines of keys, as if since this time.
-    async fn start(count: usize, keys: &str, since: u64) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (mut nodes, mut tables, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..count {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap();
-            let table = KeyTable::new(keys.parse().unwrap(), since);
-            let mut config = config(folder.path(), address, Limits::default());
-            config.access.keys = Some(table.clone());
-            config.access.list = true;
-            let node = Node::new(config, address);
-            tasks.push(tokio::spawn(server::run(Arc::clone(&node), listener, Drain::new())));
-            nodes.push(node);
-            tables.push(table);
-        }
-        std::fs::create_dir(folder.path().join("pub")).unwrap();
-        for name in ["pub/f", "private"] {
-            std::fs::write(folder.path().join(name), pattern(100_000)).unwrap();
-        }
-        Self { nodes, tables, tasks, folder }
-    }
-
-    fn address(&self, node: usize) -> SocketAddr {
-        self.nodes[node].address
-    }
-
-    fn hops(&self) -> Vec<Hop> {
-        self.nodes.iter().map(|node| Hop::new(node.address.into())).collect()
-    }
-
-    fn route(&self, name: &str) -> Route {
-        Route::new(FileName::new(name.as_bytes()).unwrap(), self.hops()).unwrap()
-    }
-
-    /// Fetches a file as a client with this key.
-    async fn fetch(&self, name: &str, identity: Option<&Arc<KeyPair>>) -> Result<Vec<u8>, Error> {
-        let output = tempfile::tempdir().unwrap();
-        let mut job = FetchJob::new(1, self.route(name), output.path().to_owned(), Limits::default());
-        job.identity = identity.cloned();
-        let mut upstream = client(Arc::default(), job.limits, None).signed_by(job.identity.clone());
-        let (progress, stop) = (watch::channel(TransferSnapshot::default()).0, CancellationToken::new());
-        let fetching = fetch(&mut upstream, &mut job, &progress, &stop);
-        let fetched = timeout(TIMEOUT, fetching).await.expect("an end in time")?;
-        assert!(matches!(fetched.integrity, Integrity::Verified { .. }), "{:?}", fetched.integrity);
-        Ok(std::fs::read(fetched.path).unwrap())
-    }
-
-    /// A request for `pub/f` over all nodes, signed with this key at this time.
-    fn signed(&self, pair: &KeyPair, created: u64, nonce: u128) -> Request {
-        let mut hops = self.hops();
-        let first = hops.remove(0);
-        let mut request = Request {
-            host: Some(first.address.clone()),
-            route: hops,
-            transfer: Some(TransferId(nonce)),
-            keep_alive: true,
-            ..Request::new(Method::Get, FileName::new(b"pub/f").unwrap())
-        };
-        request.signatures = sign_request(pair, &first, &request, created, nonce).unwrap().map(Box::new);
-        request
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
-    }
-}
-
-/// Sends a head over a connection of its own.
-async fn send(to: SocketAddr, request: &Request) -> Reply {
-    let mut head = Vec::new();
-    encode_request(request, None, &mut head);
-    send_head(to, &head).await
-}
-
-async fn send_head(to: SocketAddr, head: &[u8]) -> Reply {
-    let mut stream = TcpStream::connect(to).await.unwrap();
-    stream.write_all(head).await.unwrap();
-    read_reply(&mut stream, if head.starts_with(b"HEAD") { "HEAD" } else { "GET" }).await
-}
-
-/// Asserts that a request is refused with this status, reason and words; the refusal names nothing else.
-fn assert_refused(reply: &Reply, status: u16, reason: Reason, words: &str) {
-    assert_eq!((reply.status, reply.problem().reason), (status, reason), "{}", reply.problem());
-    assert!(reply.problem().detail.as_str().contains(words), "{}", reply.problem().detail);
-}
-
-fn problem_of(error: Error) -> (Option<usize>, Problem) {
-    assert_eq!(error.exit_code(), 5, "{error}");
-    let Error::Hop(fault) = error else { panic!("{error}") };
-    (fault.hop, fault.problem)
-}
+use super::scene::pattern;
 
 #[tokio::test]
 async fn a_signed_fetch_passes_every_hop_and_others_are_refused_with_their_key() {
@@ -256,6 +138,28 @@ async fn old_future_altered_and_repeated_requests_are_refused() {
         Reason::BadSignature,
         "before this node was started",
     );
+}
+
+#[tokio::test]
+async fn a_request_without_a_reply_may_come_once_more() {
+    let alice = key();
+    let site = Site::start(1, &format!("{} alice fetch=/\n", alice.public().fingerprint()), now()).await;
+    site.nodes[0].faults.apply(&[FaultChange::Delay(300)]);
+    let request = site.signed(&alice, now(), 1);
+    let mut head = Vec::new();
+    encode_request(&request, None, &mut head);
+    // As over an idle connection that breaks before the first byte of the reply.
+    let mut first = TcpStream::connect(site.address(0)).await.unwrap();
+    first.write_all(&head).await.unwrap();
+    let begun = async {
+        while site.nodes[0].record(TransferId(1)).is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(TIMEOUT, begun).await.expect("the request arrives");
+    drop(first);
+    assert_eq!(send(site.address(0), &request).await.body, pattern(100_000));
+    assert_refused(&send(site.address(0), &request).await, 401, Reason::BadSignature, "served already");
 }
 
 #[tokio::test]
