@@ -1,5 +1,6 @@
 //! Standard output, standard error, the log and signals, for all modes.
 
+mod lines;
 mod log;
 pub mod signals;
 
@@ -7,7 +8,8 @@ use std::io::{self, Write};
 
 use crate::error::{self, Error};
 
-pub(crate) use log::{Sink, err_now};
+pub(crate) use lines::Sink;
+pub(crate) use log::err_now;
 pub use log::{err, flush, start_log};
 
 /// Prints a line of the result to stdout.

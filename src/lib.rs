@@ -110,7 +110,8 @@
 //! main.rs       parse, pick the mode, error to exit code
 //! headless.rs   node, fetch, check, and plain, the run without a screen;  observe  what limits it;  progress  the bar;
 //!               routes  what came by each;  new_key  the file of a new key;  runtime  the thread it runs on
-//! console.rs    standard output and standard error;  log  written by a thread of its own;  signals  that end a run
+//! console.rs    standard output and standard error;  log  what is logged;  lines  written by a thread of their own;
+//!               signals  that end a run
 //! on_done.rs    the user's command at the end of a transfer
 //! plan.rs       a run over one chain: from an input file, or the built-in demo
 //! dashboard.rs  runs net and ui side by side: controller, the task that executes commands (commands), publishes
