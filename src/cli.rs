@@ -21,7 +21,7 @@ use crate::connections::MAX_CONNECTIONS;
 use crate::error::Error;
 use crate::faults::{FaultChange, whole_ms};
 use crate::limits::Limits;
-use crate::options::{Alerts, ColorMode, ColorScheme, DoneCommand, ThemeFile, VerifyMode};
+use crate::options::{Alerts, AuditTarget, ColorMode, ColorScheme, DoneCommand, ThemeFile, VerifyMode};
 use crate::secret::CHAIN_TOKEN;
 use crate::selection::Selection;
 use crate::text::SafeText;
@@ -249,6 +249,10 @@ fn node_plan(args: &Args, environment: &[(OsString, OsString)]) -> Result<NodePl
         chain_token: token(None, CHAIN_TOKEN)?,
         control_token: token(args.control_token_file.as_deref(), environment::CONTROL_TOKEN)?,
         authorized_keys: args.authorized_keys.clone(),
+        audit: args.audit.clone().map(|file| match file {
+            file if file == Path::new("-") => AuditTarget::Stdout,
+            file => AuditTarget::File(file),
+        }),
         host_names: args.host_name.clone(),
         local_users: args.local_users,
         max_connections: args.max_connections as usize,

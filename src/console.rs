@@ -1,16 +1,25 @@
-//! Standard output, standard error, the log and signals, for all modes.
+//! Standard output, standard error, the log, the audit and signals, for all modes.
 
+mod audit;
 mod lines;
 mod log;
 pub mod signals;
+mod window;
 
 use std::io::{self, Write};
 
 use crate::error::{self, Error};
 
+pub(crate) use audit::{AuditLines, start_audit};
 pub(crate) use lines::Sink;
 pub(crate) use log::err_now;
-pub use log::{err, flush, start_log};
+pub use log::{err, start_log};
+
+/// Waits until the queued lines of the log and of the audit are written, for a limited time: their readers may have
+/// stopped reading.
+pub fn flush() {
+    log::sinks().chain(audit::sink()).for_each(Sink::flush);
+}
 
 /// Prints a line of the result to stdout.
 ///

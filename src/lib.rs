@@ -35,6 +35,7 @@
 //!               reason of each step (reason);  model  of links, for its tests
 //! selection.rs  which files of a folder are fetched: patterns, and the names of a list
 //! command.rs    commands of the user;  faults.rs  rate limit, delay and faults of a hop
+//! audit.rs      who requested what of a node, a line of JSON each
 //! report.rs     the JSON document of a run without a screen
 //! error.rs      one variant per failed action, each with its exit code;  hop_error  failure of a hop;  body_failure
 //!               how it failed a body;  kept_bytes  where the bytes of a failed transfer are
@@ -51,9 +52,10 @@
 //!               session  one accepted connection: HTTP here, the legacy protocol in legacy;  downstream  its socket;
 //!               relay  requests from the next hop, replies downstream;  origin  finds, verifies and sends a file;
 //!               tar_stream  a folder;  response  what all need to send one
-//! node          what the sessions of one listener share;  registry  connections and transfers;  root  the served
-//!               folder as a handle;  digests  computed once per file;  folder_work  how many listings
-//!               and streams are made at once;  drain  graceful shutdown;  latest_line  of the stream of events
+//! node          what the sessions of one listener share;  registry  connections and transfers;  audit  lines about
+//!               requests;  root  the served folder as a handle;  digests  computed once per file;  folder_work  how
+//!               many listings and streams are made at once;  drain  graceful shutdown;  latest_line  of the stream of
+//!               events
 //! access        who may read and control;  caller  the key that signed a request, and what that may do
 //! upstream      requests to the next hop over either protocol (request, exchange);  protocols  which one a hop uses;
 //!               idle  idle connections, shared by all requests;  open  one of these, or a new connection (link);
@@ -110,8 +112,8 @@
 //! main.rs       parse, pick the mode, error to exit code
 //! headless.rs   node, fetch, check, and plain, the run without a screen;  observe  what limits it;  progress  the bar;
 //!               routes  what came by each;  new_key  the file of a new key;  runtime  the thread it runs on
-//! console.rs    standard output and standard error;  log  what is logged;  lines  written by a thread of their own;
-//!               signals  that end a run
+//! console.rs    standard output and standard error;  log  what is logged;  audit  where audit lines go;  lines  of
+//!               both, written by threads of their own;  window  limits them;  signals  that end a run
 //! on_done.rs    the user's command at the end of a transfer
 //! plan.rs       a run over one chain: from an input file, or the built-in demo
 //! dashboard.rs  runs net and ui side by side: controller, the task that executes commands (commands), publishes
@@ -133,6 +135,7 @@
 //! `net::watch`, `ui::screen`.
 
 pub mod allow_list;
+pub mod audit;
 pub mod cli;
 pub mod command;
 pub mod connections;

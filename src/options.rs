@@ -38,6 +38,15 @@ pub enum LocalUsers {
     Any,
 }
 
+/// Where audit lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditTarget {
+    /// To standard output.
+    Stdout,
+    /// To a file.
+    File(PathBuf),
+}
+
 /// When the screen uses colors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ColorMode {

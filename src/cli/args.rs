@@ -156,6 +156,10 @@ pub(super) struct Args {
     /// Serve only requests signed by the keys in this file, each with its rights
     #[arg(long, help_heading = NODES, value_name = "FILE", env = "CHAINVIEW_AUTHORIZED_KEYS")]
     pub(super) authorized_keys: Option<PathBuf>,
+    /// Append a line of JSON to FILE, or to standard output with -, for each file request, each change of the node and
+    /// each refusal
+    #[arg(long, help_heading = NODES, value_name = "FILE", env = "CHAINVIEW_AUDIT")]
+    pub(super) audit: Option<PathBuf>,
     /// Name by which a node is reached, in requests to loopback and in signatures; may be repeated
     #[arg(long, help_heading = NODES, value_name = "HOST[:PORT]", env = "CHAINVIEW_HOST_NAME", value_delimiter = ',')]
     pub(super) host_name: Vec<String>,

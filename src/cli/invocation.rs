@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::faults::FaultChange;
 use crate::keys::KeyPair;
 use crate::limits::Limits;
-use crate::options::{Alerts, ColorMode, DoneCommand, LocalUsers, ThemeFile, VerifyMode};
+use crate::options::{Alerts, AuditTarget, ColorMode, DoneCommand, LocalUsers, ThemeFile, VerifyMode};
 use crate::route::{FileName, OtherRoute, Protocol, Route};
 use crate::secret::Secret;
 use crate::selection::Selection;
@@ -215,6 +215,8 @@ pub struct NodePlan {
     pub control_token: Option<Secret>,
     /// File of the keys that are served; without it, requests need no key.
     pub authorized_keys: Option<PathBuf>,
+    /// Where audit lines go, if there are any.
+    pub audit: Option<AuditTarget>,
     /// Names by which a node is reached.
     pub host_names: Vec<String>,
     /// Users served on loopback.

@@ -1,40 +1,46 @@
-//! Queue of lines that a thread of its own writes to a stream or file, so that nothing waits for a slow reader or disk.
+//! Queue of lines that a thread of its own writes to a stream or file, so that nothing waits for a slow reader or disk:
+//! the log, and the audit.
 //!
 //! `tracing-appender` has such a thread, but it neither reports dropped lines nor reopens a file, and it brings a
 //! second calendar library.
 
-use std::fs::{File, OpenOptions};
+mod target;
+
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::OFlags;
-use rustix::io::Errno;
-
+use crate::audit::DroppedEntry;
 use crate::error;
+pub(super) use target::LineTarget;
+use target::Unwritten;
 
-/// Capacity of the queue in bytes: a burst of a thousand lines, four times what a pipe holds.
-const CAPACITY: usize = 256 << 10;
-/// Maximum number of bytes per write: `PIPE_BUF`, which a pipe takes atomically, so that programs that share it do not
-/// mix their lines.
-const MAX_WRITE: usize = 4096;
 /// Time limit of a flush, as at the end of the program.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Delay from the first dropped line to the notice that counts them.
 const NOTICE_DELAY: Duration = Duration::from_secs(1);
+/// Capacity that an empty buffer of the queue keeps.
+const KEPT_CAPACITY: usize = 256 << 10;
 
 /// Handle to the queue of a stream or file; clones share it.
 #[derive(Clone, Debug)]
 pub struct Sink(Arc<QueueShared>);
 
+/// What the lines are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Lines of the log.
+    Log,
+    /// Audit lines: JSON, and more important than the log, which reports what happens to them.
+    Audit,
+}
+
 #[derive(Debug)]
 struct QueueShared {
+    content: Content,
     queue: Mutex<LineQueue>,
     /// Signals that something was queued, or that everything was written.
     changed: Condvar,
@@ -45,10 +51,8 @@ struct QueueShared {
 #[derive(Debug, Default)]
 struct LineQueue {
     text: Vec<u8>,
-    /// Number of lines that did not fit, not yet reported.
-    overflowed: u64,
-    /// Number of lines over the limit of their call site, not yet reported.
-    limited: u64,
+    /// Lines that were dropped and not yet reported.
+    dropped: Dropped,
     /// Time when the first of these was dropped.
     dropped_at: Option<Instant>,
     /// The thread is writing.
@@ -58,26 +62,90 @@ struct LineQueue {
     flushing: bool,
 }
 
-/// Destination of the lines.
-#[derive(Debug)]
-pub(super) enum LineTarget {
-    Stderr,
-    File { file: File, path: PathBuf },
+/// Numbers of lines that were dropped.
+#[derive(Clone, Copy, Debug, Default)]
+struct Dropped {
+    /// They did not fit.
+    overflowed: u64,
+    /// They were over a limit of lines per second.
+    limited: u64,
+    /// They could not be written.
+    unwritten: u64,
 }
 
-/// Opens a file for appending; a FIFO without a reader is an error, and does not block.
-pub(super) fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    OpenOptions::new().create(true).append(true).custom_flags(flags.bits().cast_signed()).open(path)
+impl Content {
+    /// Returns the capacity of the queue in bytes: for the log a burst of a thousand lines, four times what a pipe
+    /// holds; for the audit, which has a line of some 300 bytes for each request, a second of 25,000 requests.
+    fn capacity(self) -> usize {
+        match self {
+            Self::Log => 256 << 10,
+            Self::Audit => 8 << 20,
+        }
+    }
+
+    /// Returns the permissions of a new file, of which the umask takes some away. Audit lines contain ids of transfers,
+    /// with which their records can be read.
+    fn mode(self) -> u32 {
+        match self {
+            Self::Log => 0o666,
+            Self::Audit => 0o600,
+        }
+    }
+
+    /// Returns what stands in place of dropped lines.
+    fn notice(self, dropped: Dropped) -> Vec<u8> {
+        let Dropped { overflowed, limited, unwritten } = dropped;
+        match self {
+            Self::Log => notice(dropped).into_bytes(),
+            Self::Audit => {
+                let dropped = overflowed + limited + unwritten;
+                tracing::warn!(
+                    "{dropped} audit lines lost: {overflowed} did not fit, {limited} over the rate limit, {unwritten} \
+                     could not be written"
+                );
+                DroppedEntry { time: jiff::Timestamp::now(), dropped }.to_line()
+            }
+        }
+    }
+
+    /// Reports that a moved file could not be opened again; returns the line of it for the target.
+    fn not_reopened(self, error: &io::Error) -> String {
+        match self {
+            Self::Log => line("ERROR", &format!("cannot reopen the log: {}", error::plain(error))),
+            Self::Audit => {
+                tracing::error!("cannot reopen the audit file: {}: lines go to the old one", error::plain(error));
+                String::new()
+            }
+        }
+    }
+
+    /// Reports the first of several failed writes. That of the log has nowhere to go.
+    fn not_written(self, target: &LineTarget, error: &io::Error) {
+        if self == Self::Audit {
+            tracing::error!(
+                "{target}: cannot write audit lines: {}: they are counted until it works",
+                error::plain(error)
+            );
+        }
+    }
 }
 
 impl Sink {
     /// Starts the thread that writes to a target; lost lines are counted in `lost`.
-    pub(super) fn start(target: LineTarget, lost: &'static AtomicU64) -> io::Result<Self> {
-        let shared = Arc::new(QueueShared { queue: Mutex::default(), changed: Condvar::new(), lost });
+    pub(super) fn start(content: Content, target: LineTarget, lost: &'static AtomicU64) -> io::Result<Self> {
+        let shared = Arc::new(QueueShared { content, queue: Mutex::default(), changed: Condvar::new(), lost });
         let writing = Arc::clone(&shared);
-        thread::Builder::new().name("log".to_owned()).spawn(move || writing.write_all_to(target))?;
+        let name = match content {
+            Content::Log => "log",
+            Content::Audit => "audit",
+        };
+        thread::Builder::new().name(name.to_owned()).spawn(move || writing.write_all_to(target))?;
         Ok(Self(shared))
+    }
+
+    /// Opens a file as a target, created if it is missing.
+    pub(super) fn open(content: Content, path: &Path) -> io::Result<LineTarget> {
+        LineTarget::open(path, content.mode())
     }
 
     /// Closes the file and opens its path again, for log rotation.
@@ -89,8 +157,8 @@ impl Sink {
     /// Queues a line with its newline, or drops it; never blocks.
     pub(super) fn push(&self, line: &[u8]) {
         let mut queue = self.0.lock();
-        if queue.text.len() + line.len() > CAPACITY {
-            queue.overflowed += 1;
+        if queue.text.len() + line.len() > self.0.content.capacity() {
+            queue.dropped.overflowed += 1;
             self.dropped(queue);
         } else {
             queue.text.extend_from_slice(line);
@@ -99,10 +167,10 @@ impl Sink {
         }
     }
 
-    /// Counts a line over the limit of its call site.
+    /// Counts a line over a limit of lines per second.
     pub(super) fn limited(&self) {
         let mut queue = self.0.lock();
-        queue.limited += 1;
+        queue.dropped.limited += 1;
         self.dropped(queue);
     }
 
@@ -146,6 +214,8 @@ impl QueueShared {
     /// Runs the thread: writes what is queued and reports dropped lines.
     fn write_all_to(&self, mut target: LineTarget) {
         let mut text = Vec::new();
+        // Lines that could not be written since the last successful write.
+        let mut unwritten = 0;
         loop {
             let mut queue = self.lock();
             queue.writing = false;
@@ -163,78 +233,54 @@ impl QueueShared {
             let reopen = std::mem::take(&mut queue.reopen);
             let dropped = due.then(|| {
                 queue.dropped_at = None;
-                (std::mem::take(&mut queue.overflowed), std::mem::take(&mut queue.limited))
+                std::mem::take(&mut queue.dropped)
             });
             queue.writing = true;
             drop(queue);
-            if reopen && let Err(error) = target.reopen() {
-                text.extend_from_slice(
-                    line("ERROR", &format!("cannot reopen the log: {}", error::plain(&error))).as_bytes(),
-                );
+            if reopen && let Err(error) = target.reopen(self.content.mode()) {
+                text.extend_from_slice(self.content.not_reopened(&error).as_bytes());
             }
-            if let Some((overflowed, limited)) = dropped {
-                text.extend_from_slice(notice(overflowed, limited).as_bytes());
+            if let Some(dropped) = dropped {
+                text.extend_from_slice(&self.content.notice(dropped));
             }
-            self.lost.fetch_add(target.write(&text), Relaxed);
+            self.write(&mut target, &text, &mut unwritten);
             text.clear();
+            text.shrink_to(KEPT_CAPACITY);
         }
     }
-}
 
-impl LineTarget {
-    /// Writes lines, in pieces that end at a newline, waiting for room; returns how many could not be written.
-    fn write(&self, mut lines: &[u8]) -> u64 {
-        let mut lost = 0;
-        while !lines.is_empty() {
-            let whole = memchr::memrchr(b'\n', &lines[..lines.len().min(MAX_WRITE)]);
-            let end = whole.or_else(|| memchr::memchr(b'\n', lines)).map_or(lines.len(), |end| end + 1);
-            let (piece, rest) = lines.split_at(end);
-            if write_whole(self.fd(), piece).is_err() {
-                lost += memchr::memchr_iter(b'\n', piece).count() as u64;
+    /// Writes lines, and reports when that begins to fail, and how many lines were lost when it works again.
+    fn write(&self, target: &mut LineTarget, text: &[u8], unwritten: &mut u64) {
+        match target.write(text) {
+            Ok(()) if *unwritten == 0 || text.is_empty() => {}
+            Ok(()) => {
+                let dropped = Dropped { unwritten: std::mem::take(unwritten), ..Dropped::default() };
+                // The lines above were written, so this one can be lost alone.
+                let _ = target.write(&self.content.notice(dropped));
             }
-            lines = rest;
-        }
-        lost
-    }
-
-    fn reopen(&mut self) -> io::Result<()> {
-        if let Self::File { file, path } = self {
-            *file = open(path)?;
-        }
-        Ok(())
-    }
-
-    /// Returns the descriptor. Not the standard library's handle, whose lock would be held while a write waits.
-    fn fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Stderr => rustix::stdio::stderr(),
-            Self::File { file, .. } => file.as_fd(),
+            Err(Unwritten { lines, error }) => {
+                if *unwritten == 0 {
+                    self.content.not_written(target, &error);
+                }
+                *unwritten += lines;
+                self.lost.fetch_add(lines, Relaxed);
+            }
         }
     }
 }
 
-fn write_whole(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
-    while !bytes.is_empty() {
-        match rustix::io::write(fd, bytes) {
-            Ok(written) => bytes = &bytes[written..],
-            Err(Errno::INTR) => {}
-            // Another program that shares the stream may have made it non-blocking.
-            Err(Errno::AGAIN) => drop(poll(&mut [PollFd::new(&fd, PollFlags::OUT)], None)),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Formats the notice of dropped lines.
-fn notice(overflowed: u64, limited: u64) -> String {
+/// Formats the notice of dropped lines of the log.
+fn notice(dropped: Dropped) -> String {
     let lines = |count: u64| format!("{count} line{} dropped", if count == 1 { "" } else { "s" });
     let mut text = String::new();
-    if limited > 0 {
-        text += &line("WARN", &format!("{}: rate limit of one call site", lines(limited)));
-    }
-    if overflowed > 0 {
-        text += &line("WARN", &format!("{}: the log was not read fast enough", lines(overflowed)));
+    for (count, reason) in [
+        (dropped.limited, "rate limit of one call site"),
+        (dropped.overflowed, "the log was not read fast enough"),
+        (dropped.unwritten, "the log could not be written"),
+    ] {
+        if count > 0 {
+            text += &line("WARN", &format!("{}: {reason}", lines(count)));
+        }
     }
     text
 }
@@ -246,14 +292,17 @@ fn line(level: &str, text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::os::fd::OwnedFd;
+
     use super::*;
 
     #[test]
     fn an_unread_stream_drops_lines_without_blocking_and_reports_them() {
         static LOST: AtomicU64 = AtomicU64::new(0);
         let (reader, writer) = io::pipe().unwrap();
-        let file = File::from(std::os::fd::OwnedFd::from(writer));
-        let sink = Sink::start(LineTarget::File { file, path: PathBuf::new() }, &LOST).unwrap();
+        let target = LineTarget::of_test(File::from(OwnedFd::from(writer)));
+        let sink = Sink::start(Content::Log, target, &LOST).unwrap();
         let line = [&[b'x'; 99][..], b"\n"].concat();
         let sent = 10_000;
         for _ in 0..sent {
@@ -283,7 +332,7 @@ mod tests {
         static UNUSED: AtomicU64 = AtomicU64::new(0);
         let folder = tempfile::tempdir().unwrap();
         let (path, moved) = (folder.path().join("l.log"), folder.path().join("l.log.1"));
-        let sink = Sink::start(LineTarget::File { file: open(&path).unwrap(), path: path.clone() }, &UNUSED).unwrap();
+        let sink = Sink::start(Content::Log, Sink::open(Content::Log, &path).unwrap(), &UNUSED).unwrap();
         sink.push(b"before\n");
         sink.flush();
         std::fs::rename(&path, &moved).unwrap();
@@ -292,5 +341,38 @@ mod tests {
         sink.flush();
         let read = |path| std::fs::read_to_string(path).unwrap();
         assert_eq!((read(&moved).as_str(), read(&path).as_str()), ("before\n", "after\n"));
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted_and_reported_afterwards() {
+        static LOST: AtomicU64 = AtomicU64::new(0);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("full");
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let sink = Sink::start(Content::Audit, Sink::open(Content::Audit, &path).unwrap(), &LOST).unwrap();
+        sink.push(b"{}\n");
+        sink.push(b"{}\n");
+        sink.flush();
+        assert_eq!(LOST.load(Relaxed), 2);
+        std::fs::remove_file(&path).unwrap();
+        sink.reopen();
+        sink.push(b"{\"a\":1}\n");
+        sink.flush();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines.len() == 2 && lines[0] == "{\"a\":1}" && lines[1].ends_with(",\"dropped\":2}"), "{text}");
+        assert_eq!(LOST.load(Relaxed), 2);
+    }
+
+    #[test]
+    fn a_line_does_not_continue_one_that_was_cut_off() {
+        static UNUSED: AtomicU64 = AtomicU64::new(0);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
+        std::fs::write(&path, "{\"a\":1}\n{\"b").unwrap();
+        let sink = Sink::start(Content::Audit, Sink::open(Content::Audit, &path).unwrap(), &UNUSED).unwrap();
+        sink.push(b"{\"c\":3}\n");
+        sink.flush();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"a\":1}\n{\"b\n{\"c\":3}\n");
     }
 }

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::callsite::Identifier;
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::lines::{LineTarget, Sink, open};
+use super::lines::{Content, LineTarget, Sink};
+use super::window::LineWindow;
 use crate::cli::OutputOptions;
 use crate::error::{self, Error, shown};
 use crate::net::admin::metrics::LOG_LINES_LOST;
@@ -41,12 +42,12 @@ pub fn start_log(options: &OutputOptions, usual: Level) -> Result<Sink, Error> {
     let sink = match &options.log {
         None => stderr().ok_or_else(|| failed("cannot start a thread".to_owned()))?,
         Some(path) => {
-            let file = open(path).map_err(|error| Error::Disk {
+            let target = Sink::open(Content::Log, path).map_err(|error| Error::Disk {
                 action: "write the log to it",
                 path: shown(path),
                 reason: error::plain(&error),
             })?;
-            let sink = Sink::start(LineTarget::File { file, path: path.clone() }, &LOG_LINES_LOST);
+            let sink = Sink::start(Content::Log, target, &LOG_LINES_LOST);
             let sink = sink.map_err(|error| failed(error::plain(&error)))?;
             FILE.get_or_init(|| sink).clone()
         }
@@ -72,13 +73,13 @@ pub(crate) fn err_now(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// Waits until the queued lines are written, at most `FLUSH_TIMEOUT`: the reader may have stopped reading.
-pub fn flush() {
-    [STDERR.get().and_then(Option::as_ref), FILE.get()].into_iter().flatten().for_each(Sink::flush);
+/// Returns the queues of the log and of standard error, once there are any.
+pub(super) fn sinks() -> impl Iterator<Item = &'static Sink> {
+    [STDERR.get().and_then(Option::as_ref), FILE.get()].into_iter().flatten()
 }
 
 fn stderr() -> Option<Sink> {
-    STDERR.get_or_init(|| Sink::start(LineTarget::Stderr, &LOG_LINES_LOST).ok()).clone()
+    STDERR.get_or_init(|| Sink::start(Content::Log, LineTarget::STDERR, &LOG_LINES_LOST).ok()).clone()
 }
 
 /// Writer factory for `tracing`: limits the lines of each call site.
@@ -87,31 +88,13 @@ struct LineWriters {
     kinds: Mutex<HashMap<Identifier, LineWindow>>,
 }
 
-/// Number of lines from one call site since the start of the current second.
-#[derive(Debug)]
-struct LineWindow {
-    began: Instant,
-    lines: u32,
-}
-
-impl LineWindow {
-    /// Counts a line, and returns whether it may be written.
-    fn admits(&mut self, now: Instant, most: u32) -> bool {
-        if now.duration_since(self.began) >= Duration::from_secs(1) {
-            *self = Self { began: now, lines: 0 };
-        }
-        self.lines = self.lines.saturating_add(1);
-        self.lines <= most
-    }
-}
-
 impl LineWriters {
     /// Counts a line of its call site, and returns whether it may be written.
     fn admits(&self, metadata: &Metadata<'_>) -> bool {
         let most = if *metadata.level() <= Level::INFO { MAX_LINES_PER_SECOND } else { MAX_VERBOSE_LINES_PER_SECOND };
         let now = Instant::now();
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        kinds.entry(metadata.callsite()).or_insert(LineWindow { began: now, lines: 0 }).admits(now, most)
+        kinds.entry(metadata.callsite()).or_insert_with(|| LineWindow::new(now)).admits(now, most)
     }
 }
 
@@ -144,20 +127,5 @@ impl Write for LineWriter<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_of_a_call_site_are_limited() {
-        let began = Instant::now();
-        let mut window = LineWindow { began, lines: 0 };
-        let admitted = (0..100).filter(|_| window.admits(began, MAX_LINES_PER_SECOND)).count();
-        assert_eq!(admitted, MAX_LINES_PER_SECOND as usize);
-        assert!(!window.admits(began + Duration::from_millis(999), MAX_LINES_PER_SECOND));
-        assert!(window.admits(began + Duration::from_secs(1), MAX_LINES_PER_SECOND));
     }
 }

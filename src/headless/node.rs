@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustix::fs::{Mode, OFlags};
@@ -17,9 +18,10 @@ use super::on_one_thread;
 use crate::cli::key_file::authorized_keys;
 use crate::cli::{Listen, NodePlan, OutputOptions, PerHop};
 use crate::console::signals::{Signals, Termination, listen};
-use crate::console::{self, Sink, start_log};
+use crate::console::{self, AuditLines, Sink, start_audit, start_log};
 use crate::error::{Error, KeptBytes, plain, shown};
 use crate::net::access::{Access, KeyTable};
+use crate::net::node::audit::AuditWriter;
 use crate::net::node::drain::Drain;
 use crate::net::node::root::Root;
 use crate::net::node::{Node, NodeConfig};
@@ -28,6 +30,7 @@ use crate::net::server;
 use crate::net::supervisor::STAY;
 use crate::net::upstream::policy::Policy;
 use crate::net::upstream::resolve::Resolver;
+use crate::options::AuditTarget;
 use crate::route::Host;
 
 /// Listen backlog.
@@ -37,7 +40,8 @@ const BACKLOG: u32 = 1024;
 ///
 /// # Errors
 /// `Error::Listen` if an address cannot be bound; `Error::Usage` if the served folder cannot be opened; `Error::Disk`
-/// if the `--log` file cannot be opened; `Error::Other` if the runtime, a thread or a signal handler cannot be set up.
+/// if the file of `--log` or `--audit` cannot be opened; `Error::Other` if the runtime, a thread or a signal handler
+/// cannot be set up.
 pub fn nodes(
     listeners: &[Listen],
     plan: &NodePlan,
@@ -45,6 +49,7 @@ pub fn nodes(
     options: &OutputOptions,
 ) -> Result<(), Error> {
     let log = start_log(options, Level::INFO)?;
+    let audit = plan.audit.as_ref().map(start_audit).transpose()?.map(Arc::new);
     if until_stdin_closes {
         exit_with_stdin()?;
     }
@@ -54,12 +59,15 @@ pub fn nodes(
     on_one_thread(async {
         // Handlers are registered before the line is printed: its reader may send a signal immediately.
         let table = keys.as_ref().map(|keys| keys.table.clone());
-        let signals = NodeSignals::new(log, options.log.is_some(), keys)?;
+        let has_file = options.log.is_some() || matches!(plan.audit, Some(AuditTarget::File(_)));
+        let sinks = std::iter::once(log).chain(audit.as_ref().map(|audit| audit.sink().clone())).collect();
+        let signals = NodeSignals::new(sinks, has_file, keys)?;
         let mut nodes = Vec::new();
         for listen in listeners {
             let listener = bind(listen).await?;
             let address = listener.local_addr().map_err(|error| refused(listen, &error))?;
-            nodes.push((Node::new(config(plan, address, table.clone())?, address), listener));
+            let config = config(plan, audit.as_ref(), address, table.clone())?;
+            nodes.push((Node::new(config, address), listener));
         }
         for (node, _) in &nodes {
             console::out(&format!("listening {}", node.address))?;
@@ -124,24 +132,25 @@ impl KeyFile {
     }
 }
 
-/// Signals of a node: those that end it, and those that reopen its log and reload its keys.
+/// Signals of a node: those that end it, and those that reopen its log and audit and reload its keys.
 struct NodeSignals {
     signals: Signals,
     /// SIGUSR1: log rotation by programs that do not use SIGHUP. Without a handler it would end the node.
     rotated: Signal,
-    log: Sink,
+    sinks: Vec<Sink>,
     keys: Option<KeyFile>,
+    /// The log or the audit goes to a file.
     has_file: bool,
     began_on_terminal: bool,
 }
 
 impl NodeSignals {
-    fn new(log: Sink, has_file: bool, keys: Option<KeyFile>) -> Result<Self, Error> {
+    fn new(sinks: Vec<Sink>, has_file: bool, keys: Option<KeyFile>) -> Result<Self, Error> {
         let rotated = listen(SignalKind::user_defined1())?;
-        Ok(Self { signals: Signals::new()?, rotated, log, keys, has_file, began_on_terminal: has_terminal() })
+        Ok(Self { signals: Signals::new()?, rotated, sinks, keys, has_file, began_on_terminal: has_terminal() })
     }
 
-    /// Waits for a signal that ends the node. All others reopen the log; SIGHUP reloads the keys, too.
+    /// Waits for a signal that ends the node. All others reopen the files; SIGHUP reloads the keys, too.
     async fn ending(&mut self) -> Termination {
         loop {
             tokio::select! {
@@ -151,12 +160,12 @@ impl NodeSignals {
                 },
                 _ = self.rotated.recv() => {}
             }
-            self.log.reopen();
+            self.sinks.iter().for_each(Sink::reopen);
         }
     }
 
     /// Returns true if SIGHUP means that the terminal has closed. For a node that never had one, or that still has it
-    /// and a log file, it means to reopen the log.
+    /// and a file, it means to reopen the files.
     fn hangup_ends(&self) -> bool {
         self.began_on_terminal && !(self.has_file && has_terminal())
     }
@@ -200,7 +209,10 @@ fn exit_with_stdin() -> Result<(), Error> {
         let mut input = [0; 256];
         loop {
             match io::stdin().lock().read(&mut input) {
-                Ok(0) | Err(_) => std::process::exit(i32::from(crate::error::OK)),
+                Ok(0) | Err(_) => {
+                    console::flush();
+                    std::process::exit(i32::from(crate::error::OK))
+                }
                 // A write this short arrives in one read.
                 Ok(count) if input[..count] == *STAY => return,
                 Ok(_) => {}
@@ -211,7 +223,12 @@ fn exit_with_stdin() -> Result<(), Error> {
     thread.map(drop).map_err(|error| Error::Other(format!("cannot watch standard input: {}", plain(&error))))
 }
 
-fn config(plan: &NodePlan, address: SocketAddr, keys: Option<KeyTable>) -> Result<NodeConfig, Error> {
+fn config(
+    plan: &NodePlan,
+    audit: Option<&Arc<AuditLines>>,
+    address: SocketAddr,
+    keys: Option<KeyTable>,
+) -> Result<NodeConfig, Error> {
     let folder = plan.root.as_deref().unwrap_or(Path::new("."));
     let root = Root::open(folder).map_err(|error| {
         Error::Usage(format!("--root {}: {}: name a folder to serve", shown(folder), plain(&error)))
@@ -237,6 +254,7 @@ fn config(plan: &NodePlan, address: SocketAddr, keys: Option<KeyTable>) -> Resul
         max_connections: plan.max_connections,
         protocol: plan.protocol,
         resolver: Resolver::default(),
+        audit: audit.map(|audit| Arc::clone(audit) as Arc<dyn AuditWriter>),
     })
 }
 

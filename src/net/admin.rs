@@ -1,5 +1,6 @@
 //! The node's endpoints: one request per connection, through an HTTP library, served here or relayed up the chain.
 
+mod audited;
 mod control;
 mod endpoints;
 mod events;
@@ -34,6 +35,7 @@ use crate::route::{Hop, HostPort};
 use crate::text::SafeText;
 use crate::wire::http::{HeadError, parse_host, parse_route, plain_text};
 use crate::wire::{Reason, TransferId};
+use audited::Audited;
 use endpoints::HEALTH;
 use reply::{EndpointBody, from_problem, here, reads, wrong_method};
 use stream::EndpointStream;
@@ -64,7 +66,7 @@ where
     let service = service_fn(|request| {
         let (node, reader, kept) = (Arc::clone(node), reader.clone(), Arc::clone(&slot));
         async move {
-            let result = caught(Box::pin(logged(&node, request, &reader))).await;
+            let result = caught(Box::pin(recorded(&node, request, &reader))).await;
             let mut reply = result.unwrap_or_else(|Panicked| here(&node, Reason::Internal, ""));
             *kept.lock().unwrap_or_else(PoisonError::into_inner) = reply.extensions_mut().remove::<Arc<FolderSlot>>();
             Ok::<_, Infallible>(reply)
@@ -93,13 +95,19 @@ fn requests_events(head: &[u8]) -> bool {
         .is_some_and(|path| path.ends_with(endpoints::EVENTS.as_bytes()))
 }
 
-/// Serves a request, and logs it at trace level: the path without its query, which may contain a secret.
-async fn logged(node: &Arc<Node>, request: Request<Incoming>, reader: &Requester) -> Response<EndpointBody> {
+/// Serves a request, and writes its audit line, if it has one. Logs it at trace level: the path without its query,
+/// which may contain a secret.
+async fn recorded(node: &Arc<Node>, request: Request<Incoming>, reader: &Requester) -> Response<EndpointBody> {
     let fields = tracing::enabled!(tracing::Level::TRACE)
         .then(|| format!("method={} path={:?}", request.method(), SafeText::new(request.uri().path()).as_str()));
+    let audited = Audited::of(node, &request);
     let reply = answer(node, request, reader).await;
     if let Ok(caller) = &reader.caller {
         caller.spend();
+    }
+    if let Some(audited) = audited {
+        let key = reader.caller.as_ref().ok().and_then(Caller::name);
+        audited.write(node, (reader.address, key), &reply);
     }
     if let Some(fields) = fields {
         tracing::trace!("endpoint peer={} {fields} status={}", reader.address, reply.status().as_u16());

@@ -33,6 +33,7 @@
 //! #     faults: Default::default(),
 //! #     protocol: None,
 //! #     resolver: Default::default(),
+//! #     audit: None,
 //! };
 //! tokio::spawn(server::run(Node::new(config, address), listener, Drain::new()));
 //!

@@ -1,5 +1,6 @@
 //! A node: its configuration, and what its sessions share.
 
+pub mod audit;
 pub mod digests;
 pub mod drain;
 pub mod folder_work;
@@ -15,6 +16,7 @@ use std::time::SystemTime;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use self::audit::{Audit, AuditWriter};
 use self::digests::Digests;
 use self::drain::Drain;
 use self::folder_work::FolderWork;
@@ -64,6 +66,8 @@ pub struct NodeConfig {
     pub protocol: Option<Protocol>,
     /// Resolver for the names of next hops.
     pub resolver: Resolver,
+    /// Writer of audit lines; `None` writes none.
+    pub audit: Option<Arc<dyn AuditWriter>>,
 }
 
 #[cfg(test)]
@@ -79,6 +83,7 @@ impl NodeConfig {
             max_connections: 64,
             protocol: None,
             resolver: Resolver::default(),
+            audit: None,
         }
     }
 }
@@ -122,7 +127,7 @@ pub struct Node {
 impl Node {
     /// Creates a node for a listener that is bound to `address`.
     pub fn new(config: NodeConfig, address: SocketAddr) -> Arc<Self> {
-        let policy = config.policy.clone();
+        let (policy, audit) = (config.policy.clone(), Audit::new(address, config.audit.clone()));
         let connect_filter = Arc::new(move |address, purpose: Purpose<'_>| policy.allows(address, purpose));
         Arc::new(Self {
             faults: LiveFaults::new(config.faults),
@@ -135,7 +140,7 @@ impl Node {
             config,
             peers: LocalPeers::new(),
             address,
-            registry: Registry::new(Clock::start()),
+            registry: Registry::audited(Clock::start(), audit),
             digests: Arc::default(),
             latest: LatestLine::default(),
             listings: FolderWork::listings(),

@@ -21,6 +21,16 @@ pub enum Method {
     Head,
 }
 
+impl Method {
+    /// Returns the method as a request has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+        }
+    }
+}
+
 /// The single byte range of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteRange {

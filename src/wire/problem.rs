@@ -158,6 +158,19 @@ impl Problem {
         self
     }
 
+    /// Returns whether the node that sends this value refused the request by its own rules or limits, in place of an
+    /// attempt to serve it.
+    pub fn is_refusal(&self) -> bool {
+        let own = self.hop == 0
+            && match self.reason {
+                Reason::Unauthorized | Reason::Policy | Reason::KeyRequired | Reason::BadSignature => true,
+                Reason::Busy | Reason::Draining => self.action != FailedAction::Body,
+                Reason::Closed | Reason::Internal => false,
+                _ => self.action == FailedAction::Request,
+            };
+        own || (self.reporter == 0 && self.refusal.is_some())
+    }
+
     /// Returns the status of a foreign server that caused the failure, if any.
     pub fn server_status(&self) -> Option<u16> {
         self.server.as_ref().map(|server| server.status)
@@ -295,6 +308,34 @@ mod tests {
         let passed = read.relayed();
         assert_eq!((passed.hop, passed.reporter, passed.status()), (2, 1, 502));
         assert!(Problem::from_json(b"<html>").is_none());
+    }
+
+    #[test]
+    fn a_refusal_is_of_the_node_itself() {
+        let here = |reason, action| Problem::here(reason, action, "h:1", "");
+        let next = |reason| Problem::next(reason, FailedAction::Reply, "h:1", "", 0.0);
+        let not_allowed = Problem::refused_by_policy(Refusal::NotAllowed, "h:1", "", 0.0);
+        for problem in [
+            here(Reason::Policy, FailedAction::Request),
+            here(Reason::Unauthorized, FailedAction::Open),
+            here(Reason::Malformed, FailedAction::Request),
+            here(Reason::Loop, FailedAction::Request),
+            here(Reason::Busy, FailedAction::Verify),
+            not_allowed,
+        ] {
+            assert!(problem.is_refusal() && !problem.clone().relayed().is_refusal(), "{problem:?}");
+        }
+        for problem in [
+            here(Reason::NotFound, FailedAction::Open),
+            here(Reason::Closed, FailedAction::Request),
+            here(Reason::Internal, FailedAction::Request),
+            here(Reason::Fault, FailedAction::Body),
+            here(Reason::Draining, FailedAction::Body),
+            next(Reason::Policy),
+            next(Reason::Refused),
+        ] {
+            assert!(!problem.is_refusal(), "{problem:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The program as shells, service managers and log collectors see it: signals, logs that are not read, the environment.
 
+mod audit;
 mod environment;
 mod logs;
 mod signals;

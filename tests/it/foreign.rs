@@ -42,6 +42,7 @@ impl Stage {
                 max_connections: 16,
                 protocol: None,
                 resolver: Resolver::default(),
+                audit: None,
             };
             let node = Node::new(config, address);
             tasks.push(tokio::spawn(server::run(Arc::clone(&node), listener, Drain::new())));

@@ -39,6 +39,9 @@ impl Format {
 /// All nodes of a process share its log.
 pub(crate) static LOG_LINES_LOST: AtomicU64 = AtomicU64::new(0);
 
+/// Number of audit lines of this process that were dropped or could not be written. All nodes of a process share them.
+pub(crate) static AUDIT_LINES_LOST: AtomicU64 = AtomicU64::new(0);
+
 /// All states of a connection, so that an empty one is exported as 0.
 const STATES: [ConnState; 8] = [
     ConnState::Head,
@@ -96,6 +99,8 @@ fn describe(metrics: &mut Registry, snapshot: &NodeSnapshot) {
     metrics.register_with_unit("uptime", "Time since the node started", Unit::Seconds, uptime);
     let lost = ConstCounter::new(LOG_LINES_LOST.load(Relaxed));
     metrics.register("log_lines_dropped", "Lines of the process's log that were dropped", lost);
+    let lost = ConstCounter::new(AUDIT_LINES_LOST.load(Relaxed));
+    metrics.register("audit_lines_dropped", "Audit lines of the process that were dropped or not written", lost);
     metrics.register("draining", "1 while the node drains", ConstGauge::new(u32::from(snapshot.draining)));
     count_faults(metrics, snapshot.faults);
 }

@@ -10,6 +10,7 @@ use hyper::header::{
 use hyper::{Method, Response, StatusCode};
 
 use super::html;
+use crate::audit::Failure;
 use crate::net::node::Node;
 use crate::wire::{FailedAction, Problem, Reason, problem};
 
@@ -31,6 +32,8 @@ pub(super) fn here(node: &Node, reason: Reason, detail: &str) -> Response<Endpoi
 pub(super) fn from_problem(problem: &Problem) -> Response<EndpointBody> {
     let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut reply = page(status, problem::MEDIA_TYPE, problem.to_json());
+    // For the audit line.
+    reply.extensions_mut().insert(Failure::from(problem));
     if status == StatusCode::SERVICE_UNAVAILABLE {
         reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
@@ -45,6 +48,7 @@ pub(super) fn wrong_method(allow: &'static str, detail: &str) -> Response<Endpoi
     let body = format!(r#"{{"type":"about:blank","title":"Method Not Allowed","status":405,"detail":"{detail}"}}"#);
     let mut reply = page(StatusCode::METHOD_NOT_ALLOWED, problem::MEDIA_TYPE, body);
     reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    reply.extensions_mut().insert(Failure { reason: Reason::Method, hop: 0, is_refusal: true });
     reply
 }
 

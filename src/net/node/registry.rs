@@ -1,5 +1,6 @@
 //! Registry of a node: live connections, recent transfers, and copies of both for reports.
 
+mod audited;
 mod close;
 mod conn;
 mod counts;
@@ -17,6 +18,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
+use super::audit::Audit;
 use crate::meter::Meter;
 use crate::net::os::clock::Clock;
 use crate::route::{FileName, HostPort, Protocol};
@@ -33,7 +35,7 @@ use ending::Ending;
 pub use evidence::WatchedSockets;
 use next_hop::NextHop;
 pub use pending::PendingGuard;
-use record::RequestRecord;
+use record::{Outcome, RequestRecord};
 pub use slots::{Admission, HeadGuard, ReaderGuard};
 pub use slow::SlowBodies;
 
@@ -50,6 +52,7 @@ type PendingRequests = BTreeMap<(TransferId, usize), usize>;
 #[derive(Debug)]
 pub struct Registry {
     clock: Clock,
+    audit: Audit,
     next_id: AtomicU64,
     accepted: AtomicU64,
     refused: AtomicU64,
@@ -84,10 +87,16 @@ pub struct FileRequestGuard<'a> {
 }
 
 impl Registry {
-    /// Creates an empty registry that uses this clock.
+    /// Creates an empty registry that uses this clock, without an audit.
     pub fn new(clock: Clock) -> Arc<Self> {
+        Self::audited(clock, Audit::default())
+    }
+
+    /// Creates an empty registry that uses this clock and audit.
+    pub fn audited(clock: Clock, audit: Audit) -> Arc<Self> {
         Arc::new(Self {
             clock,
+            audit,
             next_id: AtomicU64::new(1),
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -103,6 +112,11 @@ impl Registry {
     /// Returns the clock of all times.
     pub fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// Returns the audit of the node.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// Registers an accepted connection without checking any limit.
@@ -230,7 +244,8 @@ impl ConnGuard {
         name: &FileName,
         protocol: Protocol,
     ) -> FileRequestGuard<'_> {
-        let record = RequestRecord { name: name.shown(), ..RequestRecord::default() };
+        let whole_name = self.registry.audit.is_on().then(|| Box::new(name.shown_whole()));
+        let record = RequestRecord { name: name.shown(), whole_name, ..RequestRecord::default() };
         let began_us = self.registry.clock.now_us();
         let job = Arc::new(FileRequest {
             id,
@@ -298,6 +313,7 @@ impl FileRequestGuard<'_> {
 
     /// Records that the reply was sent completely.
     pub fn served(&self) {
+        self.update(|record| record.outcome = Outcome::Served);
         if self.job.method == Method::Get {
             self.conn.registry.served.fetch_add(1, Relaxed);
         }
@@ -305,7 +321,10 @@ impl FileRequestGuard<'_> {
 
     /// Records that the request failed.
     pub fn failed(&self, problem: &Problem) {
-        self.update(|record| record.error = Some(problem.to_string().into()));
+        self.update(|record| {
+            record.error = Some(problem.to_string().into());
+            record.outcome = Outcome::Failed(problem.into());
+        });
         *lock(&self.conn.registry.ended).failed.entry(problem.reason).or_default() += 1;
     }
 }
@@ -339,6 +358,8 @@ impl Drop for FileRequestGuard<'_> {
         }
         drop((ended, now));
         finished::log(&self.job, self.peer(), &flow, now_us);
+        let registry = &self.conn.registry;
+        finished::audit(&registry.audit, registry.clock, &self.job, self.peer(), &flow, now_us);
     }
 }
 

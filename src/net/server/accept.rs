@@ -93,7 +93,7 @@ impl AcceptLoop {
             Admission::Reserved(conn) => return Some(Admitted { stream, conn, head: None, deadline }),
             Admission::Refused => {}
         }
-        self.reject(&stream);
+        self.reject(&stream, peer);
         while self.lingering.try_join_next().is_some() {}
         if self.lingering.len() < MAX_LINGERING {
             self.lingering.spawn(Downstream::new(stream, config.limits).close());
@@ -102,9 +102,10 @@ impl AcceptLoop {
     }
 
     /// Sends the rejection: a new connection's send buffer is empty, so the write does not block.
-    fn reject(&self, stream: &TcpStream) {
+    fn reject(&self, stream: &TcpStream, peer: SocketAddr) {
         self.node.registry.refuse();
         let problem = Problem::here(Reason::Busy, FailedAction::Request, self.node.address, "");
+        self.node.registry.audit().refused_connection(peer, Reason::Busy, Some(problem.status()));
         let _ = send(stream, &problem_message(&problem, Method::Get, false), SendFlags::NOSIGNAL);
         let _ = shutdown(stream, Shutdown::Write);
         // The request is read, because closing with unread data would reset the connection and destroy the reply.
@@ -143,8 +144,8 @@ impl AcceptLoop {
             accepting.poll(&mut Context::from_waker(Waker::noop()))
         };
         let rejected = match waiting {
-            Poll::Ready(Ok((stream, _))) => {
-                self.reject(&stream);
+            Poll::Ready(Ok((stream, peer))) => {
+                self.reject(&stream, peer);
                 true
             }
             Poll::Ready(Err(_)) | Poll::Pending => false,

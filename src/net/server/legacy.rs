@@ -1,6 +1,5 @@
 //! A session in the legacy protocol, compatible with the legacy program.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +47,7 @@ pub(crate) async fn run(
     let mut head = Some(head);
     loop {
         conn.set_state(ConnState::Head);
-        let Ok(Some(legacy)) = deadline.bound(read_request(node, &mut down, conn.peer())).await else { return };
+        let Ok(Some(legacy)) = deadline.bound(read_request(node, &mut down, conn)).await else { return };
         head.take();
         // The protocol probe needs no permission, like the health check.
         if legacy.name.as_bytes() == PROBE_NAME && legacy.route.is_empty() {
@@ -84,7 +83,7 @@ pub(crate) async fn run(
                 let mut upstream = node.upstream();
                 upstream.set_caller(caller);
                 match ask(node, &mut down, &job, Box::new(request), &next, &mut upstream).await {
-                    LegacyReply::Grew => {}
+                    LegacyReply::Grew => job.superseded(),
                     LegacyReply::Disconnected => return,
                     LegacyReply::Problem(problem) => return refuse(down, &job, &problem).await,
                     LegacyReply::Size(size) => return relay_body(node, down, &job, &mut upstream, size).await,
@@ -95,11 +94,12 @@ pub(crate) async fn run(
 }
 
 /// Reads until the request parses and nothing more arrives for a moment: the protocol has no end mark.
-async fn read_request(node: &Node, down: &mut Downstream, peer: SocketAddr) -> Option<LegacyRequest> {
+async fn read_request(node: &Node, down: &mut Downstream, conn: &ConnGuard) -> Option<LegacyRequest> {
     loop {
         let read = match parse_request(&down.inbox) {
             ParsedRequest::Invalid(why) => {
-                tracing::info!("{peer}: not a valid request: {why}");
+                tracing::info!("{}: not a valid request: {why}", conn.peer());
+                conn.audit_unread(Reason::Malformed, None);
                 return None;
             }
             ParsedRequest::Incomplete => down.fill().await,

@@ -49,6 +49,7 @@ pub(in crate::net) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGu
         ReservedUse::Legacy => legacy::encode_problem(&problem),
     };
     node.registry.refuse();
+    conn.audit_unread(Reason::Busy, Some(problem.status()));
     conn.set_state(ConnState::Lingering);
     if down.write(&refusal).await.is_ok() {
         down.close().await;

@@ -81,9 +81,11 @@ pub async fn send_failure(
 
 /// Sends the announced head of a reply without a body.
 pub async fn send_head(down: &mut Downstream, job: &FileRequestGuard<'_>, keep: bool) -> AfterRequest {
-    job.served();
     match down.send_head().await {
-        Ok(()) => AfterRequest::kept_if(keep),
+        Ok(()) => {
+            job.served();
+            AfterRequest::kept_if(keep)
+        }
         Err(_) => AfterRequest::Drop,
     }
 }

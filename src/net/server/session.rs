@@ -40,6 +40,7 @@ pub(crate) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard, hea
         Ok(Some(FirstBytes::Legacy)) => Box::pin(legacy::run(&node, down, &conn, head, deadline)).await,
         Ok(Some(FirstBytes::Unserved { refusal, protocol })) => {
             tracing::info!("{}: {protocol} is not served on this port", conn.peer());
+            conn.audit_unread(Reason::Unsupported, None);
             if down.write(refusal).await.is_ok() {
                 Box::pin(down.close()).await;
             }
@@ -124,7 +125,7 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
             // The HTTP library adds a date to every reply, and panics if there is none.
             Ok(Ok(Some(_))) if http_date(SystemTime::now()).is_none() => {
                 let detail = "the clock of this machine is before 1970".to_owned();
-                Box::pin(refuse(node, &mut down, Reason::Internal, detail)).await
+                Box::pin(refuse(node, &mut down, conn, Reason::Internal, detail)).await
             }
             Ok(Ok(Some(Received { kind: RequestKind::Endpoint, caller }))) => {
                 conn.set_state(ConnState::Admin);
@@ -134,8 +135,8 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
                 return Box::pin(admin::serve(node, stream, inbox, reader)).await;
             }
             Ok(Ok(None)) => AfterRequest::Drop,
-            Ok(Err(error)) => Box::pin(refuse(node, &mut down, error.reason, error.detail)).await,
-            Err(_) => Box::pin(refuse(node, &mut down, Reason::HeadTimeout, String::new())).await,
+            Ok(Err(error)) => Box::pin(refuse(node, &mut down, conn, error.reason, error.detail)).await,
+            Err(_) => Box::pin(refuse(node, &mut down, conn, Reason::HeadTimeout, String::new())).await,
         };
         verifications_pending += usize::from(awaits_verification && down.lacks_digest);
         match next {
@@ -188,7 +189,7 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         deadline = Deadline::after(node.config.limits.head);
         head = match conn.begin_head(Slots(node.config.max_connections)) {
             Some(head) => head,
-            None => match Box::pin(refuse(node, &mut down, Reason::Busy, String::new())).await {
+            None => match Box::pin(refuse(node, &mut down, conn, Reason::Busy, String::new())).await {
                 AfterRequest::Drop => return,
                 AfterRequest::Close | AfterRequest::Keep => return Box::pin(down.close()).await,
             },
@@ -225,24 +226,25 @@ async fn read_head(node: &Node, down: &mut Downstream) -> Result<Option<Received
 }
 
 /// Refuses an invalid head, then closes: the start of the next request is unknown.
-async fn refuse(node: &Node, down: &mut Downstream, reason: Reason, detail: String) -> AfterRequest {
+async fn refuse(node: &Node, down: &mut Downstream, conn: &ConnGuard, reason: Reason, detail: String) -> AfterRequest {
     let problem = Problem::here(reason, FailedAction::Request, node.address, detail);
-    log_refused(down, &problem);
+    log_refused(conn, &problem);
+    conn.audit_unread(reason, Some(problem.status()));
     down.send_problem(&problem, Method::Get, false).await
 }
 
 /// Logs a request that was refused before it was counted.
-fn log_refused(down: &Downstream, problem: &Problem) {
+fn log_refused(conn: &ConnGuard, problem: &Problem) {
     if tracing::enabled!(tracing::Level::DEBUG) {
-        let peer = down.stream.peer_addr().map_or_else(|_| "-".to_owned(), |peer| peer.to_string());
-        tracing::debug!("refused peer={peer} status={} ended={:?}", problem.status(), problem.to_string());
+        let (peer, status) = (conn.peer(), problem.status());
+        tracing::debug!("refused peer={peer} status={status} ended={:?}", problem.to_string());
     }
 }
 
 /// Closes a connection whose request panicked, with an error reply unless one has begun.
 async fn internal_error(node: &Node, mut down: Downstream, conn: &ConnGuard) {
     if conn.state() != ConnState::Streaming {
-        refuse(node, &mut down, Reason::Internal, String::new()).await;
+        refuse(node, &mut down, conn, Reason::Internal, String::new()).await;
         down.close().await;
     }
 }
@@ -276,14 +278,17 @@ async fn file(
         denied.map(|denied| denied.problem(node.address_for(&request)))
     };
     if let Some(problem) = refused {
-        log_refused(down, &problem);
+        log_refused(conn, &problem);
+        conn.audit_refused(&request, down.caller.name(), &problem);
         return Box::pin(down.send_problem(&problem, request.method, false)).await;
     }
     let id = *request.transfer.get_or_insert_with(|| node.machine().transfer_id());
     let job = conn.begin_job(id, request.method, &request.name, Protocol::Http);
     if request.query.is_some() {
-        // The query may contain a secret, and names appear in logs and reports.
-        job.update(|record| record.name = format!("{}?…", record.name).into());
+        job.hide_query();
+    }
+    if let Some(key) = down.caller.name() {
+        job.signed_by(key);
     }
     if request.ack && request.interim && down.write(&encode_working(None)).await.is_err() {
         return AfterRequest::Drop;

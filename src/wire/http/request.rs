@@ -348,11 +348,7 @@ pub(super) fn put_path(request: &Request, base: Option<&str>, out: &mut Vec<u8>)
 
 /// Encodes a request for the next hop; for the last hop, `base` is the path before the file name.
 pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) {
-    let method = match request.method {
-        Method::Get => "GET",
-        Method::Head => "HEAD",
-    };
-    put_all(out, &[method, " "]);
+    put_all(out, &[request.method.as_str(), " "]);
     put_path(request, base, out);
     if let Some(query) = &request.query {
         put_all(out, &["?", query]);

@@ -1,12 +1,17 @@
-//! Log line of a finished request: client, file, next hop and outcome.
+//! Log line and audit line of a finished request: client, file, next hop and outcome.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use jiff::SignedDuration;
 use tracing::Level;
 
 use super::conn::{FileRequest, lock};
+use super::record::Outcome;
+use crate::audit::{AuditEntry, AuditId, AuditName, Ended};
+use crate::net::node::audit::Audit;
+use crate::net::os::clock::Clock;
 use crate::snapshot::{ConnRole, Flow};
-use crate::wire::Method;
 
 /// Logs the end of the request at debug level; disabled, it costs a comparison.
 pub(super) fn log(job: &FileRequest, peer: SocketAddr, flow: &Flow, now_us: u64) {
@@ -20,10 +25,6 @@ pub(super) fn log(job: &FileRequest, peer: SocketAddr, flow: &Flow, now_us: u64)
 
 fn line(job: &FileRequest, peer: SocketAddr, flow: &Flow, now_us: u64) -> String {
     let record = lock(&job.record);
-    let method = match job.method {
-        Method::Get => "GET",
-        Method::Head => "HEAD",
-    };
     let next = match record.role {
         ConnRole::Relay => lock(&job.next).shown().0.to_string(),
         ConnRole::Origin => "origin".to_owned(),
@@ -33,7 +34,13 @@ fn line(job: &FileRequest, peer: SocketAddr, flow: &Flow, now_us: u64) -> String
         (Some(body_error), Some(error)) => format!("{}: {error}", body_error.words()),
         (Some(body_error), None) => body_error.words().to_owned(),
         (None, Some(error)) => error.to_string(),
-        (None, None) => "complete".to_owned(),
+        (None, None) => match record.outcome {
+            Outcome::Served => "complete",
+            Outcome::Failed(_) => "failed",
+            Outcome::Open => "interrupted",
+            Outcome::Superseded => "more of it arrived",
+        }
+        .to_owned(),
     };
     // The name without its query, which may contain a secret, and in quotes, so that a name cannot pretend to be a
     // field.
@@ -42,13 +49,40 @@ fn line(job: &FileRequest, peer: SocketAddr, flow: &Flow, now_us: u64) -> String
          transfer={} ended={ended:?}",
         peer,
         job.protocol.as_str(),
-        method,
+        job.method.as_str(),
         record.name.as_str(),
         record.status,
         flow.bytes_out,
         job.since_ms(now_us) / 1000.0,
         job.id,
     )
+}
+
+/// Writes the audit line of the request, which ended at `ended_us`: in the legacy protocol, its connection may have
+/// been open for a while after that.
+pub(super) fn audit(audit: &Audit, clock: Clock, job: &FileRequest, peer: SocketAddr, flow: &Flow, ended_us: u64) {
+    let Some(mut entry) = audit.entry(peer) else { return };
+    let since_us = i64::try_from(clock.now_us().saturating_sub(ended_us)).unwrap_or_default();
+    entry.time = entry.time.checked_sub(SignedDuration::from_micros(since_us)).unwrap_or(entry.time);
+    let record = lock(&job.record);
+    let entry = match record.outcome {
+        Outcome::Open => entry,
+        Outcome::Served => AuditEntry { ended: Ended::Complete, ..entry },
+        Outcome::Failed(failure) => entry.failed(failure, record.body_error),
+        Outcome::Superseded => return,
+    };
+    let name = record.whole_name.as_deref();
+    audit.write(&AuditEntry {
+        key: record.key.as_deref(),
+        transfer: Some(AuditId(job.id)),
+        method: Some(job.method.as_str()),
+        name: name.map(|name| AuditName { name, has_query: record.has_query }),
+        next: (record.role == ConnRole::Relay).then(|| lock(&job.next).shown().0),
+        status: Some(record.status).filter(|status| *status != 0),
+        bytes: flow.bytes_out,
+        duration: Duration::from_micros(ended_us.saturating_sub(job.began_us)),
+        ..entry
+    });
 }
 
 #[cfg(test)]
@@ -58,9 +92,8 @@ mod tests {
 
     use super::super::Registry;
     use super::*;
-    use crate::net::os::clock::Clock;
     use crate::route::{FileName, Protocol};
-    use crate::wire::TransferId;
+    use crate::wire::{Method, TransferId};
 
     /// A log that can be written to while no record is locked.
     struct Log(Arc<FileRequest>);

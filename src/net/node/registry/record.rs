@@ -1,9 +1,24 @@
 //! The record of a request, from which reports are made.
 
+use crate::audit::Failure;
 use crate::faults::Faults;
 use crate::snapshot::{BodyError, ConnRole, ConnState, TcpSnapshot};
 use crate::text::SafeText;
 use crate::wire::Leg;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outcome {
+    /// Not recorded: it is being served, or it ended with its connection.
+    #[default]
+    Open,
+    /// The reply was sent completely.
+    Served,
+    /// It failed.
+    Failed(Failure),
+    /// It was incomplete: more of it arrived, with which it is served as another request.
+    Superseded,
+}
 
 /// What is recorded of a request beside its counters and its next hop. Every request writes one, and the last thousand
 /// are kept: what few requests have is boxed.
@@ -11,12 +26,20 @@ use crate::wire::Leg;
 pub struct RequestRecord {
     /// The requested file.
     pub name: SafeText,
+    /// The same without a limit of its length, if there is an audit.
+    pub whole_name: Option<Box<SafeText>>,
+    /// The request had a query.
+    pub has_query: bool,
+    /// The name of the key that signed it.
+    pub key: Option<Box<SafeText>>,
     /// The role of the node.
     pub role: ConnRole,
     /// Its current or last state.
     pub state: ConnState,
     /// It has ended.
     pub ended: bool,
+    /// How it ended.
+    pub outcome: Outcome,
     /// The status sent downstream; 0 before that.
     pub status: u16,
     /// How it failed, if it did.

@@ -1,0 +1,49 @@
+//! What only the audit records: requests that were refused before they were counted, and parts of those that were not.
+
+use super::record::Outcome;
+use super::{ConnGuard, FileRequestGuard};
+use crate::audit::{AuditEntry, AuditId, AuditName};
+use crate::text::SafeText;
+use crate::wire::{Problem, Reason, Request};
+
+impl ConnGuard {
+    /// Writes the audit line of a request that is refused before it is counted.
+    pub fn audit_refused(&self, request: &Request, key: Option<&SafeText>, problem: &Problem) {
+        let audit = self.registry.audit();
+        let Some(entry) = audit.entry(self.peer()) else { return };
+        let name = &request.name.shown_whole();
+        audit.write(&AuditEntry {
+            key,
+            transfer: request.transfer.map(AuditId),
+            method: Some(request.method.as_str()),
+            name: Some(AuditName { name, has_query: request.query.is_some() }),
+            status: Some(problem.status()),
+            ..entry.failed(problem.into(), None)
+        });
+    }
+
+    /// Writes the audit line of a request that could not be read, with the status of the reply if there was one.
+    pub fn audit_unread(&self, reason: Reason, status: Option<u16>) {
+        self.registry.audit().refused_connection(self.peer(), reason, status);
+    }
+}
+
+impl FileRequestGuard<'_> {
+    /// Records that the request has a query, which may contain a secret: names appear in logs and reports.
+    pub fn hide_query(&self) {
+        self.update(|record| {
+            record.name = format!("{}?…", record.name).into();
+            record.has_query = true;
+        });
+    }
+
+    /// Records the name of the key that signed the request.
+    pub fn signed_by(&self, key: &SafeText) {
+        self.update(|record| record.key = Some(Box::new(key.clone())));
+    }
+
+    /// Records that more of the request arrived.
+    pub fn superseded(&self) {
+        self.update(|record| record.outcome = Outcome::Superseded);
+    }
+}
