@@ -184,7 +184,8 @@ fn split(text: &str) -> Result<(String, Option<&str>), String> {
     }
 }
 
-fn parse_net(text: &str) -> Result<IpNet, String> {
+/// Parses an address or a range, in canonical form.
+pub(crate) fn parse_net(text: &str) -> Result<IpNet, String> {
     if text.is_empty() {
         return Err("an entry is empty: write an IP address or a range such as 10.0.0.0/8".to_owned());
     }

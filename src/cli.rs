@@ -17,6 +17,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::allow_list::AllowList;
+use crate::client_list::ClientList;
 use crate::connections::MAX_CONNECTIONS;
 use crate::error::Error;
 use crate::faults::{FaultChange, whole_ms};
@@ -249,6 +250,7 @@ fn node_plan(args: &Args, environment: &[(OsString, OsString)]) -> Result<NodePl
         chain_token: token(None, CHAIN_TOKEN)?,
         control_token: token(args.control_token_file.as_deref(), environment::CONTROL_TOKEN)?,
         authorized_keys: args.authorized_keys.clone(),
+        clients: ClientList::join(&args.clients),
         audit: args.audit.clone().map(|file| match file {
             file if file == Path::new("-") => AuditTarget::Stdout,
             file => AuditTarget::File(file),

@@ -24,7 +24,8 @@
 //!               of a node by itself (local), of the setup before a short body (setup); the hop that a request has
 //!               reached (awaited)
 //! waterfall.rs  the setup of a transfer as bars: which stage spent what, and when
-//! limits.rs     all timeouts and size limits;  allow_list.rs  where a node may connect to beyond its default policy
+//! limits.rs     all timeouts and size limits;  allow_list.rs  where a node may connect to beyond its default policy;
+//!               client_list.rs  the addresses that it serves
 //! tour.rs       the demo's tour on given times: its acts and steps (script), one act (act)
 //! options.rs    what to verify a file with, who is served on loopback, colors;  secret.rs  a token
 //! keys.rs       key pairs (pair), public keys (public) and their fingerprints (fingerprint); signatures of requests
@@ -137,6 +138,7 @@
 pub mod allow_list;
 pub mod audit;
 pub mod cli;
+pub mod client_list;
 pub mod command;
 pub mod connections;
 pub mod console;

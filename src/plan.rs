@@ -295,6 +295,8 @@ fn flags(nodes: &NodePlan) -> Vec<OsString> {
         ("--drain-timeout", time(limits.drain)),
         ("--max-connections", nodes.max_connections.to_string()),
         ("--idle-connections", limits.idle_connections.to_string()),
+        // They listen on loopback, which a list of the configuration file need not have.
+        ("--clients", "127.0.0.0/8,::1".to_owned()),
     ] {
         flags.extend([flag.into(), value.into()]);
     }

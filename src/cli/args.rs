@@ -7,6 +7,7 @@ use clap::builder::TypedValueParser as _;
 use clap::{ArgAction, Parser};
 
 use super::values::{self, Listen, PerHop, ProtocolChoice, Words};
+use crate::client_list::ClientList;
 use crate::connections::Connections;
 use crate::faults::FaultChange;
 use crate::options::{Alert, ColorMode, LocalUsers};
@@ -156,6 +157,9 @@ pub(super) struct Args {
     /// Serve only requests signed by the keys in this file, each with its rights
     #[arg(long, help_heading = NODES, value_name = "FILE", env = "CHAINVIEW_AUTHORIZED_KEYS")]
     pub(super) authorized_keys: Option<PathBuf>,
+    /// Serve only these addresses or ranges, separated by commas, such as 10.0.0.0/8,127.0.0.1
+    #[arg(long, help_heading = NODES, value_name = "LIST", env = "CHAINVIEW_CLIENTS")]
+    pub(super) clients: Vec<ClientList>,
     /// Append a line of JSON to FILE, or to standard output with -, for each file request, each change of the node and
     /// each refusal
     #[arg(long, help_heading = NODES, value_name = "FILE", env = "CHAINVIEW_AUDIT")]

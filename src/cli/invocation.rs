@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::values::{Listen, PerHop};
 use super::{config, values};
 use crate::allow_list::AllowList;
+use crate::client_list::ClientList;
 use crate::connections::Connections;
 use crate::error::Error;
 use crate::faults::FaultChange;
@@ -215,6 +216,8 @@ pub struct NodePlan {
     pub control_token: Option<Secret>,
     /// File of the keys that are served; without it, requests need no key.
     pub authorized_keys: Option<PathBuf>,
+    /// Addresses that are served; `None` means all.
+    pub clients: Option<ClientList>,
     /// Where audit lines go, if there are any.
     pub audit: Option<AuditTarget>,
     /// Names by which a node is reached.

@@ -55,7 +55,7 @@ const FLAG_MODES: &[(&[&str], &[ModeKind])] = &[
         &["root", "allow_next", "host_name", "max_connections", "control_token_file", "read_token_file"],
         &[Dashboard, Spawn, Node],
     ),
-    (&["allow_faults", "list", "authorized_keys", "audit"], &[Node]),
+    (&["allow_faults", "list", "clients", "authorized_keys", "audit"], &[Node]),
     (&["identity"], &[Dashboard, Demo, Fetch, Spawn, Check]),
     (&["local_users"], &[Dashboard, Demo, Spawn, Node]),
     (&["limit", "delay", "fault", "stall_timeout", "drain_timeout"], &[Dashboard, Demo, Spawn, Node]),

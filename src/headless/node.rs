@@ -75,7 +75,9 @@ pub fn nodes(
         let drain = Drain::new();
         let mut running = JoinSet::new();
         for (node, listener) in nodes {
-            info!("{}: serves {}, {}", node.address, shown(node.config.root.path()), node.config.policy);
+            let NodeConfig { root, access, policy, .. } = &node.config;
+            let clients = access.clients.as_ref().map(|clients| format!(" to {clients}")).unwrap_or_default();
+            info!("{}: serves {}{clients}, {policy}", node.address, shown(root.path()));
             running.spawn(server::run(node, listener, drain.child()));
         }
         let all = async {
@@ -242,6 +244,7 @@ fn config(
         allow_faults: plan.allow_faults,
         local_users: plan.local_users,
         keys,
+        clients: plan.clients.clone(),
         ..Access::new(address)
     };
     Ok(NodeConfig {

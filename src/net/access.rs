@@ -3,11 +3,12 @@
 mod caller;
 mod local;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, FORWARDED, HeaderName, VIA};
 
+use crate::client_list::ClientList;
 use crate::options::LocalUsers;
 use crate::route::{Host, HostPort};
 use crate::secret::Secret;
@@ -42,6 +43,8 @@ pub struct Access {
     pub local_users: LocalUsers,
     /// The keys that are served; without a table, requests need no key.
     pub keys: Option<KeyTable>,
+    /// Addresses from which connections are served; `None` means all.
+    pub clients: Option<ClientList>,
 }
 
 impl Access {
@@ -58,7 +61,13 @@ impl Access {
             allow_faults: false,
             local_users: LocalUsers::Own,
             keys: None,
+            clients: None,
         }
+    }
+
+    /// Returns whether connections from an address are served.
+    pub fn serves(&self, address: IpAddr) -> bool {
+        self.clients.as_ref().is_none_or(|clients| clients.contains(address))
     }
 
     /// Returns whether a request may read the node's endpoints.
@@ -119,6 +128,8 @@ impl Default for Access {
 pub const NO_LISTING: &str = "folders are not listed beyond loopback: start this node with --list";
 /// Error detail when listing this node's own folders needs a token.
 pub const NO_LISTING_TOKEN: &str = "listing needs the node's read token";
+/// Error detail for a connection from an address that is not listed.
+pub const NOT_SERVED: &str = "this node does not serve the address that the connection came from";
 /// Error detail for a request with an unknown host name.
 pub const UNKNOWN_NAME: &str = "this loopback node does not have that host name: start it with --host-name";
 

@@ -12,6 +12,8 @@ pub struct Totals {
     pub accepted: u64,
     /// Connections rejected with `503` or dropped, because the node was full.
     pub refused: u64,
+    /// Connections rejected because the node does not serve their address.
+    pub denied: u64,
     /// File requests replied to with a file.
     pub served: u64,
     /// File requests that failed.

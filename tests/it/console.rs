@@ -1,6 +1,7 @@
 //! The program as shells, service managers and log collectors see it: signals, logs that are not read, the environment.
 
 mod audit;
+mod clients;
 mod environment;
 mod logs;
 mod signals;

@@ -140,6 +140,8 @@ fn count_connections(metrics: &mut Registry, node: &Node, snapshot: &NodeSnapsho
     metrics.register("connections_accepted", "Connections accepted", ConstCounter::new(totals.accepted));
     let refused = ConstCounter::new(totals.refused);
     metrics.register("connections_refused", "Connections refused because the node was full", refused);
+    let help = "Connections refused because --clients does not list their address";
+    metrics.register("connections_denied", help, ConstCounter::new(totals.denied));
     let evicted = ConstCounter::new(node.registry.evicted());
     metrics.register("connections_evicted", "Idle connections closed to make room", evicted);
     metrics.register("requests_served", "File requests served completely", ConstCounter::new(totals.served));

@@ -56,6 +56,7 @@ pub struct Registry {
     next_id: AtomicU64,
     accepted: AtomicU64,
     refused: AtomicU64,
+    denied: AtomicU64,
     served: AtomicU64,
     jobs: AtomicU64,
     live: Mutex<BTreeMap<u64, Arc<Conn>>>,
@@ -100,6 +101,7 @@ impl Registry {
             next_id: AtomicU64::new(1),
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            denied: AtomicU64::new(0),
             served: AtomicU64::new(0),
             jobs: AtomicU64::new(0),
             live: Mutex::default(),
@@ -149,6 +151,11 @@ impl Registry {
         self.refused.fetch_add(1, Relaxed);
     }
 
+    /// Counts a connection from an address that is not served.
+    pub fn deny(&self) {
+        self.denied.fetch_add(1, Relaxed);
+    }
+
     /// Returns the number of open connections.
     pub fn open_count(&self) -> usize {
         lock(&self.live).len()
@@ -194,6 +201,7 @@ impl Registry {
             open: conns.len() as u64,
             accepted: self.accepted.load(Relaxed),
             refused: self.refused.load(Relaxed),
+            denied: self.denied.load(Relaxed),
             served: self.served.load(Relaxed),
             failed: ended.failed.values().sum(),
             flow,

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::downstream::{Downstream, problem_message};
 use crate::limits::DISCARD_BYTES;
+use crate::net::access::NOT_SERVED;
 use crate::net::node::Node;
 use crate::net::node::registry::{Admission, ConnGuard, HeadGuard, Slots};
 use crate::net::os::deadline::Deadline;
@@ -84,16 +85,21 @@ impl AcceptLoop {
         }
     }
 
-    /// Admits a connection, or rejects it when the node is full.
+    /// Admits a connection, or rejects it if the node does not serve its address or is full.
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) -> Option<Admitted> {
         let (config, now) = (&self.node.config, Instant::now());
         let deadline = Deadline::after(config.limits.head);
-        match self.node.registry.admit(peer, Slots(config.max_connections), now) {
-            Admission::Open(conn, head) => return Some(Admitted { stream, conn, head: Some(head), deadline }),
-            Admission::Reserved(conn) => return Some(Admitted { stream, conn, head: None, deadline }),
-            Admission::Refused => {}
+        if config.access.serves(peer.ip()) {
+            match self.node.registry.admit(peer, Slots(config.max_connections), now) {
+                Admission::Open(conn, head) => return Some(Admitted { stream, conn, head: Some(head), deadline }),
+                Admission::Reserved(conn) => return Some(Admitted { stream, conn, head: None, deadline }),
+                Admission::Refused => self.reject_busy(&stream, peer),
+            }
+        } else {
+            self.node.registry.deny();
+            tracing::info!("{peer}: not served: --clients does not list its address");
+            self.reject(&stream, peer, Reason::Policy, NOT_SERVED);
         }
-        self.reject(&stream, peer);
         while self.lingering.try_join_next().is_some() {}
         if self.lingering.len() < MAX_LINGERING {
             self.lingering.spawn(Downstream::new(stream, config.limits).close());
@@ -101,11 +107,16 @@ impl AcceptLoop {
         None
     }
 
-    /// Sends the rejection: a new connection's send buffer is empty, so the write does not block.
-    fn reject(&self, stream: &TcpStream, peer: SocketAddr) {
+    /// Rejects a connection because the node is full.
+    fn reject_busy(&self, stream: &TcpStream, peer: SocketAddr) {
         self.node.registry.refuse();
-        let problem = Problem::here(Reason::Busy, FailedAction::Request, self.node.address, "");
-        self.node.registry.audit().refused_connection(peer, Reason::Busy, Some(problem.status()));
+        self.reject(stream, peer, Reason::Busy, "");
+    }
+
+    /// Sends the rejection: a new connection's send buffer is empty, so the write does not block.
+    fn reject(&self, stream: &TcpStream, peer: SocketAddr, reason: Reason, detail: &str) {
+        let problem = Problem::here(reason, FailedAction::Request, self.node.address, detail);
+        self.node.registry.audit().refused_connection(peer, reason, Some(problem.status()));
         let _ = send(stream, &problem_message(&problem, Method::Get, false), SendFlags::NOSIGNAL);
         let _ = shutdown(stream, Shutdown::Write);
         // The request is read, because closing with unread data would reset the connection and destroy the reply.
@@ -145,7 +156,7 @@ impl AcceptLoop {
         };
         let rejected = match waiting {
             Poll::Ready(Ok((stream, peer))) => {
-                self.reject(&stream, peer);
+                self.reject_busy(&stream, peer);
                 true
             }
             Poll::Ready(Err(_)) | Poll::Pending => false,
