@@ -1,10 +1,12 @@
-//! The audit of a node: who requested what, one JSON object a line.
+//! The audit of a node: who requested what, one JSON object a line; summary  what these lines add up to.
+
+pub mod summary;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::snapshot::BodyError;
 use crate::text::SafeText;
@@ -67,7 +69,7 @@ pub struct AuditName<'a> {
 }
 
 /// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ended {
     /// The whole reply was sent.
@@ -78,6 +80,9 @@ pub enum Ended {
     Failed,
     /// Its connection ended before its reply was complete.
     Interrupted,
+    /// An end of a newer version.
+    #[serde(other)]
+    Other,
 }
 
 /// Why a request failed.

@@ -100,14 +100,15 @@ where
 fn mode(args: Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) -> Result<RunMode, Error> {
     let kind = kind(&args, matches);
     mode_flags::check(kind, matches)?;
-    let on_done = if matches!(kind, ModeKind::Node | ModeKind::Check | ModeKind::NewKey) {
+    let on_done = if matches!(kind, ModeKind::Node | ModeKind::Check | ModeKind::NewKey | ModeKind::AuditSummary) {
         None
     } else {
         done_command(&args, environment)?
     };
     // A node signs nothing, and needs no key of its owner.
+    let signs = !matches!(kind, ModeKind::Node | ModeKind::NewKey | ModeKind::AuditSummary);
     let identity = match &args.identity {
-        Some(file) if !matches!(kind, ModeKind::Node | ModeKind::NewKey) => Some(Arc::new(key_file::identity(file)?)),
+        Some(file) if signs => Some(Arc::new(key_file::identity(file)?)),
         _ => None,
     };
     let (fetch, nodes) = (FetchPlan { identity, on_done, ..fetch_plan(&args) }, node_plan(&args, environment)?);
@@ -146,6 +147,7 @@ fn mode(args: Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) 
         }
         ModeKind::Fetch => RunMode::Fetch { inputs: std::iter::once(or_default(first)).chain(inputs).collect(), fetch },
         ModeKind::Spawn => RunMode::Spawn { input: or_default(first), fetch, nodes },
+        ModeKind::AuditSummary => RunMode::AuditSummary { file: args.audit_summary.unwrap_or_default() },
         ModeKind::Check => RunMode::Check { input: or_default(first), fetch },
         ModeKind::NewKey => RunMode::NewKey { file: args.new_key.unwrap_or_default() },
         ModeKind::Dashboard => RunMode::Dashboard { input: first, fetch, nodes, no_spawn: args.no_spawn },
@@ -172,6 +174,7 @@ fn kind(args: &Args, matches: &ArgMatches) -> ModeKind {
         () if args.fetch => ModeKind::Fetch,
         () if args.check => ModeKind::Check,
         () if args.new_key.is_some() => ModeKind::NewKey,
+        () if args.audit_summary.is_some() => ModeKind::AuditSummary,
         () => ModeKind::Dashboard,
     }
 }

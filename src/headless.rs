@@ -1,5 +1,6 @@
-//! Modes without a screen: nodes, fetches and checks, with progress bars.
+//! Modes without a screen: nodes, fetches and checks, with progress bars, and the summary of an audit.
 
+mod audit_summary;
 mod check;
 mod fetch;
 mod folder;
@@ -11,6 +12,7 @@ mod progress;
 mod routes;
 mod runtime;
 
+pub use audit_summary::audit_summary;
 pub use check::check;
 use fetch::FinishedFetch;
 pub use fetch::fetch;

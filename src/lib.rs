@@ -36,7 +36,7 @@
 //!               reason of each step (reason);  model  of links, for its tests
 //! selection.rs  which files of a folder are fetched: patterns, and the names of a list
 //! command.rs    commands of the user;  faults.rs  rate limit, delay and faults of a hop
-//! audit.rs      who requested what of a node, a line of JSON each
+//! audit.rs      who requested what of a node, a line of JSON each;  summary  what the lines add up to
 //! report.rs     the JSON document of a run without a screen
 //! error.rs      one variant per failed action, each with its exit code;  hop_error  failure of a hop;  body_failure
 //!               how it failed a body;  kept_bytes  where the bytes of a failed transfer are
@@ -111,8 +111,9 @@
 //!
 //! ```text
 //! main.rs       parse, pick the mode, error to exit code
-//! headless.rs   node, fetch, check, and plain, the run without a screen;  observe  what limits it;  progress  the bar;
-//!               routes  what came by each;  new_key  the file of a new key;  runtime  the thread it runs on
+//! headless.rs   node, fetch, check, audit_summary, and plain, the run without a screen;  observe  what limits it;
+//!               progress  the bar;  routes  what came by each;  new_key  the file of a new key;  runtime  the thread
+//!               it runs on
 //! console.rs    standard output and standard error;  log  what is logged;  audit  where audit lines go;  lines  of
 //!               both, written by threads of their own;  window  limits them;  signals  that end a run
 //! on_done.rs    the user's command at the end of a transfer

@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         RunMode::Spawn { input, fetch, nodes } => {
             ChainPlan::of_file(input, fetch, nodes, false).and_then(|plan| headless::plain(plan, output))
         }
+        RunMode::AuditSummary { file } => headless::audit_summary(file),
         RunMode::Check { input, fetch } => headless::check(input, fetch, output),
         RunMode::NewKey { file } => headless::new_key(file),
         RunMode::Dashboard { input, fetch, nodes, no_spawn } => {

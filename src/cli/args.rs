@@ -45,6 +45,11 @@ pub(super) struct Args {
     #[arg(long, help_heading = MODES, value_name = "FILE", conflicts_with_all = ["check", "inputs"])]
     pub(super) new_key: Option<PathBuf>,
 
+    /// Print who requested how much, from a file that --audit has written, or - for standard input
+    #[arg(long, help_heading = MODES, value_name = "FILE",
+          conflicts_with_all = ["demo", "node", "fetch", "check", "new_key", "inputs"])]
+    pub(super) audit_summary: Option<PathBuf>,
+
     /// Fetch this file instead of the one in line 1 of the input
     #[arg(long, help_heading = FETCHING, value_name = "NAME", env = "CHAINVIEW_FILE",
           value_parser = clap::builder::OsStringValueParser::new().try_map(values::file_name))]

@@ -75,6 +75,11 @@ pub enum RunMode {
         /// Options of started nodes.
         nodes: NodePlan,
     },
+    /// What the lines of an audit add up to.
+    AuditSummary {
+        /// The file; `-` is standard input.
+        file: PathBuf,
+    },
     /// Measurement of the chain's set-up.
     Check {
         /// The input file.

@@ -24,9 +24,11 @@ pub(super) enum ModeKind {
     Check,
     /// A new key.
     NewKey,
+    /// The summary of an audit.
+    AuditSummary,
 }
 
-use ModeKind::{Check, Dashboard, Demo, Fetch, NewKey, Node, Spawn};
+use ModeKind::{AuditSummary, Check, Dashboard, Demo, Fetch, NewKey, Node, Spawn};
 
 impl fmt::Display for ModeKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,6 +40,7 @@ impl fmt::Display for ModeKind {
             Spawn => "--fetch --spawn",
             Check => "--check",
             NewKey => "--new-key",
+            AuditSummary => "--audit-summary",
         })
     }
 }

@@ -161,9 +161,13 @@ impl Sink {
             queue.dropped.overflowed += 1;
             self.dropped(queue);
         } else {
+            // The thread waits for the first of several lines alone, and each notification is a system call.
+            let is_first = queue.text.is_empty();
             queue.text.extend_from_slice(line);
             drop(queue);
-            self.0.changed.notify_all();
+            if is_first {
+                self.0.changed.notify_all();
+            }
         }
     }
 

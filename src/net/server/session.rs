@@ -244,7 +244,10 @@ fn log_refused(conn: &ConnGuard, problem: &Problem) {
 /// Closes a connection whose request panicked, with an error reply unless one has begun.
 async fn internal_error(node: &Node, mut down: Downstream, conn: &ConnGuard) {
     if conn.state() != ConnState::Streaming {
-        refuse(node, &mut down, conn, Reason::Internal, String::new()).await;
+        // Its audit line was written when it was dropped.
+        let problem = Problem::here(Reason::Internal, FailedAction::Request, node.address, "");
+        log_refused(conn, &problem);
+        down.send_problem(&problem, Method::Get, false).await;
         down.close().await;
     }
 }

@@ -307,3 +307,41 @@ fn an_audit_file_that_cannot_be_opened_stops_the_node() {
     let run = chainview(folder.path()).args(["--fetch", "--audit", "a.jsonl"]).output().unwrap();
     assert_eq!(run.status.code(), Some(2));
 }
+
+#[test]
+fn the_summary_adds_up_who_requested_how_much() {
+    let folder = folder(2000, &[]);
+    let path = folder.path().join("a.jsonl");
+    let mut node = Node::start(chainview(folder.path()), "--audit a.jsonl --host-name known");
+    for _ in 0..3 {
+        get(&node, "/files/data.bin", "");
+    }
+    get(&node, "/files/none", "");
+    node.send_request("GET /files/data.bin HTTP/1.1\r\nHost: evil\r\nConnection: close\r\n\r\n");
+    node.running.signal(Signal::TERM);
+    assert!(node.running.ends("SIGTERM").success());
+    // As after a crash in the middle of a line, and with a line that is no audit line and longer than any.
+    let mut text = vec![b'x'; 200_000];
+    text.extend_from_slice(b"\n");
+    text.extend_from_slice(&fs::read(&path).unwrap());
+    text.extend_from_slice(b"{\"time\":\"2026-11-");
+    fs::write(&path, &text).unwrap();
+    let summary = |args: &[&str], input: Stdio| chainview(folder.path()).args(args).stdin(input).output().unwrap();
+    let read = summary(&["--audit-summary", "a.jsonl"], Stdio::null());
+    let printed = String::from_utf8(read.stdout).unwrap();
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    let rows: Vec<Vec<&str>> = printed.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["client", "requests", "refused", "bytes", "first", "last"]);
+    assert_eq!(rows[1][..5], ["127.0.0.1", "5", "1", "6.0", "KB"]);
+    assert_eq!(rows[2][..5], ["total", "5", "1", "6.0", "KB"]);
+    assert!(printed.contains("\n1 line not understood, the first is line 1\n"), "{printed}");
+    assert!(printed.ends_with("the last line is incomplete: its node was killed, or is writing it\n"), "{printed}");
+    let piped = summary(&["--audit-summary", "-"], fs::File::open(&path).unwrap().into());
+    assert_eq!(String::from_utf8(piped.stdout).unwrap(), printed);
+    for (file, expected) in [("data.bin", "data.bin: no line of it is of an audit"), ("none", "none: no such file")] {
+        let failed = summary(&["--audit-summary", file], Stdio::null());
+        let text = String::from_utf8(failed.stderr).unwrap();
+        assert!(failed.status.code() == Some(3) && text.contains(expected), "{text}");
+    }
+    assert_eq!(summary(&["--audit-summary", "a.jsonl", "--fetch"], Stdio::null()).status.code(), Some(2));
+}
