@@ -22,6 +22,9 @@ use target::Unwritten;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Delay from the first dropped line to the notice that counts them.
 const NOTICE_DELAY: Duration = Duration::from_secs(1);
+/// Time for which audit lines are gathered before they are written. A thread that woke up for each line would cost as
+/// much as a small request does.
+const GATHER_TIME: Duration = Duration::from_millis(10);
 /// Capacity that an empty buffer of the queue keeps.
 const KEPT_CAPACITY: usize = 256 << 10;
 
@@ -233,6 +236,11 @@ impl QueueShared {
                 let wait = wait.unwrap_or(Duration::MAX);
                 queue = self.changed.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0;
             };
+            if self.content == Content::Audit {
+                let gathers = |queue: &mut LineQueue| !queue.flushing && !queue.reopen;
+                let gathered = self.changed.wait_timeout_while(queue, GATHER_TIME, gathers);
+                queue = gathered.unwrap_or_else(PoisonError::into_inner).0;
+            }
             std::mem::swap(&mut queue.text, &mut text);
             let reopen = std::mem::take(&mut queue.reopen);
             let dropped = due.then(|| {
