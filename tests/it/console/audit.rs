@@ -9,6 +9,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -281,6 +282,30 @@ fn a_full_disk_and_an_unread_output_are_counted_and_block_nothing() {
     }
     unread.running.signal(Signal::TERM);
     assert!(unread.running.ends("SIGTERM").success());
+}
+
+#[test]
+fn clients_without_a_request_have_few_lines_a_second() {
+    let folder = folder(10, &[]);
+    let node = Node::start(chainview(folder.path()), "--audit a.jsonl -q");
+    let file = folder.path().join("a.jsonl");
+    let began = Instant::now();
+    let sent = 300;
+    for _ in 0..sent {
+        assert!(node.send_request("BREW /pot HTTP/1.1\r\nno field\r\n\r\n").starts_with("HTTP/1.1 400"));
+    }
+    let seconds = began.elapsed().as_secs() + 2;
+    let count = || {
+        let entries = entries(&file);
+        let dropped: u64 = entries.iter().filter_map(|entry| entry["dropped"].as_u64()).sum();
+        let refused = entries.iter().filter(|entry| entry["ended"] == "refused").count() as u64;
+        (refused, dropped)
+    };
+    until("a line or a count for each", || count().0 + count().1 == sent);
+    assert!((50..=50 * seconds).contains(&count().0), "{:?} in {seconds} s", count());
+    // A request has its line whatever others send.
+    get(&node, "/files/data.bin", "");
+    line(&file, &serde_json::json!({ "name": "data.bin", "ended": "complete" }));
 }
 
 #[test]
