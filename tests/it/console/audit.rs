@@ -176,7 +176,7 @@ fn rotation_under_load_loses_no_line() {
     let folder = folder(10, &[]);
     let path = |name: &str| folder.path().join(name);
     let (file, log) = (path("a.jsonl"), path("l.log"));
-    let mut node = Node::start(chainview(folder.path()), "--audit a.jsonl --log l.log");
+    let mut node = Node::start(chainview(folder.path()), "--audit a.jsonl --log l.log -v");
     let (done, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
     let rotations = 5;
     std::thread::scope(|scope| {
@@ -203,9 +203,7 @@ fn rotation_under_load_loses_no_line() {
             let lines = |file: &Path| fs::read_to_string(file).map_or(0, |text| text.lines().count());
             until("lines in the file", || lines(&file) > 50);
             fs::rename(&file, path(&format!("a.jsonl.{rotation}"))).unwrap();
-            if log.exists() {
-                fs::rename(&log, path(&format!("l.log.{rotation}"))).unwrap();
-            }
+            fs::rename(&log, path(&format!("l.log.{rotation}"))).unwrap();
             node.running.signal(Signal::HUP);
             until("new files", || file.exists() && log.exists());
         }
@@ -221,6 +219,15 @@ fn rotation_under_load_loses_no_line() {
     let sent = sent.into_inner();
     assert_eq!((names.len(), names.values().sum::<usize>()), (sent, sent), "each request once");
     assert!(sent > 250);
+    // The log has the same requests; those over its limit are counted in it.
+    let logs = (0..rotations).map(|rotation| path(&format!("l.log.{rotation}"))).chain([log]);
+    let text: String = logs.map(|log| fs::read_to_string(log).unwrap()).collect();
+    let logged = text.lines().filter(|line| line.contains("DEBUG request peer=")).count();
+    let dropped = text.lines().filter_map(|line| {
+        let (count, _) = line.split_once(" dropped: rate limit of one call site")?;
+        count.split_whitespace().rev().nth(1)?.parse::<usize>().ok()
+    });
+    assert_eq!(logged + dropped.sum::<usize>(), sent);
 }
 
 #[test]
