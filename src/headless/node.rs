@@ -77,7 +77,9 @@ pub fn nodes(
         for (node, listener) in nodes {
             let NodeConfig { root, access, policy, .. } = &node.config;
             let clients = access.clients.as_ref().map(|clients| format!(" to {clients}")).unwrap_or_default();
-            info!("{}: serves {}{clients}, {policy}", node.address, shown(root.path()));
+            let keys =
+                access.keys.as_ref().map(|keys| format!(", authorized keys: {}", keys.count())).unwrap_or_default();
+            info!("{}: serves {}{clients}, {policy}{keys}", node.address, shown(root.path()));
             running.spawn(server::run(node, listener, drain.child()));
         }
         let all = async {
@@ -126,8 +128,8 @@ impl KeyFile {
     fn reload(&self) {
         match authorized_keys(&self.path) {
             Ok(keys) => {
-                info!("{}: {} keys are authorized", shown(&self.path), keys.len());
                 self.table.replace(keys);
+                info!("{}: authorized keys: {}", shown(&self.path), self.table.count());
             }
             Err(error) => error!("{error}: the keys that were authorized before remain so"),
         }

@@ -51,6 +51,11 @@ impl KeyTable {
         *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
     }
 
+    /// Returns the number of authorized keys.
+    pub fn count(&self) -> usize {
+        self.keys().len()
+    }
+
     fn keys(&self) -> Arc<AuthorizedKeys> {
         Arc::clone(&self.0.keys.read().unwrap_or_else(PoisonError::into_inner))
     }

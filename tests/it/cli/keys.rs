@@ -99,6 +99,7 @@ fn a_chain_serves_the_keys_in_its_file_until_they_are_removed() {
     fs::write(dir.path().join("f"), "content").unwrap();
     let nodes = [0; 2].map(|_| KeyNode::start(dir.path(), "--root ."));
     let [first, mut last] = nodes;
+    assert!(last.log.next().unwrap().ends_with(", authorized keys: 1"));
     fs::write(dir.path().join("in.txt"), format!("f\n{}\n{}\n", first.address, last.address)).unwrap();
 
     let fetched = run(dir.path(), "--fetch in.txt -o got --identity key");
@@ -117,7 +118,7 @@ fn a_chain_serves_the_keys_in_its_file_until_they_are_removed() {
     last.reload(":1:1: a fingerprint begins with sha256:");
     assert_eq!(code(&run(dir.path(), "--fetch in.txt -o got2 --identity key")), 0, "the keys remain as they were");
     write("# nobody\n");
-    last.reload("0 keys are authorized");
+    last.reload("keys: authorized keys: 0");
     let removed = run(dir.path(), "--fetch in.txt -o none --identity key");
     assert_eq!(code(&removed), 5);
     assert!(err(&removed).contains("hop 2") && err(&removed).contains("not authorized"), "{}", err(&removed));
