@@ -11,18 +11,18 @@ use chainview::limits::Limits;
 use chainview::net::admin_client::{self, Credentials};
 use chainview::net::fetch::{FetchJob, client, fetch};
 use chainview::net::watch::{Tokens, Watcher};
-use chainview::route::{FileName, Hop};
+use chainview::route::{FileName, Hop, Route};
 use chainview::snapshot::{HopLink, TransferSnapshot};
 use chainview::wire::http::encode_request;
 use chainview::wire::{Method, Reason, Refusal, Request, TransferId};
-use site::{Site, TIMEOUT, assert_refused, key, now, problem_of, send, send_head};
+use site::{Site, TIMEOUT, assert_refused, fetch_over, key, now, problem_of, send, send_head};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::scene::pattern;
+use super::scene::{Chain, pattern};
 
 #[tokio::test]
 async fn a_signed_fetch_passes_every_hop_and_others_are_refused_with_their_key() {
@@ -55,6 +55,19 @@ async fn a_relay_connects_only_where_the_key_may_be_relayed_to() {
     let (hop, problem) = problem_of(site.fetch("pub/f", Some(&alice)).await.unwrap_err());
     assert_eq!((hop, problem.reason, problem.refusal), (Some(2), Reason::Policy, Some(Refusal::NoRight)));
     assert!(problem.detail.as_str().contains(&format!("relay for {}", site.address(1))), "{}", problem.detail);
+}
+
+#[tokio::test]
+async fn relays_without_keys_pass_signatures_on() {
+    let alice = key();
+    let site = Site::start(1, &format!("{} alice fetch=/\n", alice.public().fingerprint()), now()).await;
+    let relays = Chain::start(2).await;
+    let addresses = relays.nodes.iter().map(|node| node.address).chain([site.address(0)]);
+    let hops = addresses.map(|address| Hop::new(address.into())).collect();
+    let route = Route::new(FileName::new(b"private").unwrap(), hops).unwrap();
+    assert_eq!(fetch_over(route.clone(), Some(&alice)).await.unwrap(), pattern(100_000));
+    let (hop, problem) = problem_of(fetch_over(route, None).await.unwrap_err());
+    assert_eq!((hop, problem.reason), (Some(3), Reason::KeyRequired));
 }
 
 #[tokio::test]

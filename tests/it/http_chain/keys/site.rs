@@ -81,15 +81,7 @@ impl Site {
 
     /// Fetches a file as a client with this key.
     pub(super) async fn fetch(&self, name: &str, identity: Option<&Arc<KeyPair>>) -> Result<Vec<u8>, Error> {
-        let output = tempfile::tempdir().unwrap();
-        let mut job = FetchJob::new(1, self.route(name), output.path().to_owned(), Limits::default());
-        job.identity = identity.cloned();
-        let mut upstream = client(Arc::default(), job.limits, None).signed_by(job.identity.clone());
-        let (progress, stop) = (watch::channel(TransferSnapshot::default()).0, CancellationToken::new());
-        let fetching = fetch(&mut upstream, &mut job, &progress, &stop);
-        let fetched = timeout(TIMEOUT, fetching).await.expect("an end in time")?;
-        assert!(matches!(fetched.integrity, Integrity::Verified { .. }), "{:?}", fetched.integrity);
-        Ok(std::fs::read(fetched.path).unwrap())
+        fetch_over(self.route(name), identity).await
     }
 
     /// A request for `pub/f` over all nodes, signed with this key at this time.
@@ -112,6 +104,19 @@ impl Drop for Site {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
     }
+}
+
+/// Fetches a file over a route as a client with this key.
+pub(super) async fn fetch_over(route: Route, identity: Option<&Arc<KeyPair>>) -> Result<Vec<u8>, Error> {
+    let output = tempfile::tempdir().unwrap();
+    let mut job = FetchJob::new(1, route, output.path().to_owned(), Limits::default());
+    job.identity = identity.cloned();
+    let mut upstream = client(Arc::default(), job.limits, None).signed_by(job.identity.clone());
+    let (progress, stop) = (watch::channel(TransferSnapshot::default()).0, CancellationToken::new());
+    let fetching = fetch(&mut upstream, &mut job, &progress, &stop);
+    let fetched = timeout(TIMEOUT, fetching).await.expect("an end in time")?;
+    assert!(matches!(fetched.integrity, Integrity::Verified { .. }), "{:?}", fetched.integrity);
+    Ok(std::fs::read(fetched.path).unwrap())
 }
 
 /// Sends a head over a connection of its own.
