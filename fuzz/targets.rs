@@ -6,9 +6,10 @@ use chainview::route::{FileName, Hop, Host, HostPort, MAX_HOPS, MAX_INPUT, MAX_N
 use chainview::snapshot::{Listing, MAX_CONNECTIONS, NodeSnapshot};
 use chainview::text::SafeText;
 use chainview::wire::http::{
-    MAX_HEAD, MAX_SIGNED_HEAD, ReplyHead, RequestKind, encode_reply, encode_request, parse_reply, parse_request,
+    MAX_HEAD, MAX_SIGNED_HEAD, ReplyHead, RequestKind, encode_reply, encode_request, encode_tunnel, parse_reply,
+    parse_request,
 };
-use chainview::wire::{Method, Problem, Reason, Reply, Request, legacy};
+use chainview::wire::{Method, Problem, Reason, Reply, Request, TunnelRequest, legacy};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -52,6 +53,9 @@ pub(crate) fn request_head(bytes: &[u8]) {
     for cut in [1, length / 3, length / 2, length - 1] {
         assert_eq!(parse_request(&bytes[..cut]), Ok(None), "the first {cut} of {length} bytes");
     }
+    if let RequestKind::Tunnel(request) = kind {
+        return tunnel(*request);
+    }
     let RequestKind::File(mut request) = kind else { return };
     assert!(request.route.len() <= MAX_HOPS);
     // A forwarded request has a host, as HTTP/1.1 requires.
@@ -62,6 +66,20 @@ pub(crate) fn request_head(bytes: &[u8]) {
     let expected = Request { interim: true, ..*request };
     match parse_request(&again) {
         Ok(Some((RequestKind::File(read), length))) => assert_eq!((*read, length), (expected, again.len())),
+        Err(error) => assert!(error.reason == Reason::HeadTooLarge && again.len() > MAX_HEAD, "{error:?}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A parsed request for a tunnel is sent on unchanged.
+fn tunnel(request: TunnelRequest) {
+    assert!(request.route.as_ref().is_none_or(|route| route.len() <= MAX_HOPS));
+    let mut again = Vec::new();
+    let host = request.host.clone().unwrap_or_else(|| request.target.clone());
+    let expected = TunnelRequest { host: Some(host), interim: true, ..request };
+    encode_tunnel(&expected, &mut again);
+    match parse_request(&again) {
+        Ok(Some((RequestKind::Tunnel(read), length))) => assert_eq!((*read, length), (expected, again.len())),
         Err(error) => assert!(error.reason == Reason::HeadTooLarge && again.len() > MAX_HEAD, "{error:?}"),
         other => panic!("{other:?}"),
     }

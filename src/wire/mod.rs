@@ -32,6 +32,7 @@ mod progress;
 mod reason;
 pub mod tar;
 mod transfer;
+mod tunnel;
 
 pub use condition::{ConditionResult, FileValidators};
 pub use digest::{Algorithm, Digest};
@@ -40,3 +41,4 @@ pub use problem::{FailedAction, Problem, Refusal};
 pub use progress::DigestProgress;
 pub use reason::Reason;
 pub use transfer::TransferId;
+pub use tunnel::TunnelRequest;

@@ -40,7 +40,7 @@ fn shapes(next: &str) -> Vec<(&'static str, Vec<u8>, u16)> {
         ("too many lines", get(&"X: y\r\n".repeat(100)), 431),
         ("a loop of 33", get(&format!("Chain-Route: {}\r\n", vec![next; 33].join(", "))), 508),
         ("a proxy's request", get("").replace("/files/f", "http://evil.example/files/f"), 403),
-        ("a tunnel", get("").replace("GET /files/f", "CONNECT 127.0.0.1:1"), 501),
+        ("a tunnel to another end", get("").replace("GET /files/f", "CONNECT 127.0.0.1:1"), 400),
         ("SSH", "SSH-2.0-OpenSSH_9.6\r\n".to_owned(), 0),
         ("a mail", "EHLO x\r\nMAIL FROM:<a@b>\r\n".to_owned(), 0),
         ("redis", "*1\r\n$4\r\nPING\r\n".to_owned(), 0),

@@ -134,6 +134,9 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
                 let reader = admin::Requester { address: conn.peer(), denied, caller };
                 return Box::pin(admin::serve(node, stream, inbox, reader)).await;
             }
+            Ok(Ok(Some(Received { kind: RequestKind::Tunnel(_), .. }))) => {
+                Box::pin(refuse(node, &mut down, Reason::Unsupported, "this node opens no tunnels".to_owned())).await
+            }
             Ok(Ok(None)) => AfterRequest::Drop,
             Ok(Err(error)) => Box::pin(refuse(node, &mut down, conn, error.reason, error.detail)).await,
             Err(_) => Box::pin(refuse(node, &mut down, conn, Reason::HeadTimeout, String::new())).await,

@@ -1,5 +1,7 @@
 //! Parsing and encoding of request heads.
 
+mod tunnel;
+
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
 use std::time::Duration;
@@ -8,16 +10,19 @@ use super::accept::preference;
 use super::write::{line, put_all};
 use super::{HeadError, MAX_FIELDS, MAX_REQUEST_BODY, fields, head_end, max_request_head};
 use crate::keys::Signatures;
-use crate::route::{DEFAULT_BASE, FileName};
+use crate::route::{DEFAULT_BASE, FileName, Hop, HostPort};
 use crate::secret::Secret;
 use crate::wire::media::TAR;
-use crate::wire::{Method, Reason, Request, TransferId, add_to_list};
+use crate::wire::{Method, Reason, Request, TransferId, TunnelRequest, add_to_list};
+pub use tunnel::encode_tunnel;
 
 /// Kind of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestKind {
     /// A file below the base path, or a folder there as a tar stream.
     File(Box<Request>),
+    /// A tunnel; everything behind the head belongs to it.
+    Tunnel(Box<TunnelRequest>),
     /// One of the node's own endpoints: the HTTP library parses the head again and replies.
     Endpoint,
 }
@@ -51,11 +56,10 @@ pub(super) struct Fields<'a> {
 }
 
 /// Known methods that files do not support: those of HTTP itself and of `WebDAV`, which many file managers try.
-const OTHER_METHODS: [&str; 16] = [
+const OTHER_METHODS: [&str; 15] = [
     "POST",
     "PUT",
     "DELETE",
-    "CONNECT",
     "OPTIONS",
     "TRACE",
     "PATCH",
@@ -91,11 +95,16 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(RequestKind, usize)>, HeadE
         Ok(_) => return Err(HeadError::malformed("the head ends in the middle of a line")),
         Err(error) => return Err(error.into()),
     }
-    let method = head.method.unwrap_or_default();
-    let (authority, path) = split_target(head.path.unwrap_or_default());
-    check_method(method, path)?;
+    let (method, target) = (head.method.unwrap_or_default(), head.path.unwrap_or_default());
     let http11 = head.version == Some(1);
+    let (authority, path) = split_target(target);
+    if method != "CONNECT" {
+        check_method(method, path)?;
+    }
     let mut fields = Fields::collect(&fields::HeaderValues::of(&bytes[..end]), head.headers)?;
+    if method == "CONNECT" {
+        return Ok(Some((RequestKind::Tunnel(Box::new(fields.tunnel(target, http11)?)), end)));
+    }
     if !path.starts_with('/') {
         // The HTTP library accepts other forms of targets too, and would treat them as an endpoint.
         return Err(HeadError::malformed("the request target is not a path"));
@@ -145,9 +154,6 @@ fn check_method(method: &str, path: &str) -> Result<(), HeadError> {
     let reject = |reason, detail: String| Err(HeadError { reason, detail });
     if !OTHER_METHODS.contains(&method) {
         return reject(Reason::Unsupported, format!("{method} is not a known method"));
-    }
-    if method == "CONNECT" {
-        return reject(Reason::Unsupported, "this node opens no tunnels".to_owned());
     }
     if path.starts_with(DEFAULT_BASE) || path == "*" {
         return reject(Reason::Method, "files and folders are read with GET or HEAD".to_owned());
@@ -286,29 +292,45 @@ impl<'a> Fields<'a> {
         preference(self.accept.as_deref(), TAR).is_wanted()
     }
 
+    fn host(&self) -> Result<Option<HostPort>, HeadError> {
+        self.host.map(fields::host).transpose().map_err(|error| HeadError::malformed(format!("Host: {error}")))
+    }
+
+    fn route(&self) -> Result<Vec<Hop>, HeadError> {
+        self.route.as_deref().map_or(Ok(Vec::new()), fields::route)
+    }
+
+    fn transfer(&self) -> Result<Option<TransferId>, HeadError> {
+        let id = self.transfer.map(str::parse).transpose();
+        id.map_err(|error: String| HeadError::malformed(format!("Chain-Transfer: {error}")))
+    }
+
+    fn timeout(&self) -> Result<Option<Duration>, HeadError> {
+        let Some(ms) = self.timeout else { return Ok(None) };
+        let ms = fields::number(ms).ok_or_else(|| HeadError::malformed("Chain-Timeout: not a number of ms"))?;
+        Ok(Some(Duration::from_millis(ms)))
+    }
+
+    /// Returns true if the client waits for a 102.
+    fn acks(&self) -> bool {
+        self.ack == Some("1")
+    }
+
     fn request(self, method: Method, name: FileName, http11: bool) -> Result<Request, HeadError> {
-        let wrong = |field: &str, error: String| HeadError::malformed(format!("{field}: {error}"));
-        let timeout = self
-            .timeout
-            .map(|ms| fields::number(ms).ok_or_else(|| wrong("Chain-Timeout", "not a number of ms".to_owned())))
-            .transpose()?;
         let has_option = |option: &str| {
             let connection = self.connection.as_deref();
             connection.is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(option)))
         };
+        let ack = self.acks();
         let keep_alive = !has_option("close") && (http11 || has_option("keep-alive"));
         // A range applies to GET only (RFC 9110, 14.2).
         let range = self.range.filter(|_| method == Method::Get).and_then(fields::range);
         Ok(Request {
             signatures: self.signatures().map(Box::new),
-            host: self.host.map(fields::host).transpose().map_err(|error| wrong("Host", error))?,
-            route: self.route.as_deref().map_or(Ok(Vec::new()), fields::route)?,
-            transfer: self
-                .transfer
-                .map(str::parse::<TransferId>)
-                .transpose()
-                .map_err(|e| wrong("Chain-Transfer", e))?,
-            timeout: timeout.map(Duration::from_millis),
+            host: self.host()?,
+            route: self.route()?,
+            transfer: self.transfer()?,
+            timeout: self.timeout()?,
             range,
             if_range: self.if_range.filter(|_| range.is_some()).map(str::to_owned),
             if_match: self.if_match.map(Cow::into_owned),
@@ -316,7 +338,7 @@ impl<'a> Fields<'a> {
             if_modified_since: self.if_modified_since.map(str::to_owned),
             if_unmodified_since: self.if_unmodified_since.map(str::to_owned),
             want_digest: self.want_digest.as_deref().and_then(fields::want_digest),
-            ack: self.ack == Some("1"),
+            ack,
             via: self.via,
             interim: http11,
             keep_alive,
@@ -346,6 +368,15 @@ pub(super) fn put_path(request: &Request, base: Option<&str>, out: &mut Vec<u8>)
     }
 }
 
+/// Appends the signatures. They come first: they tell the reader that the head may be larger.
+fn put_signatures(signatures: Option<&Signatures>, out: &mut Vec<u8>) {
+    if let Some(signatures) = signatures {
+        line(out, "Signature-Input: ", Some(signatures.input.as_str()));
+        line(out, "Signature: ", Some(signatures.signature.as_str()));
+        line(out, "Chain-Key: ", Some(signatures.key.as_str()));
+    }
+}
+
 /// Encodes a request for the next hop; for the last hop, `base` is the path before the file name.
 pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) {
     put_all(out, &[request.method.as_str(), " "]);
@@ -355,12 +386,7 @@ pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) 
     }
     put_all(out, &[" HTTP/1.1\r\n"]);
     line(out, "Host: ", request.host.as_ref());
-    if let Some(signatures) = &request.signatures {
-        // First: they tell the reader that the head may be larger.
-        line(out, "Signature-Input: ", Some(signatures.input.as_str()));
-        line(out, "Signature: ", Some(signatures.signature.as_str()));
-        line(out, "Chain-Key: ", Some(signatures.key.as_str()));
-    }
+    put_signatures(request.signatures.as_deref(), out);
     line(out, "Chain-Route: ", (!request.route.is_empty()).then_some(&request.route[..]));
     line(out, "Chain-Transfer: ", request.transfer);
     line(out, "Chain-Timeout: ", request.timeout.map(|left| left.as_millis() as u64));
@@ -397,7 +423,7 @@ mod tests {
     fn file(lines: &str) -> Result<Request, HeadError> {
         match parse(&format!("GET /files/a%20b HTTP/1.1\r\nHost: h:1\r\n{lines}\r\n"))? {
             RequestKind::File(request) => Ok(*request),
-            RequestKind::Endpoint => panic!("not a file request"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -486,7 +512,7 @@ mod tests {
             let lines = format!("Host: h:1\r\nAccept: {TAR}\r\nX-Forwarded-For: 1.2.3.4\r\n{lines}");
             match parse(&format!("GET {path} HTTP/1.1\r\n{lines}\r\n")).unwrap() {
                 RequestKind::File(request) => *request,
-                RequestKind::Endpoint => panic!("{path}"),
+                other => panic!("{path}: {other:?}"),
             }
         };
         let (bearer, secret) = ("Authorization: bearer open-sesame\r\n", Secret::new("open-sesame").ok());
@@ -568,7 +594,8 @@ mod tests {
             ("BREW /files/x HTTP/1.1", 501),
             ("get /files/x HTTP/1.1", 501),
             ("BREW /v1/node HTTP/1.1", 501),
-            ("CONNECT h:1 HTTP/1.1", 501),
+            ("CONNECT /files/x HTTP/1.1", 400),
+            ("connect h:1 HTTP/1.1", 501),
             ("GET /files/x HTTP/2.0", 505),
             ("GET /files/x HTTP/1.2", 505),
             ("GET files/x HTTP/1.1", 400),

@@ -87,7 +87,7 @@ impl Origin {
                     }
                     Ok(None) => {}
                     // A fault has altered the request.
-                    Ok(Some((RequestKind::Endpoint, _))) | Err(_) => return,
+                    Ok(Some((RequestKind::Endpoint | RequestKind::Tunnel(_), _))) | Err(_) => return,
                 }
                 if !matches!(stream.read_buf(&mut inbox).await, Ok(1..)) {
                     return;
