@@ -7,6 +7,7 @@ pub(crate) mod reader;
 mod shaping;
 pub mod sockbuf;
 pub mod splice;
+pub mod tunnel;
 
 use std::fs::File;
 use std::io;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::meter::Meter;
@@ -38,6 +38,10 @@ pub enum CopyError {
     /// The reader closed the connection.
     #[error("the client disconnected")]
     ReaderClosed,
+    /// The reader reset the connection, which the kernel reports once: the end of its stream that shows from then on is
+    /// none.
+    #[error("the client reset the connection")]
+    ReaderReset,
     /// The truncate fault ended the body.
     #[error("an injected fault truncates bodies at byte {0}")]
     Truncated(u64),
@@ -56,7 +60,7 @@ impl CopyError {
             Self::Source(_) => BodyError::SourceFailed,
             Self::Idle(_) => BodyError::SourceSilent,
             Self::Stalled(_) => BodyError::ReaderStuck,
-            Self::ReaderClosed => BodyError::ReaderLeft,
+            Self::ReaderClosed | Self::ReaderReset => BodyError::ReaderLeft,
             Self::Truncated(_) | Self::StalledByFault(_) => BodyError::Stopped,
         }
     }
@@ -69,11 +73,20 @@ pub enum EarlyInput<'a> {
     Keep(&'a mut Vec<u8>),
     /// Discard them: they are the rest of the legacy protocol's dialog.
     Discard,
+    /// Leave them: the other direction of a tunnel reads them, also their end.
+    OtherDirection,
 }
 
 impl EarlyInput<'_> {
     /// Waits until the reader closes the connection, reading its input meanwhile; returns how it closed. Cancel-safe.
     pub(super) async fn reader_closed(&mut self, reader: &TcpStream, options: CopyOptions<'_>) -> CopyError {
+        if matches!(self, Self::OtherDirection) {
+            // The error itself is left to the other direction, or to the next write.
+            return match reader.ready(Interest::ERROR).await {
+                Ok(_) => CopyError::ReaderClosed,
+                Err(error) => options.lost(&error),
+            };
+        }
         loop {
             if matches!(self, Self::Keep(kept) if kept.len() >= MAX_EARLY) {
                 return std::future::pending().await;
@@ -143,6 +156,7 @@ impl CopyOptions<'_> {
     pub(super) fn lost(&self, error: &io::Error) -> CopyError {
         match error.kind() {
             io::ErrorKind::TimedOut => CopyError::Stalled(self.stall.max(self.step)),
+            io::ErrorKind::ConnectionReset => CopyError::ReaderReset,
             _ => CopyError::ReaderClosed,
         }
     }
@@ -156,7 +170,8 @@ pub(super) fn poll_early<D: AsyncRead>(
     options: CopyOptions<'_>,
 ) -> Poll<CopyError> {
     loop {
-        if matches!(early, EarlyInput::Keep(kept) if kept.len() >= MAX_EARLY) {
+        let is_full = matches!(early, EarlyInput::Keep(kept) if kept.len() >= MAX_EARLY);
+        if is_full || matches!(early, EarlyInput::OtherDirection) {
             return Poll::Pending;
         }
         let mut space = [0; 512];

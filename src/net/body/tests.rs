@@ -184,7 +184,7 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
         Err(CopyError::Source(_)) => "source failed",
         Err(CopyError::Idle(_)) => "idle",
         Err(CopyError::Stalled(_)) => "stalled",
-        Err(CopyError::ReaderClosed) => "gone",
+        Err(CopyError::ReaderClosed | CopyError::ReaderReset) => "gone",
         Err(CopyError::Truncated(_) | CopyError::StalledByFault(_)) => "disturbed",
     };
     // How much a socket of a reader that accepts nothing buffers is up to the kernel.

@@ -42,6 +42,12 @@ impl Socket {
         Arc::clone(&self.0)
     }
 
+    /// Returns the same connection once more, such as for the other direction: one reads while the other one writes.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self(self.held())
+    }
+
     /// Writes pieces after which more follows at once, as [`SendFlags::MORE`] tells the kernel.
     pub fn poll_send_more(&self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let most = pieces.iter().map(|piece| piece.len()).sum();

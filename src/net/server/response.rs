@@ -130,7 +130,7 @@ pub async fn send_body<S: Source>(
             let reason = match &error {
                 CopyError::Short { .. } | CopyError::Source(_) => Reason::Short,
                 CopyError::Idle(_) | CopyError::Stalled(_) => Reason::TimedOut,
-                CopyError::ReaderClosed => Reason::Closed,
+                CopyError::ReaderClosed | CopyError::ReaderReset => Reason::Closed,
                 CopyError::Truncated(_) | CopyError::StalledByFault(_) => Reason::Fault,
             };
             (reason, error.body_error(), error.to_string())

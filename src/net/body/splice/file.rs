@@ -51,7 +51,7 @@ pub(in crate::net) async fn from_file(
             let (wrote, waited) = match written.await {
                 Ok(Some(written)) => written,
                 // The error may be the file's or the socket's: the copy loop runs into it again, and can attribute it.
-                Ok(None) | Err(CopyError::ReaderClosed) => return Ok(sent),
+                Ok(None) | Err(CopyError::ReaderClosed | CopyError::ReaderReset) => return Ok(sent),
                 Err(error) => return Err(error),
             };
             if wrote == 0 {
