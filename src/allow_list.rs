@@ -1,4 +1,4 @@
-//! Value of `--allow-next`: addresses and ranges, each with its ports and its purpose.
+//! Value of `--allow-next` and `--allow-connect`: addresses and ranges, each with its ports and its purpose.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -18,6 +18,8 @@ pub enum Purpose<'a> {
     Endpoints,
     /// Files below this URL path.
     Files(&'a str),
+    /// The end of a tunnel: a node, or any server if it is listed for that.
+    TunnelTarget,
 }
 
 impl<'a> Purpose<'a> {
@@ -57,6 +59,18 @@ impl AllowList {
     /// Returns true if nothing is listed.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Parses a list of tunnel targets: any server, so that a path has no meaning.
+    ///
+    /// # Errors
+    /// Those of a list, and a sentence about the first entry with a path.
+    pub fn of_targets(text: &str) -> Result<Self, String> {
+        let list: Self = text.parse()?;
+        match list.0.iter().find(|entry| entry.path.is_some()) {
+            Some(entry) => Err(format!("\"{entry}\": a tunnel carries any bytes, so that it has no path")),
+            None => Ok(list),
+        }
     }
 
     /// Looks up a canonical address.
@@ -99,9 +113,9 @@ impl AllowEntry {
 
     fn is_for(&self, purpose: Purpose<'_>) -> bool {
         match (&self.path, purpose) {
-            (None, Purpose::Endpoints) => true,
+            (None, Purpose::Endpoints | Purpose::TunnelTarget) => true,
             (None, Purpose::Files(base)) => base == DEFAULT_BASE,
-            (Some(_), Purpose::Endpoints) => false,
+            (Some(_), Purpose::Endpoints | Purpose::TunnelTarget) => false,
             (Some(path), Purpose::Files(base)) => {
                 base == path || (path.ends_with('/') && base.starts_with(path.as_str()))
             }
@@ -275,6 +289,7 @@ mod tests {
             let why = text.parse::<AllowList>().expect_err(text);
             assert!(why.contains(expected), "{text}: {why}");
         }
+        assert!(AllowList::of_targets("10.0.0.7:22, 10.0.0.8:80/pub/").unwrap_err().contains("10.0.0.8:80/pub/"));
         assert!("1.1.1.1,".repeat(2000).parse::<AllowList>().unwrap_err().contains("too many"));
     }
 }

@@ -39,7 +39,7 @@ use crate::net::upstream::policy::Policy;
 use crate::net::upstream::protocols::UpstreamShared;
 use crate::net::upstream::resolve::Resolver;
 use crate::options::LocalUsers;
-use crate::route::Protocol;
+use crate::route::{HostPort, Protocol};
 use crate::snapshot::{Flow, Load, NodeSnapshot, TransferRecord};
 use crate::verdict::{LocalLimit, Stage};
 use crate::wire::{Request, TransferId};
@@ -232,7 +232,12 @@ impl Node {
 
     /// Returns the address by which a request names this node; the listener's own if the request has none.
     pub fn address_for(&self, request: &Request) -> String {
-        request.host.as_ref().map_or_else(|| self.address.to_string(), ToString::to_string)
+        self.address_or(request.host.as_ref())
+    }
+
+    /// Returns the address by which a client named this node; the listener's own if it named none.
+    pub fn address_or(&self, named: Option<&HostPort>) -> String {
+        named.map_or_else(|| self.address.to_string(), ToString::to_string)
     }
 
     /// Returns this node's record of a transfer.

@@ -68,7 +68,7 @@ pub(crate) async fn run(
             )
             .await;
         }
-        if let Err(problem) = inject_rejection(node, &request) {
+        if let Err(problem) = inject_rejection(node, request.host.as_ref()) {
             return refuse(down, &job, &problem).await;
         }
         // The protocol has no signatures.

@@ -9,7 +9,8 @@ use std::time::SystemTime;
 
 use super::downstream::{AfterRequest, Downstream};
 use super::response::{delay_reply, send_body, send_failure, send_head};
-use crate::net::node::registry::FileRequestGuard;
+use crate::allow_list::Purpose;
+use crate::net::node::registry::{FileRequestGuard, PendingGuard};
 use crate::net::node::{Node, VIA};
 use crate::net::os::clock::http_date;
 use crate::net::os::in_place::boxed;
@@ -138,24 +139,15 @@ pub(crate) async fn ask(
         let detail = "the name contains a `..` segment";
         return Err(Problem::here(Reason::Malformed, FailedAction::Request, node.address_for(&request), detail));
     }
-    let is_loop = std::iter::once(next).chain(&request.route).any(|hop| is_own(&hop.address, node.address, local));
     let id = request.transfer.unwrap_or(TransferId(0));
-    let pending = node.registry.begin_setup(id, 1 + request.route.len());
-    if is_loop || pending.is_none() {
+    let Some(_pending) = begin_setup(node, local, id, next, &request.route) else {
         return Err(Problem::here(Reason::Loop, FailedAction::Request, node.address_for(&request), ""));
-    }
-    node.config.policy.allows_name(&next.address).map_err(|NotPermitted { refusal, why }| {
-        // Checked before the lookup: no resolved address would be allowed.
-        Problem::refused_by_policy(refusal, &next.address, why, 0.0)
-    })?;
+    };
+    allow_name(node, next, Purpose::files(next.base.as_deref()))?;
     let limit = request.timeout.map_or(node.config.limits.setup, |requested| requested.min(node.config.limits.setup));
     add_to_list(&mut request.via, VIA);
     let result = upstream.request(next, request, limit, on_stage).await;
-    let reply = result.inspect_err(|problem| {
-        if problem.hop == 1 && matches!(problem.action, FailedAction::Resolve | FailedAction::Connect) {
-            tracing::warn!("cannot connect to {} for {}: {problem}", next.address, job.peer());
-        }
-    })?;
+    let reply = result.inspect_err(|problem| log_unreachable(next, job, problem))?;
     job.set_upstream_addr(reply.address, reply.protocol);
     job.update(|record| {
         record.leg = Some(reply.leg);
@@ -164,13 +156,40 @@ pub(crate) async fn ask(
     Ok(reply)
 }
 
+/// Registers a request with this route as pending; `None` if the route leads back to this node.
+pub(super) fn begin_setup(
+    node: &Node,
+    local: Option<SocketAddr>,
+    id: TransferId,
+    next: &Hop,
+    rest: &[Hop],
+) -> Option<PendingGuard> {
+    let is_loop = std::iter::once(next).chain(rest).any(|hop| is_own(&hop.address, node.address, local));
+    node.registry.begin_setup(id, 1 + rest.len()).filter(|_| !is_loop)
+}
+
+/// Refuses a hop whose name needs no lookup: no resolved address would be allowed.
+pub(super) fn allow_name(node: &Node, next: &Hop, purpose: Purpose<'_>) -> Result<(), Problem> {
+    node.config
+        .policy
+        .allows_name(&next.address, purpose)
+        .map_err(|NotPermitted { refusal, why }| Problem::refused_by_policy(refusal, &next.address, why, 0.0))
+}
+
+/// Logs a next hop that could not be connected to.
+pub(super) fn log_unreachable(next: &Hop, job: &FileRequestGuard<'_>, problem: &Problem) {
+    if problem.hop == 1 && matches!(problem.action, FailedAction::Resolve | FailedAction::Connect) {
+        tracing::warn!("cannot connect to {} for {}: {problem}", next.address, job.peer());
+    }
+}
+
 /// Updates the connection state as the exchange progresses.
 pub(crate) fn track_stage(job: &FileRequestGuard<'_>, stage: ExchangeStage) {
     job.set_state(if stage == ExchangeStage::Connecting { ConnState::Connecting } else { ConnState::Waiting });
 }
 
 /// Returns the next hop's reply as sent downstream, with this node added to `Via`, the times and the hop count.
-fn relayed(upstream: UpstreamReply, keep_alive: bool) -> Box<Reply> {
+pub(super) fn relayed(upstream: UpstreamReply, keep_alive: bool) -> Box<Reply> {
     let mut reply = upstream.reply;
     reply.add_leg(&upstream.leg);
     reply.hops = Some(reply.hops.unwrap_or(0) + 1);
@@ -182,7 +201,7 @@ fn relayed(upstream: UpstreamReply, keep_alive: bool) -> Box<Reply> {
 }
 
 /// True if an address of the route is this listener's own.
-fn is_own(hop: &HostPort, listener: SocketAddr, local: Option<SocketAddr>) -> bool {
+pub(super) fn is_own(hop: &HostPort, listener: SocketAddr, local: Option<SocketAddr>) -> bool {
     let Host::Ip(ip) = hop.host else { return false };
     let same = |address: SocketAddr| address.ip().to_canonical() == ip.to_canonical() && address.port() == hop.port;
     same(listener) || local.is_some_and(same)

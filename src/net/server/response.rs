@@ -10,7 +10,7 @@ use crate::net::body::reader::STEP;
 use crate::net::body::{self, Source};
 use crate::net::node::Node;
 use crate::net::node::registry::{Closing, ConnGuard, FileRequestGuard};
-use crate::route::Protocol;
+use crate::route::{HostPort, Protocol};
 use crate::snapshot::{BodyError, ConnState};
 use crate::units::HumanDuration;
 use crate::wire::{FailedAction, Method, Problem, Reason, Request};
@@ -42,16 +42,16 @@ pub fn record_faults(node: &Node, job: &FileRequestGuard<'_>) {
     }
 }
 
-/// Rejects a request if the fault `reject` is on.
+/// Rejects a request if the fault `reject` is on; the client addressed this node by a name, or did not.
 ///
 /// # Errors
 /// `Reason::Fault` if the fault `reject` is on.
-pub fn inject_rejection(node: &Node, request: &Request) -> Result<(), Problem> {
+pub fn inject_rejection(node: &Node, named: Option<&HostPort>) -> Result<(), Problem> {
     if !node.faults.any() || !node.faults.now().reject {
         return Ok(());
     }
     let detail = "the fault \"reject\" is on at this node";
-    Err(Problem::here(Reason::Fault, FailedAction::Request, node.address_for(request), detail))
+    Err(Problem::here(Reason::Fault, FailedAction::Request, node.address_or(named), detail))
 }
 
 /// Delays a reply by the injected delay; that time is evidence.
@@ -135,22 +135,7 @@ pub async fn send_body<S: Source>(
             };
             (reason, error.body_error(), error.to_string())
         }),
-        closing = job.closing() => Err(match closing {
-            Closing::TooSlow => (
-                Reason::TooSlow,
-                BodyError::TooSlow,
-                format!(
-                    "less than {MINIMUM_RATE} bytes/s over {} while connections were short",
-                    HumanDuration(node.config.limits.minimum_rate_over)
-                ),
-            ),
-            Closing::Requested | Closing::Displaced if node.drain().is_forced() => {
-                (Reason::Draining, BodyError::Stopped, "the body was cut off".to_owned())
-            }
-            Closing::Requested | Closing::Displaced => {
-                (Reason::Closed, BodyError::Stopped, "closed by a control request".to_owned())
-            }
-        }),
+        closing = job.closing() => Err(closed(node, closing)),
     };
     meter.end(clock.now_us());
     if sent.is_ok() {
@@ -162,17 +147,44 @@ pub async fn send_body<S: Source>(
             job.served();
             Ok(())
         }
-        Err((reason, body_error, detail)) => {
-            let problem = Problem::here(reason, FailedAction::Body, node.address, detail);
-            job.failed(&problem);
-            job.update(|record| record.body_error = Some(body_error));
-            if reason == Reason::Closed {
-                // The client or an operator ended the transfer; this is not a failure.
-                tracing::info!("{} for {}: {problem}", job.name(), job.peer());
-            } else {
-                tracing::warn!("{} for {}: {problem}", job.name(), job.peer());
-            }
-            Err(problem)
+        Err(failure) => Err(record_failure(node, job, failure)),
+    }
+}
+
+/// How a body or a tunnel failed: the reason for the client, the one for the record, and the details.
+pub type BodyFailed = (Reason, BodyError, String);
+
+/// Returns why a body or a tunnel was ended by another task.
+pub fn closed(node: &Node, closing: Closing) -> BodyFailed {
+    match closing {
+        Closing::TooSlow => (
+            Reason::TooSlow,
+            BodyError::TooSlow,
+            format!(
+                "less than {MINIMUM_RATE} bytes/s over {} while connections were short",
+                HumanDuration(node.config.limits.minimum_rate_over)
+            ),
+        ),
+        Closing::Requested | Closing::Displaced if node.drain().is_forced() => {
+            (Reason::Draining, BodyError::Stopped, "the body was cut off".to_owned())
+        }
+        Closing::Requested | Closing::Displaced => {
+            (Reason::Closed, BodyError::Stopped, "closed by a control request".to_owned())
         }
     }
+}
+
+/// Records and logs how a body or a tunnel failed.
+pub fn record_failure(node: &Node, job: &FileRequestGuard<'_>, failed: BodyFailed) -> Problem {
+    let (reason, body_error, detail) = failed;
+    let problem = Problem::here(reason, FailedAction::Body, node.address, detail);
+    job.failed(&problem);
+    job.update(|record| record.body_error = Some(body_error));
+    if reason == Reason::Closed {
+        // The client or an operator ended the transfer; this is not a failure.
+        tracing::info!("{} for {}: {problem}", job.name(), job.peer());
+    } else {
+        tracing::warn!("{} for {}: {problem}", job.name(), job.peer());
+    }
+    problem
 }

@@ -300,7 +300,7 @@ async fn file(
         return AfterRequest::Drop;
     }
     record_faults(node, &job);
-    if let Err(problem) = inject_rejection(node, &request) {
+    if let Err(problem) = inject_rejection(node, request.host.as_ref()) {
         return Box::pin(send_failure(down, &job, &problem, request.method, request.keep_alive)).await;
     }
     match advance(std::mem::take(&mut request.route)) {

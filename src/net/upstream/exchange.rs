@@ -34,7 +34,7 @@ pub(in crate::net) const MAX_DIGEST_TIME: Duration = Duration::from_mins(10);
 const MAX_INTERIM: usize = 256;
 
 /// Why an exchange returned no reply head.
-enum ExchangeError {
+pub(super) enum ExchangeError {
     /// The connection was closed before a single byte.
     Unanswered(Problem),
     /// The hop turned out to use the legacy protocol.
@@ -114,7 +114,8 @@ impl Upstream {
             None => Cow::Owned(encode_head(hop, request, deadline.left_at(sent_at)).map_err(ExchangeError::Problem)?),
         };
         let until = Deadline::since(sent_at, request.timeout.unwrap_or_default() + HOP_GRACE);
-        let mut wait = ReplyWait { hop, request, sent_at, until, protocol_unknown: request.ack, on_stage };
+        let mut wait =
+            ReplyWait { protocol_unknown: request.ack, ..ReplyWait::new(hop, request, sent_at, until, on_stage) };
         // A failed write is not final: the reason may be waiting to be read.
         let written = head.is_empty() || matches!(wait.until.bound(link.stream.write_all(&head)).await, Ok(Ok(())));
         if !written && link.read_ahead.is_empty() {
@@ -133,7 +134,7 @@ impl Upstream {
     }
 
     /// Reads up to the end of the final head, which remains in the buffer; returns its length too.
-    async fn read_head(
+    pub(super) async fn read_head(
         &self,
         link: &mut UpstreamConn,
         wait: &mut ReplyWait<'_>,
@@ -141,12 +142,12 @@ impl Upstream {
         let mut silent = true;
         let mut interim = 0;
         loop {
-            match parse_reply(link.read_ahead.bytes(), wait.request.method) {
+            match parse_reply(link.read_ahead.bytes(), wait.method) {
                 Err(error) => {
                     return Err(ExchangeError::Problem(wait.problem(Reason::BadResponse, &error.to_string())));
                 }
                 Ok(Some((ReplyHead::Final(reply), length))) => {
-                    if wait.request.ack {
+                    if wait.asked_protocol {
                         self.links.remember(&wait.hop.address, Protocol::Http);
                     }
                     return Ok((reply, length));
@@ -237,7 +238,7 @@ impl Upstream {
         let text = legacy::encode_request(request, hop)?;
         let (mut link, connected, sent) = self.connect(hop, None, Protocol::Legacy, deadline, &text, on_stage).await?;
         let sent_at = Instant::now();
-        let mut wait = ReplyWait { hop, request, sent_at, until: *deadline, protocol_unknown: false, on_stage };
+        let mut wait = ReplyWait::new(hop, request, sent_at, *deadline, on_stage);
         if !matches!(wait.until.bound(link.stream.write_all(&text[sent..])).await, Ok(Ok(()))) {
             return Err(wait.problem(Reason::Closed, ""));
         }
@@ -315,26 +316,43 @@ pub(super) fn no_time() -> Problem {
 }
 
 /// The wait for a reply: its deadline, and what it is for.
-struct ReplyWait<'a> {
-    hop: &'a Hop,
-    request: &'a Request,
-    sent_at: Instant,
-    until: Deadline,
-    /// The hop's protocol is unknown.
-    protocol_unknown: bool,
-    on_stage: OnStage<'a>,
+pub(super) struct ReplyWait<'a> {
+    pub(super) hop: &'a Hop,
+    pub(super) method: Method,
+    pub(super) sent_at: Instant,
+    pub(super) until: Deadline,
+    /// The request asks the hop to show its protocol.
+    pub(super) asked_protocol: bool,
+    /// The hop's protocol is still unknown.
+    pub(super) protocol_unknown: bool,
+    /// A 102 extends the wait.
+    pub(super) extends: bool,
+    pub(super) on_stage: OnStage<'a>,
 }
 
-impl ReplyWait<'_> {
-    fn problem(&self, reason: Reason, detail: &str) -> Problem {
+impl<'a> ReplyWait<'a> {
+    /// Creates the wait for the reply to a request for a file. A digest is waited for as long as the file takes, and
+    /// the length of a folder's stream as long as its files take; no other reply is.
+    fn new(hop: &'a Hop, request: &Request, sent_at: Instant, until: Deadline, on_stage: OnStage<'a>) -> Self {
+        let digest = request.method == Method::Head && request.want_digest.is_some();
+        Self {
+            hop,
+            method: request.method,
+            sent_at,
+            until,
+            asked_protocol: request.ack,
+            protocol_unknown: false,
+            extends: digest || request.tar,
+            on_stage,
+        }
+    }
+
+    pub(super) fn problem(&self, reason: Reason, detail: &str) -> Problem {
         Problem::next(reason, FailedAction::Reply, &self.hop.address, detail, ms_since(self.sent_at))
     }
 
-    /// Extends the wait for a digest, whose time depends on the file, or for the length of a folder's stream, whose
-    /// time depends on the number of its files; no other request is extended.
     fn extend(&mut self) {
-        let digest = self.request.method == Method::Head && self.request.want_digest.is_some();
-        if digest || self.request.tar {
+        if self.extends {
             self.until.prolong(INTERIM_GRACE.min(MAX_DIGEST_TIME.saturating_sub(self.sent_at.elapsed())));
         }
     }
@@ -351,7 +369,7 @@ async fn read_some(link: &mut UpstreamConn, wait: &mut ReplyWait<'_>) -> Result<
 }
 
 /// Reads the body of an error reply if it is short enough; otherwise the connection cannot be reused.
-async fn read_problem(link: &mut UpstreamConn, reply: &mut Reply, until: &mut Deadline) {
+pub(super) async fn read_problem(link: &mut UpstreamConn, reply: &mut Reply, until: &mut Deadline) {
     let length = reply.length.filter(|length| *length <= problem::MAX_BODY as u64);
     let Some(length) = length.map(|length| length as usize) else {
         link.idle_time = Duration::ZERO;

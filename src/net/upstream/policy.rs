@@ -33,6 +33,8 @@ impl NotPermitted {
 pub struct Policy {
     loopback: bool,
     allow: AllowList,
+    /// Servers of any kind that tunnels may lead to.
+    targets: AllowList,
 }
 
 impl Policy {
@@ -41,7 +43,13 @@ impl Policy {
     /// A node that others can reach would give them its position in the network, so it connects to listed addresses
     /// only.
     pub fn new(listener: SocketAddr, allow: AllowList) -> Self {
-        Self { loopback: listener.ip().to_canonical().is_loopback(), allow }
+        Self { loopback: listener.ip().to_canonical().is_loopback(), allow, targets: AllowList::default() }
+    }
+
+    /// Returns the same policy with servers of any kind that tunnels may lead to.
+    #[must_use]
+    pub fn with_targets(self, targets: AllowList) -> Self {
+        Self { targets, ..self }
     }
 
     /// Checks whether an address may be connected to for a purpose.
@@ -65,6 +73,9 @@ impl Policy {
         if self.loopback && ip.is_loopback() {
             return Ok(());
         }
+        if purpose == Purpose::TunnelTarget && self.is_target(address) {
+            return Ok(());
+        }
         match self.allow.check(address, purpose) {
             Listed::Yes => Ok(()),
             Listed::No => closed(format!("{address} is not allowed: this node {self}")),
@@ -72,10 +83,17 @@ impl Policy {
                 let what = match purpose {
                     Purpose::Endpoints => "node endpoints".to_owned(),
                     Purpose::Files(base) => format!("files with base={base}"),
+                    Purpose::TunnelTarget => "tunnels".to_owned(),
                 };
                 closed(format!("{address} is not allowed for {what}: this node {self}"))
             }
         }
+    }
+
+    /// Returns whether a tunnel may lead to any server at an address that [`Self::allows`] permits.
+    pub fn is_target(&self, address: SocketAddr) -> bool {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        self.targets.check(address, Purpose::TunnelTarget) == Listed::Yes
     }
 
     /// Checks whether a hop is worth a lookup: a name is refused immediately if no address could be connected to at its
@@ -85,9 +103,10 @@ impl Policy {
     ///
     /// # Errors
     /// [`NotPermitted`] if the allow list permits that port for no address.
-    pub fn allows_name(&self, hop: &HostPort) -> Result<(), NotPermitted> {
+    pub fn allows_name(&self, hop: &HostPort, purpose: Purpose<'_>) -> Result<(), NotPermitted> {
+        let is_target = || purpose == Purpose::TunnelTarget && self.targets.has_port(hop.port);
         match hop.host {
-            Host::Name(_) if !self.loopback && !self.allow.has_port(hop.port) => {
+            Host::Name(_) if !self.loopback && !self.allow.has_port(hop.port) && !is_target() => {
                 Err(NotPermitted::new(Refusal::NotAllowed, format!("{hop} is not allowed: this node {self}")))
             }
             Host::Name(_) | Host::Ip(_) => Ok(()),
@@ -111,7 +130,10 @@ impl fmt::Display for Policy {
             (true, false) => format!("relays to loopback and {}", self.allow),
             (false, false) => format!("relays to {}", self.allow),
         };
-        f.pad(&text)
+        if self.targets.is_empty() {
+            return f.pad(&text);
+        }
+        f.pad(&format!("{text}, with tunnels to {}", self.targets))
     }
 }
 
@@ -379,7 +401,8 @@ mod tests {
             (EVERYWHERE, "", "10.0.0.7:80", true),
         ] {
             let allow = if list.is_empty() { AllowList::default() } else { list.parse().unwrap() };
-            let result = Policy::new(listener.parse().unwrap(), allow).allows_name(&hop.parse().unwrap());
+            let result =
+                Policy::new(listener.parse().unwrap(), allow).allows_name(&hop.parse().unwrap(), Purpose::Endpoints);
             assert_eq!(result.is_ok(), allowed, "{listener} {list} {hop}: {result:?}");
             assert!(
                 result
@@ -394,5 +417,7 @@ mod tests {
         assert_eq!(Policy::default().to_string(), "relays to loopback");
         let policy = Policy::new(EVERYWHERE.parse().unwrap(), "10.0.0.0/8:80-90,[fd00::/8]:1,::2".parse().unwrap());
         assert_eq!(policy.to_string(), "relays to 10.0.0.0/8:80-90, [fd00::/8]:1, ::2");
+        let policy = Policy::default().with_targets("10.0.0.7:22".parse().unwrap());
+        assert_eq!(policy.to_string(), "relays to loopback, with tunnels to 10.0.0.7:22");
     }
 }
