@@ -40,8 +40,11 @@ pub struct AuditEntry<'a> {
     /// Status of the reply; absent without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Bytes of the body that were sent.
+    /// Bytes of the body that were sent, or in a tunnel to the client.
     pub bytes: u64,
+    /// Bytes that were sent to the next hop in a tunnel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_bytes: Option<u64>,
     /// Duration from the end of the request's head.
     #[serde(rename = "seconds", serialize_with = "whole_us")]
     pub duration: Duration,
@@ -130,6 +133,7 @@ impl AuditEntry<'_> {
             next: None,
             status: None,
             bytes: 0,
+            upstream_bytes: None,
             duration: Duration::ZERO,
             ended: Ended::Interrupted,
             reason: None,

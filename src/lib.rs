@@ -10,9 +10,10 @@
 //! ```text
 //! route.rs      file names (name), addresses (address), hops (hop), the grammar of input.txt, relay or origin; the
 //!               order of the files in a folder (walk);  other  further ways to one file
-//! wire/         message (Request, Reply), condition (If-Match and the like), media (types by extension), digest,
-//!               progress (of a digest), tar (streams of folders), transfer (ids), problem and reason (errors that
-//!               travel between nodes); http and legacy: the two protocols, parsed and encoded on slices
+//! wire/         message (Request, Reply), tunnel (CONNECT), condition (If-Match and the like), media (types by
+//!               extension), digest, progress (of a digest), tar (streams of folders), transfer (ids), problem and
+//!               reason (errors that travel between nodes); http and legacy: the two protocols, parsed and encoded on
+//!               slices
 //! meter.rs      counters and wait times of a body, rates;  bucket  the token bucket of a rate limit;  fair  shares of
 //!               one
 //! snapshot.rs   the data that screen, JSON and metrics show, without the logic that computes it: chain, transfer and
@@ -52,7 +53,7 @@
 //!               a sole active connection;
 //!               session  one accepted connection: HTTP here, the legacy protocol in legacy;  downstream  its socket;
 //!               relay  requests from the next hop, replies downstream;  origin  finds, verifies and sends a file;
-//!               tar_stream  a folder;  response  what all need to send one
+//!               tar_stream  a folder;  tunnel  relays a tunnel or ends it;  response  what all need to send one
 //! node          what the sessions of one listener share;  registry  connections and transfers;  audit  lines about
 //!               requests;  root  the served folder as a handle;  digests  computed once per file;  folder_work  how
 //!               many listings and streams are made at once;  drain  graceful shutdown;  latest_line  of the stream of
@@ -60,12 +61,12 @@
 //! access        who may read and control;  caller  the key that signed a request, and what that may do
 //! upstream      requests to the next hop over either protocol (request, exchange);  protocols  which one a hop uses;
 //!               idle  idle connections, shared by all requests;  open  one of these, or a new connection (link);
-//!               read_ahead  what was read from one;
+//!               read_ahead  what was read from one;  tunnel  opens a tunnel;
 //!               connect  resolve, filter, connect;  resolve  names, on threads of their own;  policy  where a node may
 //!               connect to
 //! body          chooses how a body is moved;  copy  the copy loop;  options  its parameters and errors;  shaping
 //!               rate limit, delay and faults;  splice  in the kernel;  reader  whether the reader still reads;
-//!               sockbuf  what the kernel may buffer
+//!               sockbuf  what the kernel may buffer;  tunnel  both directions of a tunnel
 //! admin         endpoints  of a node;  html, events, reply  their forms;  relay  to those of further hops;
 //!               control  changes to the node;  stream  what they are sent over;  metrics  counters as text
 //! http_client   requests to the endpoints of other nodes

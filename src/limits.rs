@@ -15,6 +15,10 @@ pub struct Limits {
     pub idle: Duration,
     /// Blocked writing, because the receiver does not read.
     pub stall: Duration,
+    /// A tunnel in which no byte moves in either direction.
+    pub tunnel_idle: Duration,
+    /// A tunnel of which one direction has ended, and in whose other one no byte moves.
+    pub tunnel_half_closed: Duration,
     /// After the last byte, for the peer to close.
     pub linger: Duration,
     /// After SIGTERM, for transfers in progress.
@@ -38,6 +42,8 @@ impl Default for Limits {
             head: Duration::from_secs(5),
             idle: Duration::from_secs(30),
             stall: Duration::from_mins(5),
+            tunnel_idle: Duration::from_hours(2),
+            tunnel_half_closed: Duration::from_mins(5),
             linger: Duration::from_secs(2),
             drain: Duration::from_secs(30),
             minimum_rate_over: Duration::from_mins(1),

@@ -24,7 +24,7 @@ pub use connections::{
 pub use folder::{FileOutcome, FileResult, FolderProgress, MAX_RECENT};
 pub use listing::{Listing, ListingEntry, MAX_ENTRIES};
 pub use node::{
-    ConnRole, ConnSnapshot, ConnState, HopRecord, Load, MAX_CONNECTIONS, NodeSnapshot, TcpSnapshot, Timestamps,
+    ConnRole, ConnSnapshot, ConnState, HopRecord, Load, MAX_CONNECTIONS, NodeSnapshot, TUNNEL, TcpSnapshot, Timestamps,
     TransferRecord,
 };
 pub use totals::{Flow, Totals, UpstreamTotals};

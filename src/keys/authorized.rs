@@ -21,7 +21,7 @@ const MAX_KEY_NAME: usize = 64;
 /// In the place of a key: requests without a signature.
 const ANONYMOUS: &str = "anonymous";
 /// The rights, for errors.
-const RIGHTS: &str = "fetch=PREFIX, relay=LIST, read and control";
+const RIGHTS: &str = "fetch=PREFIX, relay=LIST, connect=LIST, read and control";
 
 /// The keys that a node serves, and what each may do.
 ///
@@ -54,6 +54,8 @@ struct AuthorizedKey {
 struct Rights {
     fetch: Vec<Prefix>,
     relay: AllowList,
+    /// Servers of any kind that tunnels may lead to.
+    connect: AllowList,
     read: bool,
     control: bool,
 }
@@ -169,6 +171,10 @@ impl Rights {
                     let list = list.parse().map_err(|reason| wrong(format!("relay: {reason}")))?;
                     std::mem::replace(&mut rights.relay, list) != AllowList::default()
                 }
+                Some(("connect", list)) => {
+                    let list = AllowList::of_targets(list).map_err(|reason| wrong(format!("connect: {reason}")))?;
+                    std::mem::replace(&mut rights.connect, list) != AllowList::default()
+                }
                 None if word == "read" => std::mem::replace(&mut rights.read, true),
                 None if word == "control" => std::mem::replace(&mut rights.control, true),
                 _ => return Err(wrong(format!("{word:?} is not a right: there are {RIGHTS}"))),
@@ -222,6 +228,16 @@ impl Granted<'_> {
     /// Returns whether it may be relayed to any next hop.
     pub fn relay_at_all(&self) -> bool {
         self.any(|rights| !rights.relay.is_empty())
+    }
+
+    /// Returns whether a tunnel may lead to any server at this address.
+    pub fn connect(&self, address: SocketAddr) -> bool {
+        self.any(|rights| rights.connect.check(address, Purpose::TunnelTarget) == Listed::Yes)
+    }
+
+    /// Returns whether a tunnel may lead to any other server than a node.
+    pub fn connect_at_all(&self) -> bool {
+        self.any(|rights| !rights.connect.is_empty())
     }
 
     /// Returns whether it may read the node's endpoints.
@@ -301,6 +317,20 @@ mod tests {
         }
         assert!(!keys.rights(None).control());
         assert!(AuthorizedKeys::default().is_empty());
+    }
+
+    #[test]
+    fn a_tunnel_to_any_server_has_a_right_of_its_own() {
+        let keys =
+            keys(&format!("{ALICE} alice relay=10.0.0.0/8 connect=10.0.0.7:22,[fd00::/8]:443\nanonymous read\n"));
+        let rights = keys.rights(Some(ALICE.parse().unwrap()));
+        let address = |text: &str| text.parse().unwrap();
+        assert!(rights.connect(address("10.0.0.7:22")) && rights.connect(address("[fd00::1]:443")));
+        assert!(!rights.connect(address("10.0.0.7:23")) && !rights.connect(address("10.0.0.8:22")));
+        assert!(rights.relay(address("10.0.0.7:23"), Purpose::TunnelTarget) && rights.connect_at_all());
+        assert!(!keys.rights(None).connect(address("10.0.0.7:22")) && !keys.rights(None).connect_at_all());
+        let error = format!("{ALICE} a connect=10.0.0.7:80/x/").parse::<AuthorizedKeys>().unwrap_err();
+        assert!(error.reason.starts_with("connect: ") && error.reason.contains("no path"), "{error}");
     }
 
     #[test]

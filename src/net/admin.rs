@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::body::Incoming;
-use hyper::header::{HOST, HeaderMap};
+use hyper::header::{FORWARDED, HOST, HeaderMap, HeaderValue, VIA};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -49,6 +49,22 @@ pub(crate) struct Requester {
     pub denied: Option<String>,
     /// Whose request it is.
     pub caller: Result<Caller, Box<Denied>>,
+    /// The connection is inside a tunnel that came through a relay.
+    pub relayed: bool,
+    /// That tunnel passed a foreign proxy, or a relay that lists no folders for its client.
+    pub proxied: bool,
+}
+
+impl Requester {
+    /// Adds to a request what its way through a tunnel would have added to it outside.
+    fn mark(&self, headers: &mut HeaderMap) {
+        if self.relayed {
+            headers.append(VIA, HeaderValue::from_static(super::node::VIA));
+        }
+        if self.proxied {
+            headers.append(FORWARDED, HeaderValue::from_static("for=unknown"));
+        }
+    }
 }
 
 /// Serves one request for an endpoint and closes the connection; `head` contains the bytes already read from it.
@@ -63,7 +79,8 @@ where
     // The library drops a body once it is in its own buffer, before the client has received it; so the slot is kept
     // here.
     let slot = Arc::new(Mutex::new(None));
-    let service = service_fn(|request| {
+    let service = service_fn(|mut request: Request<Incoming>| {
+        reader.mark(request.headers_mut());
         let (node, reader, kept) = (Arc::clone(node), reader.clone(), Arc::clone(&slot));
         async move {
             let result = caught(Box::pin(recorded(&node, request, &reader))).await;

@@ -11,6 +11,7 @@ mod reserve;
 pub mod response;
 pub(crate) mod session;
 mod tar_stream;
+mod tunnel;
 
 use std::pin::pin;
 use std::sync::Arc;

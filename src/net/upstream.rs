@@ -14,6 +14,7 @@ mod request;
 pub mod resolve;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ pub use link::UpstreamBody;
 use link::UpstreamConn;
 use policy::NotPermitted;
 use protocols::UpstreamShared;
+pub(super) use tunnel::OpenTunnel;
 
 /// Decides whether a resolved address may be connected to.
 pub type ConnectFilter = Arc<dyn Fn(SocketAddr, Purpose<'_>) -> Result<(), NotPermitted> + Send + Sync>;

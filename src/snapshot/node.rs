@@ -13,6 +13,9 @@ use crate::wire::Leg;
 /// Most connections in one snapshot; further ones are counted as omitted.
 pub const MAX_CONNECTIONS: usize = 4096;
 
+/// Label of a connection that carries an open tunnel.
+pub const TUNNEL: &str = "tunnel";
+
 /// Most protocols accepted in a report; there are two.
 const MAX_PROTOCOLS: usize = 16;
 
@@ -137,6 +140,8 @@ pub enum ConnRole {
     Relay,
     /// Origin.
     Origin,
+    /// End or relay of a tunnel.
+    Tunnel,
 }
 
 /// One accepted connection and, for a relay, its upstream.
@@ -161,7 +166,7 @@ pub struct ConnSnapshot {
     pub upstream_protocol: Option<Protocol>,
     /// The first digits of the transfer's id.
     pub transfer: SafeText,
-    /// The requested file.
+    /// The requested file, or the target of a tunnel.
     pub name: SafeText,
     /// Size of its body, in bytes.
     pub size: Option<u64>,
@@ -175,15 +180,18 @@ pub struct ConnSnapshot {
     pub queued_out: u64,
     /// Time for which its body has moved no byte, in µs.
     pub idle_us: u64,
-    /// Bytes and times of its body.
+    /// Bytes and times of its body; of a tunnel, from the next hop to the client.
     pub flow: Flow,
+    /// Of a tunnel, bytes and times from the client to the next hop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_flow: Option<Flow>,
 }
 
 /// A node's record of one transfer, also after it ended: `/v1/transfers/ID`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TransferRecord {
-    /// The requested file.
+    /// The requested file, or the target of a tunnel.
     pub name: SafeText,
     /// The role of the node.
     pub role: ConnRole,
@@ -206,8 +214,11 @@ pub struct TransferRecord {
     pub leg: Option<Leg>,
     /// Size of the body, in bytes.
     pub size: Option<u64>,
-    /// Bytes and times of its body.
+    /// Bytes and times of its body; of a tunnel, from the next hop to the client.
     pub flow: Flow,
+    /// Of a tunnel, bytes and times from the client to the next hop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_flow: Option<Flow>,
     /// The node's faults and limits at the last change.
     pub faults: Faults,
     /// Time of this record, in µs by the node's own clock.
@@ -261,10 +272,19 @@ impl NodeSnapshot {
 }
 
 impl ConnSnapshot {
+    /// Returns the label of its state for a table cell; an open tunnel is no file in transfer.
+    pub fn state_label(&self) -> &'static str {
+        match (self.role, self.state) {
+            (ConnRole::Tunnel, ConnState::Streaming) => TUNNEL,
+            (_, state) => state.label(),
+        }
+    }
+
     /// Returns the bytes of its body buffered on this node: received and not yet sent, and those in the kernel's
     /// queues.
     pub fn buffered(&self) -> u64 {
-        let inside = self.flow.bytes_in.saturating_sub(self.flow.bytes_out);
+        let inside = |flow: &Flow| flow.bytes_in.saturating_sub(flow.bytes_out);
+        let inside = inside(&self.flow).saturating_add(self.upstream_flow.as_ref().map_or(0, inside));
         inside.saturating_add(self.queued_in).saturating_add(self.queued_out)
     }
 }

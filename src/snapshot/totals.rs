@@ -16,10 +16,14 @@ pub struct Totals {
     pub denied: u64,
     /// File requests replied to with a file.
     pub served: u64,
-    /// File requests that failed.
+    /// File requests and tunnels that failed.
     pub failed: u64,
-    /// Sums over all bodies.
+    /// Tunnels opened.
+    pub tunnels: u64,
+    /// Sums over all bodies, and over the directions of tunnels toward clients.
     pub flow: Flow,
+    /// Sums over the directions of tunnels toward next hops.
+    pub upstream_flow: Flow,
 }
 
 /// Connections of a node to its next hops since it started; the counters only increase, except `idle`.

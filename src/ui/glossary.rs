@@ -121,6 +121,7 @@ static CONN_STATES: Chapter = Chapter {
         ("wait", "waits for the reply of the next hop"),
         ("delayed", "holds the reply back for the delay that is set as a fault"),
         ("stream", "transfers the file"),
+        ("tunnel", "carries a tunnel: bytes in both directions, which only its ends understand"),
         ("linger", "the last byte is sent; waits until the peer closes"),
         ("idle", "kept open for the next request, of any client; from a relay: of its kept connections"),
         ("admin", "requests reports or control, such as those of this dashboard; transfers no file"),
@@ -289,8 +290,9 @@ pub(crate) static TABLES: [&Chapter; 3] = [&HOPS, &CONNECTIONS, &NODES];
 mod tests {
     use super::*;
     use crate::snapshot::timing::Step;
-    use crate::snapshot::{ConnState, DownReason, HopLink, Phase, RouteState};
+    use crate::snapshot::{ConnState, DownReason, HopLink, Phase, RouteState, TUNNEL};
     use crate::ui::keymap::help::TERM;
+
     use crate::ui::{columns, grid::Column};
 
     #[test]
@@ -327,6 +329,7 @@ mod tests {
         for state in [Head, Connecting, Waiting, Delayed, Streaming, Lingering, Idle, Admin] {
             assert_ne!(CONN_STATES.meaning(state.label()), "", "{state:?}");
         }
+        assert_ne!(CONN_STATES.meaning(TUNNEL), "");
         let phases = [Queued, Dial, Phase::Waiting, Phase::Streaming, Verifying, Retrying, Locked];
         for phase in phases.into_iter().chain([Paused, Done, Failed, Cancelled]) {
             assert_ne!(TRANSFER_STATES.meaning(phase.label()), "", "{phase:?}");

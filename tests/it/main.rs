@@ -41,5 +41,6 @@ mod tar_tools;
 mod terminal;
 mod tidy;
 mod tools;
+mod tunnels;
 mod waterfall;
 mod wording;

@@ -141,12 +141,31 @@ impl Caller {
         self.check("relay", |known| known.keys.rights(known.key).relay_at_all())
     }
 
+    /// Checks whether it may open a tunnel through this node at all, to nodes or to other servers.
+    ///
+    /// # Errors
+    /// [`Denied`] without the right.
+    pub(in crate::net) fn may_tunnel(&self) -> Result<(), Box<Denied>> {
+        self.check("relay", |known| {
+            let rights = known.keys.rights(known.key);
+            rights.relay_at_all() || rights.connect_at_all()
+        })
+    }
+
+    /// Returns whether its tunnels may lead to any server at an address, rather than to a node.
+    pub(in crate::net) fn connects(&self, address: SocketAddr) -> bool {
+        self.0.as_ref().is_none_or(|known| known.keys.rights(known.key).connect(address))
+    }
+
     /// Checks whether it may be relayed to an address.
     ///
     /// # Errors
     /// [`Denied`] without the right.
     pub(in crate::net) fn may_connect(&self, address: SocketAddr, purpose: Purpose<'_>) -> Result<(), Box<Denied>> {
-        self.check(format_args!("relay for {address}"), |known| known.keys.rights(known.key).relay(address, purpose))
+        self.check(format_args!("relay for {address}"), |known| {
+            let rights = known.keys.rights(known.key);
+            rights.relay(address, purpose) || (purpose == Purpose::TunnelTarget && rights.connect(address))
+        })
     }
 
     /// Returns whether its key has the right to read the node's endpoints.

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::faults::Faults;
 use crate::net::node::Node;
-use crate::snapshot::{ConnState, Flow, NodeSnapshot, UpstreamTotals};
+use crate::snapshot::{ConnState, Flow, NodeSnapshot, Totals, UpstreamTotals};
 use crate::verdict::LocalLimit;
 
 /// A text format for the counters.
@@ -84,6 +84,7 @@ pub(crate) fn render(node: &Node, format: Format) -> Result<String, fmt::Error> 
     count_connections(&mut metrics, node, &snapshot);
     count_upstream(&mut metrics, snapshot.upstream);
     count_bodies(&mut metrics, &snapshot.totals.flow);
+    count_tunnels(&mut metrics, &snapshot.totals);
     count_evidence(&mut metrics, node, &snapshot);
     let mut page = String::new();
     match format {
@@ -181,6 +182,16 @@ fn count_bodies(metrics: &mut Registry, flow: &Flow) {
     metrics.register_with_unit("wait", help, Unit::Seconds, waits);
     let active = ConstCounter::new(flow.active_us as f64 / 1e6);
     metrics.register_with_unit("active", "Time with a body in transfer", Unit::Seconds, active);
+}
+
+/// Tunnels, and their bytes toward next hops; those toward clients are counted like bodies.
+fn count_tunnels(metrics: &mut Registry, totals: &Totals) {
+    metrics.register("tunnels_opened", "Tunnels opened", ConstCounter::new(totals.tunnels));
+    let flow = &totals.upstream_flow;
+    let help = "Bytes read from clients in tunnels";
+    metrics.register_with_unit("tunnel_received", help, Unit::Bytes, ConstCounter::new(flow.bytes_in));
+    let help = "Bytes sent to next hops in tunnels";
+    metrics.register_with_unit("tunnel_sent", help, Unit::Bytes, ConstCounter::new(flow.bytes_out));
 }
 
 /// The evidence for the verdict that one node has.

@@ -51,7 +51,8 @@ pub(super) async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
                 let _guard = node.registry.open(peer);
                 let mut head = Vec::new();
                 while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.is_ok_and(|read| read > 0) {}
-                serve(&node, stream, head, Requester { address: peer, denied: None, caller: Ok(Caller::default()) })
+                let (address, caller) = (peer, Ok(Caller::default()));
+                serve(&node, stream, head, Requester { address, denied: None, caller, relayed: false, proxied: false })
                     .await;
             });
         }

@@ -22,12 +22,12 @@ use super::audit::Audit;
 use crate::meter::Meter;
 use crate::net::os::clock::Clock;
 use crate::route::{FileName, HostPort, Protocol};
-use crate::snapshot::{ConnState, Flow, MAX_CONNECTIONS, NodeSnapshot, Totals, TransferRecord};
+use crate::snapshot::{ConnRole, ConnState, Flow, MAX_CONNECTIONS, NodeSnapshot, Totals, TransferRecord};
 use crate::text::SafeText;
 use crate::wire::{Method, Problem, Reason, TransferId};
 
 pub use conn::{Conn, FileRequest};
-use conn::{SourceCounts, lock};
+use conn::{Requested, SourceCounts, lock};
 use counts::Counts;
 pub use counts::Slots;
 pub use ending::Closing;
@@ -58,6 +58,7 @@ pub struct Registry {
     refused: AtomicU64,
     denied: AtomicU64,
     served: AtomicU64,
+    tunnels: AtomicU64,
     jobs: AtomicU64,
     live: Mutex<BTreeMap<u64, Arc<Conn>>>,
     ended: Mutex<EndedTransfers>,
@@ -69,6 +70,7 @@ pub struct Registry {
 #[derive(Debug, Default)]
 struct EndedTransfers {
     flow: Flow,
+    upstream_flow: Flow,
     failed: BTreeMap<Reason, u64>,
     jobs: VecDeque<Arc<FileRequest>>,
 }
@@ -103,6 +105,7 @@ impl Registry {
             refused: AtomicU64::new(0),
             denied: AtomicU64::new(0),
             served: AtomicU64::new(0),
+            tunnels: AtomicU64::new(0),
             jobs: AtomicU64::new(0),
             live: Mutex::default(),
             ended: Mutex::default(),
@@ -168,7 +171,7 @@ impl Registry {
             lock(&self.live).values().filter_map(|conn| lock(&conn.now).job.clone()).collect();
         let ended: Vec<Arc<FileRequest>> = lock(&self.ended).jobs.iter().cloned().collect();
         let known = || live.iter().chain(ended.iter().rev()).filter(|job| job.id == id);
-        known().find(|job| job.method == Method::Get).or_else(|| known().next()).map(|job| job.record(self.clock))
+        known().find(|job| job.is_whole()).or_else(|| known().next()).map(|job| job.record(self.clock))
     }
 
     /// Returns the number of failed requests by reason.
@@ -191,10 +194,13 @@ impl Registry {
         let conns: Vec<Arc<Conn>> = lock(&self.live).values().cloned().collect();
         let now_us = self.clock.now_us();
         let ended = lock(&self.ended);
-        let mut flow = ended.flow;
+        let (mut flow, mut upstream_flow) = (ended.flow, ended.upstream_flow);
         for conn in &conns {
             if let Some(job) = &lock(&conn.now).job {
                 flow.add(&job.meter.flow(now_us));
+                if let Some(meter) = job.upstream_meter() {
+                    upstream_flow.add(&meter.flow(now_us));
+                }
             }
         }
         Totals {
@@ -204,7 +210,9 @@ impl Registry {
             denied: self.denied.load(Relaxed),
             served: self.served.load(Relaxed),
             failed: ended.failed.values().sum(),
+            tunnels: self.tunnels.load(Relaxed),
             flow,
+            upstream_flow,
         }
     }
 
@@ -252,12 +260,31 @@ impl ConnGuard {
         name: &FileName,
         protocol: Protocol,
     ) -> FileRequestGuard<'_> {
-        let whole_name = self.registry.audit.is_on().then(|| Box::new(name.shown_whole()));
-        let record = RequestRecord { name: name.shown(), whole_name, ..RequestRecord::default() };
+        let record = RequestRecord { name: name.shown(), ..RequestRecord::default() };
+        self.begin(id, Requested::File(method), record, || name.shown_whole(), protocol)
+    }
+
+    /// Registers a request for a tunnel to `target` on this connection.
+    pub fn begin_tunnel(&self, id: TransferId, target: &HostPort) -> FileRequestGuard<'_> {
+        let name = SafeText::from(target.text());
+        let record = RequestRecord { name: name.clone(), role: ConnRole::Tunnel, ..RequestRecord::default() };
+        self.begin(id, Requested::Tunnel(Box::default()), record, || name, Protocol::Http)
+    }
+
+    fn begin(
+        &self,
+        id: TransferId,
+        requested: Requested,
+        record: RequestRecord,
+        whole_name: impl FnOnce() -> SafeText,
+        protocol: Protocol,
+    ) -> FileRequestGuard<'_> {
+        let whole_name = self.registry.audit.is_on().then(|| Box::new(whole_name()));
+        let record = RequestRecord { whole_name, ..record };
         let began_us = self.registry.clock.now_us();
         let job = Arc::new(FileRequest {
             id,
-            method,
+            requested,
             protocol,
             meter: Meter::default(),
             record: Mutex::new(record),
@@ -319,12 +346,22 @@ impl FileRequestGuard<'_> {
         lock(&self.job.next).set_addr(address, protocol);
     }
 
-    /// Records that the reply was sent completely.
+    /// Records that the reply was sent completely, or that the tunnel is open.
     pub fn served(&self) {
-        self.update(|record| record.outcome = Outcome::Served);
-        if self.job.method == Method::Get {
-            self.conn.registry.served.fetch_add(1, Relaxed);
+        match &self.job.requested {
+            Requested::File(method) => {
+                self.conn.registry.served.fetch_add(u64::from(*method == Method::Get), Relaxed);
+                self.ended_well();
+            }
+            Requested::Tunnel(_) => {
+                self.conn.registry.tunnels.fetch_add(1, Relaxed);
+            }
         }
+    }
+
+    /// Records that it has ended as it should: a file when it was sent, a tunnel when both directions have ended.
+    pub fn ended_well(&self) {
+        self.update(|record| record.outcome = Outcome::Served);
     }
 
     /// Records that the request failed.
@@ -352,6 +389,10 @@ impl Drop for FileRequestGuard<'_> {
         let now_us = ended_us.unwrap_or_else(|| self.conn.registry.clock.now_us());
         self.job.meter.end(now_us);
         let flow = self.job.meter.flow(now_us);
+        let upstream_flow = self.job.upstream_meter().map(|meter| {
+            meter.end(now_us);
+            meter.flow(now_us)
+        });
         self.update(|record| record.ended = true);
         // The request is moved from the connection to the ended ones under one lock, or a copy made in between would
         // count its bytes twice or not at all.
@@ -360,6 +401,9 @@ impl Drop for FileRequestGuard<'_> {
         now.job = None;
         now.past.add(&flow);
         ended.flow.add(&flow);
+        if let Some(flow) = &upstream_flow {
+            ended.upstream_flow.add(flow);
+        }
         ended.jobs.push_back(Arc::clone(&self.job));
         if ended.jobs.len() > HISTORY {
             ended.jobs.pop_front();

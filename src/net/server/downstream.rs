@@ -46,6 +46,10 @@ pub struct Downstream {
     pub admitted: bool,
     /// Whose request is being served.
     pub caller: Caller,
+    /// It is inside a tunnel that came through a relay: the peer is not the client.
+    pub relayed: bool,
+    /// That tunnel passed a foreign proxy, or a relay that lists no folders for its client.
+    pub proxied: bool,
     /// The last file sent, if only a later check can show whether it was delivered unchanged.
     pub sent: Option<Box<SentBytes>>,
     limits: Limits,
@@ -56,6 +60,8 @@ pub struct Downstream {
 pub enum AfterRequest {
     /// Read another request.
     Keep,
+    /// Serve what follows like a new connection: a tunnel to this node is open.
+    Restart,
     /// Close gracefully: everything that was sent arrives.
     Close,
     /// Drop the connection, which is of no more use.
@@ -81,6 +87,8 @@ impl Downstream {
             lacks_digest: false,
             admitted: false,
             caller: Caller::default(),
+            relayed: false,
+            proxied: false,
             sent: None,
             limits,
         }
@@ -126,6 +134,19 @@ impl Downstream {
         while self.inbox.len() < MAX_HEAD {
             if !matches!(self.fill().await, Ok(read) if read > 0) {
                 return;
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+
+    /// Waits until the connection fails, buffering up to one head of the input. The end of the client's stream is no
+    /// failure: of a tunnel it ends one direction only. Cancel-safe.
+    pub async fn failed(&mut self) {
+        while self.inbox.len() < MAX_HEAD {
+            match self.fill().await {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(_) => return,
             }
         }
         std::future::pending::<()>().await;

@@ -40,7 +40,8 @@ pub(in crate::net) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGu
             conn.set_state(ConnState::Admin);
             let denied = node.admits(&down.stream, conn.peer()).err();
             let Downstream { stream, inbox, .. } = down;
-            let reader = admin::Requester { address: conn.peer(), denied, caller };
+            let address = conn.peer();
+            let reader = admin::Requester { address, denied, caller, relayed: false, proxied: false };
             // Longer requests are cut off: the few reserved connections are for current requests.
             let _ = timeout(RESERVED_WHOLE, admin::serve(&node, stream, inbox, reader)).await;
             return;

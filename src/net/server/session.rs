@@ -8,14 +8,14 @@ use tokio::net::TcpStream;
 
 use super::downstream::{AfterRequest, Downstream};
 use super::response::{admit, inject_rejection, permits, record_faults, send_failure};
-use super::{legacy, origin, relay, tar_stream};
+use super::{legacy, origin, relay, tar_stream, tunnel};
 use crate::net::access::{Caller, Denied, NO_LISTING, UNKNOWN_NAME, host_allowed};
 use crate::net::admin;
 use crate::net::node::Node;
 use crate::net::node::registry::{ConnGuard, HeadGuard, Slots};
-use crate::net::os::caught::{Panicked, caught};
+use crate::net::os::caught::caught;
 use crate::net::os::clock::http_date;
-use crate::net::os::deadline::{Deadline, ReusedTimer, within};
+use crate::net::os::deadline::{Deadline, Elapsed, ReusedTimer, within};
 use crate::net::os::in_place::boxed;
 use crate::net::upstream::Upstream;
 use crate::route::{Protocol, Role, advance};
@@ -33,21 +33,32 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 const HTTP2_GOAWAY: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0d";
 
 /// Serves one connection to its end; its first request must arrive by the deadline.
-pub(crate) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard, head: HeadGuard, mut deadline: Deadline) {
-    let mut down = Downstream::new(stream, node.config.limits);
-    match deadline.bound(first_line(&mut down)).await {
-        Ok(Some(FirstBytes::Http)) => http(&node, down, &conn, head, deadline).await,
-        Ok(Some(FirstBytes::Legacy)) => Box::pin(legacy::run(&node, down, &conn, head, deadline)).await,
-        Ok(Some(FirstBytes::Unserved { refusal, protocol })) => {
-            tracing::info!("{}: {protocol} is not served on this port", conn.peer());
-            conn.audit_unread(Reason::Unsupported, None);
-            if down.write(refusal).await.is_ok() {
-                Box::pin(down.close()).await;
+pub(crate) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard, head: HeadGuard, deadline: Deadline) {
+    let down = Downstream::new(stream, node.config.limits);
+    let mut begun = Some(Begun { down, head, deadline });
+    while let Some(Begun { mut down, head, mut deadline }) = begun.take() {
+        match deadline.bound(first_line(&mut down)).await {
+            Ok(Some(FirstBytes::Http)) => begun = http(&node, down, &conn, head, deadline).await,
+            Ok(Some(FirstBytes::Legacy)) => Box::pin(legacy::run(&node, down, &conn, head, deadline)).await,
+            Ok(Some(FirstBytes::Unserved { refusal, protocol })) => {
+                tracing::info!("{}: {protocol} is not served on this port", conn.peer());
+                conn.audit_unread(Reason::Unsupported, None);
+                if down.write(refusal).await.is_ok() {
+                    Box::pin(down.close()).await;
+                }
             }
+            Ok(None) | Err(_) if down.inbox.is_empty() => {}
+            Ok(None) | Err(_) => tracing::info!("{}: not a valid request", conn.peer()),
         }
-        Ok(None) | Err(_) if down.inbox.is_empty() => {}
-        Ok(None) | Err(_) => tracing::info!("{}: not a valid request", conn.peer()),
     }
+}
+
+/// A connection whose protocol is not known yet: a new one, or one on which a tunnel to this node has begun.
+struct Begun {
+    down: Downstream,
+    head: HeadGuard,
+    /// For its first request.
+    deadline: Deadline,
 }
 
 /// Protocol detected by the first bytes of a connection.
@@ -92,7 +103,14 @@ async fn first_line(down: &mut Downstream) -> Option<FirstBytes> {
     }
 }
 
-async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head: HeadGuard, mut deadline: Deadline) {
+/// Serves requests until the connection ends, or returns it where a tunnel to this node begins.
+async fn http(
+    node: &Arc<Node>,
+    mut down: Downstream,
+    conn: &ConnGuard,
+    mut head: HeadGuard,
+    mut deadline: Deadline,
+) -> Option<Begun> {
     let mut upstream = node.upstream();
     // Replies without the digest that was requested, after which no request came that verifies the file. It may come
     // over any connection of a relay, which shares them between its clients; as many as are missing stay open.
@@ -115,12 +133,13 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         down.lacks_digest = false;
         let next = match received {
             // Boxed, as are the others: a connection waiting for a request must not hold the state of one.
-            Ok(Ok(Some(Received { kind: RequestKind::File(request), caller }))) => {
-                let serving = boxed(|| file(node, &mut down, conn, request, caller, arrived_in_time, &mut upstream));
-                match caught(serving).await {
-                    Ok(next) => next,
-                    Err(Panicked) => return Box::pin(internal_error(node, down, conn)).await,
-                }
+            Ok(Ok(Some(received @ Received { kind: RequestKind::File(_) | RequestKind::Tunnel(_), .. }))) => {
+                let serving = boxed(|| serve(node, &mut down, conn, received, arrived_in_time, &mut upstream));
+                let Ok(next) = caught(serving).await else {
+                    Box::pin(internal_error(node, down, conn)).await;
+                    return None;
+                };
+                next
             }
             // The HTTP library adds a date to every reply, and panics if there is none.
             Ok(Ok(Some(_))) if http_date(SystemTime::now()).is_none() => {
@@ -130,12 +149,10 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
             Ok(Ok(Some(Received { kind: RequestKind::Endpoint, caller }))) => {
                 conn.set_state(ConnState::Admin);
                 let denied = admit(node, &mut down, conn).err();
-                let Downstream { stream, inbox, .. } = down;
-                let reader = admin::Requester { address: conn.peer(), denied, caller };
-                return Box::pin(admin::serve(node, stream, inbox, reader)).await;
-            }
-            Ok(Ok(Some(Received { kind: RequestKind::Tunnel(_), .. }))) => {
-                Box::pin(refuse(node, &mut down, Reason::Unsupported, "this node opens no tunnels".to_owned())).await
+                let Downstream { stream, inbox, relayed, proxied, .. } = down;
+                let reader = admin::Requester { address: conn.peer(), denied, caller, relayed, proxied };
+                Box::pin(admin::serve(node, stream, inbox, reader)).await;
+                return None;
             }
             Ok(Ok(None)) => AfterRequest::Drop,
             Ok(Err(error)) => Box::pin(refuse(node, &mut down, conn, error.reason, error.detail)).await,
@@ -143,20 +160,12 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         };
         verifications_pending += usize::from(awaits_verification && down.lacks_digest);
         match next {
-            AfterRequest::Drop => return,
+            AfterRequest::Drop => return None,
             AfterRequest::Close => {
-                let sent = down.sent.take();
-                if down.is_over() {
-                    drop(down);
-                } else {
-                    Box::pin(down.close()).await;
-                }
-                if let Some(sent) = sent {
-                    sent.check(node, conn.peer());
-                }
-                return;
+                close(node, down, conn).await;
+                return None;
             }
-            AfterRequest::Keep => {}
+            AfterRequest::Keep | AfterRequest::Restart => {}
         }
         conn.set_state(ConnState::Idle);
         down.release_buffer();
@@ -180,23 +189,60 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
                         arrived_in_time = false;
                         within(node.config.limits.linger, down.fill()).await
                     }
-                    _ => return Box::pin(down.close()).await,
+                    _ => Err(Elapsed),
                 },
             };
             match read {
                 Ok(Ok(read)) if read > 0 => {}
-                Ok(_) => return,
-                Err(_) => return Box::pin(down.close()).await,
+                Ok(_) => return None,
+                Err(Elapsed) => {
+                    Box::pin(down.close()).await;
+                    return None;
+                }
             }
         }
         deadline = Deadline::after(node.config.limits.head);
-        head = match conn.begin_head(Slots(node.config.max_connections)) {
-            Some(head) => head,
-            None => match Box::pin(refuse(node, &mut down, conn, Reason::Busy, String::new())).await {
-                AfterRequest::Drop => return,
-                AfterRequest::Close | AfterRequest::Keep => return Box::pin(down.close()).await,
-            },
+        let Some(begun) = conn.begin_head(Slots(node.config.max_connections)) else {
+            if Box::pin(refuse(node, &mut down, conn, Reason::Busy, String::new())).await != AfterRequest::Drop {
+                Box::pin(down.close()).await;
+            }
+            return None;
         };
+        head = begun;
+        if next == AfterRequest::Restart {
+            return Some(Begun { down, head, deadline });
+        }
+    }
+}
+
+/// Closes a connection after its last reply.
+async fn close(node: &Node, mut down: Downstream, conn: &ConnGuard) {
+    let sent = down.sent.take();
+    if down.is_over() {
+        drop(down);
+    } else {
+        Box::pin(down.close()).await;
+    }
+    if let Some(sent) = sent {
+        sent.check(node, conn.peer());
+    }
+}
+
+/// Serves a request for a file or a tunnel.
+async fn serve(
+    node: &Arc<Node>,
+    down: &mut Downstream,
+    conn: &ConnGuard,
+    Received { kind, caller }: Received,
+    arrived_in_time: bool,
+    upstream: &mut Upstream,
+) -> AfterRequest {
+    match kind {
+        RequestKind::File(request) => file(node, down, conn, request, caller, arrived_in_time, upstream).await,
+        // Boxed: a file must not pay for the size of a tunnel's future.
+        RequestKind::Tunnel(request) => Box::pin(tunnel::serve(node, down, conn, request, caller, upstream)).await,
+        // The HTTP library replies to these.
+        RequestKind::Endpoint => AfterRequest::Drop,
     }
 }
 
@@ -217,7 +263,7 @@ async fn read_head(node: &Node, down: &mut Downstream) -> Result<Option<Received
         match parse_request(&down.inbox)? {
             Some((kind, length)) => {
                 let caller = node.caller_of(&down.inbox[..length], &down.stream);
-                if matches!(kind, RequestKind::File(_)) {
+                if !matches!(kind, RequestKind::Endpoint) {
                     down.inbox.drain(..length);
                 }
                 return Ok(Some(Received { kind, caller }));
@@ -268,6 +314,7 @@ async fn file(
     down.last_request = !request.keep_alive;
     down.http10 = !request.interim;
     down.caller = caller.as_ref().ok().cloned().unwrap_or_default();
+    request.proxied |= down.proxied;
     let refused = if node.drain().is_draining() && !arrived_in_time && !is_verification(&request) {
         Some((Reason::Draining, String::new()))
     } else if !host_allowed(&node.config.access, request.host.as_ref().map(|host| &host.host)) {

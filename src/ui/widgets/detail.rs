@@ -10,8 +10,8 @@ use super::{chart, connections, fields, files, header, heading, hop_table, nodes
 use crate::route::Protocol;
 use crate::snapshot::timing::{self, Step};
 use crate::snapshot::{
-    ChainSnapshot, ConnSnapshot, ConnState, FolderProgress, HopLink, HopSnapshot, Integrity, NodeSnapshot, Phase,
-    TcpSnapshot, TransferSnapshot, UpstreamTotals, is_same_id,
+    ChainSnapshot, ConnRole, ConnSnapshot, ConnState, FolderProgress, HopLink, HopSnapshot, Integrity, NodeSnapshot,
+    Phase, TcpSnapshot, TransferSnapshot, UpstreamTotals, is_same_id,
 };
 use crate::ui::columns::{self, dash, ms, percent};
 use crate::ui::focus::Panel;
@@ -194,9 +194,12 @@ fn conn_fields(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, conn: &
     let size = conn.size.map_or_else(dash, |size| Bytes(size).to_string());
     let upstream = if hop.origin { "the disk".to_owned() } else { conn.upstream.to_string() };
     let mut all = vec![
-        field("state", conn.state.label()),
+        field("state", conn.state_label()),
         field("transfer", columns::transfer(data, conn)),
-        field("file", if conn.size.is_some() { format!("{}, {size}", conn.name) } else { conn.name.to_string() }),
+        field(
+            if conn.role == ConnRole::Tunnel { "tunnel to" } else { "file" },
+            if conn.size.is_some() { format!("{}, {size}", conn.name) } else { conn.name.to_string() },
+        ),
         field("from", upstream),
         field("to", conn.peer.to_string()),
         field(
@@ -212,6 +215,9 @@ fn conn_fields(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, conn: &
         field("out", format!("{}, {}", Bytes(flow.bytes_out), per_second(rate_out))),
         field("wait time", waits(share(flow.starved_us), share(flow.blocked_us), share(flow.limited_us))),
     ];
+    if let Some(flow) = &conn.upstream_flow {
+        all.push(field("to next hop", format!("{} of {}", Bytes(flow.bytes_out), Bytes(flow.bytes_in))));
+    }
     if let Some(tcp) = &conn.tcp {
         all.extend(tcp_fields(tcp));
         let queues = format!("{} received, {} unsent", Bytes(conn.queued_in), Bytes(conn.queued_out));

@@ -55,7 +55,10 @@ fn malformed_heads_are_rejected_immediately() {
         (b"GET /files/f HTTP/1.9\r\nHost: 127.0.0.1\r\n\r\n".to_vec(), 505),
         (b"GET http://evil.example/files/f HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".to_vec(), 403),
         (b"GET http://evil.example/v1/node HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".to_vec(), 403),
-        (b"CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".to_vec(), 501),
+        // Whether or not a server listens there: it is no node, and not listed.
+        (b"CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".to_vec(), 502),
+        (b"CONNECT 192.0.2.1:22 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".to_vec(), 403),
+        (b"CONNECT 127.0.0.1 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".to_vec(), 400),
         (b"PUT /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\n\r\nx".to_vec(), 405),
     ];
     for (head, expected) in cases {

@@ -149,6 +149,8 @@ async fn both_formats_have_equal_contents_and_differ() {
     assert_eq!((parsed["chainview_build"].0.as_str(), older["chainview_build_info"].0.as_str()), ("info", "gauge"));
     for (metric, series, value) in [
         ("received_bytes", "received_bytes_total", 5.0),
+        ("tunnels_opened", "tunnels_opened_total", 0.0),
+        ("tunnel_sent_bytes", "tunnel_sent_bytes_total", 0.0),
         ("requests_failed", "requests_failed_total{reason=\"not-found\"}", 1.0),
         ("connections", "connections{state=\"lingering\"}", 0.0),
         ("connections_accepted", "connections_accepted_total", 1.0),

@@ -4,7 +4,7 @@ use super::record::Outcome;
 use super::{ConnGuard, FileRequestGuard};
 use crate::audit::{AuditEntry, AuditId, AuditName};
 use crate::text::SafeText;
-use crate::wire::{Problem, Reason, Request};
+use crate::wire::{Problem, Reason, Request, TunnelRequest};
 
 impl ConnGuard {
     /// Writes the audit line of a request that is refused before it is counted.
@@ -17,6 +17,21 @@ impl ConnGuard {
             transfer: request.transfer.map(AuditId),
             method: Some(request.method.as_str()),
             name: Some(AuditName { name, has_query: request.query.is_some() }),
+            status: Some(problem.status()),
+            ..entry.failed(problem.into(), None)
+        });
+    }
+
+    /// Writes the audit line of a tunnel that was refused before it was counted.
+    pub fn audit_refused_tunnel(&self, request: &TunnelRequest, key: Option<&SafeText>, problem: &Problem) {
+        let audit = self.registry.audit();
+        let Some(entry) = audit.entry(self.peer()) else { return };
+        let name = &SafeText::from(request.target.text());
+        audit.write(&AuditEntry {
+            key,
+            transfer: request.transfer.map(AuditId),
+            method: Some("CONNECT"),
+            name: Some(AuditName { name, has_query: false }),
             status: Some(problem.status()),
             ..entry.failed(problem.into(), None)
         });

@@ -36,13 +36,22 @@ pub(super) struct ConnProgress {
     pub(super) job: Option<Arc<FileRequest>>,
 }
 
-/// One file request on a connection.
+/// What a request asks for.
+#[derive(Debug)]
+pub(super) enum Requested {
+    /// A file, or its size and digest.
+    File(Method),
+    /// A tunnel, with the counters of its direction toward the next hop.
+    Tunnel(Box<Meter>),
+}
+
+/// One request on a connection, for a file or a tunnel.
 #[derive(Debug)]
 pub struct FileRequest {
     pub(super) id: TransferId,
-    pub(super) method: Method,
+    pub(super) requested: Requested,
     pub(super) protocol: Protocol,
-    /// Counters of its body.
+    /// Counters of its body, or of the direction of a tunnel toward the client.
     pub meter: Meter,
     pub(super) record: Mutex<RequestRecord>,
     pub(super) next: Mutex<NextHop>,
@@ -72,6 +81,27 @@ impl FileRequest {
     /// Returns the protocol toward the client.
     pub fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    /// Returns the method of the request.
+    pub(super) fn method_name(&self) -> &'static str {
+        match &self.requested {
+            Requested::File(method) => method.as_str(),
+            Requested::Tunnel(_) => "CONNECT",
+        }
+    }
+
+    /// Returns the counters of a tunnel's direction toward the next hop.
+    pub fn upstream_meter(&self) -> Option<&Meter> {
+        match &self.requested {
+            Requested::File(_) => None,
+            Requested::Tunnel(meter) => Some(meter),
+        }
+    }
+
+    /// Returns whether its record is the one of its transfer, rather than that of a request for a size or a digest.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.requested, Requested::File(Method::Get) | Requested::Tunnel(_))
     }
 }
 

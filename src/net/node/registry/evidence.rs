@@ -58,6 +58,7 @@ impl FileRequest {
             leg: known.leg,
             size: known.size,
             flow: self.meter.flow(now_us),
+            upstream_flow: self.upstream_meter().map(|meter| meter.flow(now_us)),
             faults: known.faults.as_deref().copied().unwrap_or_default(),
             uptime_us: now_us,
             load: None,
@@ -73,6 +74,7 @@ impl FileRequest {
     pub(super) fn fill(&self, snapshot: &mut ConnSnapshot, now_us: u64) {
         let KernelFigures { tcp, queued_in, queued_out } = self.evidence();
         (snapshot.tcp, snapshot.queued_in, snapshot.queued_out) = (tcp, queued_in, queued_out);
+        snapshot.upstream_flow = self.upstream_meter().map(|meter| meter.flow(now_us));
         snapshot.idle_us = self.meter.idle_us(now_us);
     }
 

@@ -26,7 +26,10 @@ pub(super) fn log(job: &FileRequest, peer: SocketAddr, flow: &Flow, now_us: u64)
 fn line(job: &FileRequest, peer: SocketAddr, flow: &Flow, now_us: u64) -> String {
     let record = lock(&job.record);
     let next = match record.role {
-        ConnRole::Relay => lock(&job.next).shown().0.to_string(),
+        ConnRole::Relay | ConnRole::Tunnel => match lock(&job.next).shown().0 {
+            next if next.as_str().is_empty() => "end".to_owned(),
+            next => next.to_string(),
+        },
         ConnRole::Origin => "origin".to_owned(),
         ConnRole::Unknown => "-".to_owned(),
     };
@@ -42,14 +45,18 @@ fn line(job: &FileRequest, peer: SocketAddr, flow: &Flow, now_us: u64) -> String
         }
         .to_owned(),
     };
+    let upstream = job.upstream_meter().map_or_else(String::new, |meter| {
+        let bytes = meter.flow(now_us).bytes_out;
+        format!(" upstream_bytes={bytes}")
+    });
     // The name without its query, which may contain a secret, and in quotes, so that a name cannot pretend to be a
     // field.
     format!(
-        "request peer={} protocol={} method={} name={:?} next={next} status={} bytes={} seconds={:.3} \
+        "request peer={} protocol={} method={} name={:?} next={next} status={} bytes={}{upstream} seconds={:.3} \
          transfer={} ended={ended:?}",
         peer,
         job.protocol.as_str(),
-        job.method.as_str(),
+        job.method_name(),
         record.name.as_str(),
         record.status,
         flow.bytes_out,
@@ -75,11 +82,14 @@ pub(super) fn audit(audit: &Audit, clock: Clock, job: &FileRequest, peer: Socket
     audit.write(&AuditEntry {
         key: record.key.as_deref(),
         transfer: Some(AuditId(job.id)),
-        method: Some(job.method.as_str()),
+        method: Some(job.method_name()),
         name: name.map(|name| AuditName { name, has_query: record.has_query }),
-        next: (record.role == ConnRole::Relay).then(|| lock(&job.next).shown().0),
+        next: matches!(record.role, ConnRole::Relay | ConnRole::Tunnel)
+            .then(|| lock(&job.next).shown().0)
+            .filter(|next| !next.as_str().is_empty()),
         status: Some(record.status).filter(|status| *status != 0),
         bytes: flow.bytes_out,
+        upstream_bytes: job.upstream_meter().map(|meter| meter.flow(ended_us).bytes_out),
         duration: Duration::from_micros(ended_us.saturating_sub(job.began_us)),
         ..entry
     });

@@ -71,7 +71,8 @@ impl SlowBodies {
 /// Returns the request whose body a connection is sending now.
 fn streaming(conn: &Conn) -> Option<Arc<FileRequest>> {
     let now = lock(&conn.now);
-    now.job.clone().filter(|_| now.state == ConnState::Streaming)
+    // A tunnel may be silent for as long as its ends want it to be.
+    now.job.clone().filter(|job| now.state == ConnState::Streaming && job.upstream_meter().is_none())
 }
 
 fn moved(job: &FileRequest, now_us: u64) -> Moved {
