@@ -187,6 +187,7 @@ fn limits(args: &Args) -> Limits {
         connect: args.connect_timeout,
         idle: args.idle_timeout,
         stall: args.stall_timeout,
+        tunnel_idle: args.tunnel_idle,
         drain: args.drain_timeout,
         sockbuf: args.sockbuf,
         idle_connections: args.idle_connections as usize,
@@ -242,10 +243,15 @@ fn node_plan(args: &Args, environment: &[(OsString, OsString)]) -> Result<NodePl
         list if list.is_empty() => AllowList::default(),
         list => list.parse().map_err(|reason| Error::Usage(format!("--allow-next: {reason}")))?,
     };
+    let allow_connect = match args.allow_connect.join(",") {
+        list if list.is_empty() => AllowList::default(),
+        list => AllowList::of_targets(&list).map_err(|reason| Error::Usage(format!("--allow-connect: {reason}")))?,
+    };
     let token = |file: Option<&Path>, variable| config::read_token(file, variable, environment);
     Ok(NodePlan {
         root: args.root.clone(),
         allow_next,
+        allow_connect,
         faults: faults(args),
         allow_faults: args.allow_faults,
         list: args.list,

@@ -292,6 +292,7 @@ fn flags(nodes: &NodePlan) -> Vec<OsString> {
         ("--connect-timeout", time(limits.connect)),
         ("--idle-timeout", time(limits.idle)),
         ("--stall-timeout", time(limits.stall)),
+        ("--tunnel-idle", time(limits.tunnel_idle)),
         ("--drain-timeout", time(limits.drain)),
         ("--max-connections", nodes.max_connections.to_string()),
         ("--idle-connections", limits.idle_connections.to_string()),
@@ -305,6 +306,9 @@ fn flags(nodes: &NodePlan) -> Vec<OsString> {
     }
     if nodes.local_users == LocalUsers::Any {
         flags.extend(["--local-users".into(), "any".into()]);
+    }
+    if !nodes.allow_connect.is_empty() {
+        flags.extend(["--allow-connect".into(), nodes.allow_connect.to_string().into()]);
     }
     for name in &nodes.host_names {
         flags.extend(["--host-name".into(), name.into()]);

@@ -134,6 +134,10 @@ pub(super) struct Args {
     #[arg(long, help_heading = NODES, value_name = "LIST", env = "CHAINVIEW_ALLOW_NEXT", value_delimiter = ',',
           value_parser = values::allow_entry)]
     pub(super) allow_next: Vec<String>,
+    /// Let tunnels (CONNECT) end at any server at these addresses or ranges, not only at nodes; such as 10.0.0.7:22
+    #[arg(long, help_heading = NODES, value_name = "LIST", env = "CHAINVIEW_ALLOW_CONNECT", value_delimiter = ',',
+          value_parser = values::allow_entry)]
+    pub(super) allow_connect: Vec<String>,
     /// Limit the rate at which a node sends downstream, such as 400K or 2=1.5M (hop 2)
     #[arg(long, help_heading = NODES, value_name = "[HOP=]RATE", env = "CHAINVIEW_LIMIT", value_delimiter = ',',
           value_parser = values::rate)]
@@ -202,6 +206,10 @@ pub(super) struct Args {
     #[arg(long, help_heading = TIMEOUTS, value_name = "TIME", env = "CHAINVIEW_STALL_TIMEOUT", default_value = "5m",
           value_parser = values::time)]
     pub(super) stall_timeout: Duration,
+    /// Close a tunnel in which no byte moves in either direction for this long
+    #[arg(long, help_heading = TIMEOUTS, value_name = "TIME", env = "CHAINVIEW_TUNNEL_IDLE", default_value = "2h",
+          value_parser = values::time)]
+    pub(super) tunnel_idle: Duration,
     /// Let transfers finish for this long when a node shuts down
     #[arg(long, help_heading = TIMEOUTS, value_name = "TIME", env = "CHAINVIEW_DRAIN_TIMEOUT", default_value = "30s",
           value_parser = values::time)]

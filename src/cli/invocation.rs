@@ -207,6 +207,8 @@ pub struct NodePlan {
     pub root: Option<PathBuf>,
     /// Addresses that a node may connect to, in addition to the default policy.
     pub allow_next: AllowList,
+    /// Servers of any kind that tunnels may lead to.
+    pub allow_connect: AllowList,
     /// Initial rate limits, delays and faults.
     pub faults: Vec<PerHop<FaultChange>>,
     /// Control requests may inject faults.

@@ -251,7 +251,7 @@ fn config(
     };
     Ok(NodeConfig {
         root,
-        policy: Policy::new(address, plan.allow_next.clone()),
+        policy: Policy::new(address, plan.allow_next.clone()).with_targets(plan.allow_connect.clone()),
         access,
         limits: plan.limits,
         // No hop has number 0, so these are the changes for all nodes.

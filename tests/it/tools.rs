@@ -3,6 +3,8 @@
 use crate::support;
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::thread;
@@ -104,6 +106,44 @@ fn curl_fetches_twenty_in_parallel() {
     for name in &names {
         scene.is_whole(name);
     }
+}
+
+#[test]
+fn curl_tunnels_to_a_node_and_to_a_listed_server_and_to_no_other() {
+    let scene = Scene::new(2_000_000, &[]);
+    // A server that is no node: it closes the connection behind its answer, whose length it does not announce.
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listed = server.local_addr().unwrap();
+    let content = scene.content.clone();
+    thread::spawn(move || {
+        for mut stream in server.incoming().map_while(Result::ok) {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            stream.write_all(&[&b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"[..], &content].concat()).unwrap();
+        }
+    });
+    let relay = Node::chainview(scene.root.path(), &["--allow-connect", &listed.to_string()]);
+    let (first, proxy) = (format!("http://{}", scene.nodes[0].address()), format!("http://{}", relay.address()));
+    let route = format!("Chain-Route: {}, {listed}", relay.address());
+    let (of_node, of_server) =
+        (format!("http://{}/files/f.bin", scene.nodes[2].address()), format!("http://{listed}/x"));
+    for (name, args) in [
+        ("of-node", ["-x", &first, "--proxy-header", "X: y", &of_node]),
+        ("of-server", ["-x", &proxy, "--proxy-header", "X: y", &of_server]),
+        ("of-route", ["-x", &first, "--proxy-header", &route, &of_server]),
+    ] {
+        let args = [&["-sSf", "--proxytunnel", "-o", name][..], &args].concat();
+        let Some(output) = scene.run("curl", &args) else { return };
+        succeeded(&output);
+        scene.is_whole(name);
+    }
+    let Some(output) = scene.run("curl", &["-sS", "-p", "-x", &first, &of_server]) else { return };
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && error.contains("502"), "{error}");
 }
 
 #[test]
