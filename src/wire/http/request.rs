@@ -1,5 +1,6 @@
 //! Parsing and encoding of request heads.
 
+mod target;
 mod tunnel;
 
 use std::borrow::Cow;
@@ -13,7 +14,9 @@ use crate::keys::Signatures;
 use crate::route::{DEFAULT_BASE, FileName, Hop, HostPort};
 use crate::secret::Secret;
 use crate::wire::media::TAR;
-use crate::wire::{Method, Reason, Request, TransferId, TunnelRequest, add_to_list};
+use crate::wire::{Method, Request, TransferId, TunnelRequest, add_to_list};
+pub(super) use target::split_target;
+use target::{check_method, names_folder};
 pub use tunnel::encode_tunnel;
 
 /// Kind of a request.
@@ -54,25 +57,6 @@ pub(super) struct Fields<'a> {
     length: Option<&'a str>,
     connection: Option<Cow<'a, str>>,
 }
-
-/// Known methods that files do not support: those of HTTP itself and of `WebDAV`, which many file managers try.
-const OTHER_METHODS: [&str; 15] = [
-    "POST",
-    "PUT",
-    "DELETE",
-    "OPTIONS",
-    "TRACE",
-    "PATCH",
-    "PROPFIND",
-    "PROPPATCH",
-    "MKCOL",
-    "COPY",
-    "MOVE",
-    "LOCK",
-    "UNLOCK",
-    "REPORT",
-    "SEARCH",
-];
 
 /// Returns true if a first line is HTTP, of any version; anything else is the legacy protocol.
 pub fn is_http(first_line: &[u8]) -> bool {
@@ -132,38 +116,6 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(RequestKind, usize)>, HeadE
     let request = fields.request(method, name, http11)?;
     let request = Request { written, tar, query, authorization, proxied, ..request };
     Ok(Some((RequestKind::File(Box::new(request)), end)))
-}
-
-/// Splits a request target: the host, if a client uses this node as a proxy, and the path with its query.
-pub(super) fn split_target(whole: &str) -> (Option<&str>, &str) {
-    const SCHEME: &str = "http://";
-    if whole.starts_with('/') || !whole.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME)) {
-        return (None, whole);
-    }
-    let rest = &whole[SCHEME.len()..];
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let path = if end == rest.len() { "/" } else { &rest[end..] };
-    (Some(&rest[..end]), path)
-}
-
-/// Rejects methods that files do not support; the HTTP library checks those of endpoints.
-fn check_method(method: &str, path: &str) -> Result<(), HeadError> {
-    if matches!(method, "GET" | "HEAD") {
-        return Ok(());
-    }
-    let reject = |reason, detail: String| Err(HeadError { reason, detail });
-    if !OTHER_METHODS.contains(&method) {
-        return reject(Reason::Unsupported, format!("{method} is not a known method"));
-    }
-    if path.starts_with(DEFAULT_BASE) || path == "*" {
-        return reject(Reason::Method, "files and folders are read with GET or HEAD".to_owned());
-    }
-    Ok(())
-}
-
-/// Returns true if the path below the base is a folder: to be listed, which is an endpoint, or sent as a tar stream.
-fn names_folder(escaped: &str) -> bool {
-    escaped.is_empty() || escaped.ends_with('/')
 }
 
 /// Allows a body for control requests only, with a limited Content-Length.
@@ -414,7 +366,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::{Algorithm, ByteRange};
+    use crate::wire::{Algorithm, ByteRange, Reason};
 
     fn parse(head: &str) -> Result<RequestKind, HeadError> {
         parse_request(head.as_bytes()).map(|parsed| parsed.expect("the head is complete").0)
