@@ -2,6 +2,7 @@
 
 mod ends;
 mod half_closes;
+mod keys;
 mod refusals;
 
 use std::net::SocketAddr;
@@ -40,6 +41,10 @@ struct Scene {
 impl Scene {
     /// Starts nodes; tunnels may lead to the server behind them.
     async fn start(count: usize, limits: Limits) -> Self {
+        Self::start_with(count, limits, |_| {}).await
+    }
+
+    async fn start_with(count: usize, limits: Limits, change: impl Fn(&mut NodeConfig)) -> Self {
         let (folder, target) = (tempfile::tempdir().unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
         let mut scene = Self { nodes: Vec::new(), tasks: Vec::new(), drains: Vec::new(), target, folder };
         for _ in 0..count {
@@ -47,7 +52,9 @@ impl Scene {
             let (address, targets) = (listener.local_addr().unwrap(), scene.target().to_string().parse().unwrap());
             let plain = config(scene.folder.path(), address, limits);
             let policy = Policy::new(address, AllowList::default()).with_targets(targets);
-            let (node, drain) = (Node::new(NodeConfig { policy, ..plain }, address), Drain::new());
+            let mut config = NodeConfig { policy, ..plain };
+            change(&mut config);
+            let (node, drain) = (Node::new(config, address), Drain::new());
             scene.tasks.push(tokio::spawn(server::run(Arc::clone(&node), listener, drain.clone())));
             scene.nodes.push(node);
             scene.drains.push(drain);

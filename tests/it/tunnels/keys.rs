@@ -1,0 +1,100 @@
+//! Tunnels at nodes with authorized keys: who may open one, and to where.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use chainview::keys::{Covered, KeyPair};
+use chainview::net::access::KeyTable;
+use chainview::route::{Hop, HostPort};
+use chainview::wire::TunnelRequest;
+use chainview::wire::http::{encode_tunnel, sign_for_hops};
+
+use super::*;
+
+/// The head of a request for a tunnel to the server through all nodes, signed with this key for each of them.
+fn signed(scene: &Scene, pair: Option<&KeyPair>, nonce: u128) -> Vec<u8> {
+    let target = scene.target();
+    let hop = |address: SocketAddr| Hop::new(HostPort::from(address));
+    let first = hop(scene.nodes[0].address);
+    let route: Vec<Hop> = scene.nodes[1..].iter().map(|node| hop(node.address)).chain([hop(target)]).collect();
+    let transfer = TransferId(nonce);
+    let covered = Covered {
+        method: "CONNECT".into(),
+        target: target.to_string().into(),
+        authority: "".into(),
+        transfer: transfer.to_string().into(),
+        route: None,
+        authorization: None,
+        content_digest: None,
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let signed = |pair| sign_for_hops(pair, &first, &route, &covered, now, nonce).unwrap().map(Box::new);
+    let request = TunnelRequest {
+        target: target.into(),
+        host: Some(first.address.clone()),
+        signatures: pair.and_then(signed),
+        route: Some(route),
+        transfer: Some(transfer),
+        timeout: Some(Duration::from_secs(3)),
+        ack: false,
+        via: None,
+        proxied: false,
+        interim: true,
+    };
+    let mut head = Vec::new();
+    encode_tunnel(&request, &mut head);
+    head
+}
+
+async fn open(scene: &Scene, head: &[u8]) -> (TcpStream, Reply) {
+    let mut client = TcpStream::connect(scene.nodes[0].address).await.unwrap();
+    client.write_all(head).await.unwrap();
+    let reply = read_reply(&mut client, "CONNECT").await;
+    (client, reply)
+}
+
+#[tokio::test]
+async fn a_tunnel_needs_the_right_at_each_relay_and_one_of_its_own_to_other_servers_than_nodes() {
+    let pair = || KeyPair::parse(&KeyPair::generate().unwrap()).unwrap();
+    let [alice, bob, carol] = [pair(), pair(), pair()];
+    let keys = format!(
+        "{} alice relay=127.0.0.0/8 connect=127.0.0.0/8\n{} bob relay=127.0.0.0/8\n{} carol fetch=/\n",
+        alice.public().fingerprint(),
+        bob.public().fingerprint(),
+        carol.public().fingerprint()
+    );
+    let scene = Scene::start_with(2, Limits::default(), |config| {
+        config.access.keys = Some(KeyTable::new(keys.parse().unwrap(), 0));
+    })
+    .await;
+    scene.write("f", b"content");
+    let first = signed(&scene, Some(&alice), 1);
+    let (mut client, reply) = open(&scene, &first).await;
+    assert_eq!(reply.status, 200, "{}", reply.head);
+    let mut server = scene.target.accept().await.unwrap().0;
+    assert!(is_open(&mut client, &mut server).await);
+    // Without the right for other servers it has to be a node.
+    let (_, reply) = open(&scene, &signed(&scene, Some(&bob), 2)).await;
+    assert!(
+        reply.status == 504 && reply.problem().detail.as_str().contains("--allow-connect"),
+        "{:?}",
+        reply.problem()
+    );
+    for (pair, status, detail) in [(Some(&carol), 403, "has no right relay"), (None, 401, "unsigned")] {
+        let (_, reply) = open(&scene, &signed(&scene, pair, 3)).await;
+        assert_eq!((reply.status, reply.problem().hop), (status, 0));
+        assert!(reply.problem().detail.as_str().contains(detail), "{}", reply.problem().detail);
+    }
+    // A signed request is served once.
+    let (_, reply) = open(&scene, &first).await;
+    assert_eq!(reply.status, 401, "{}", reply.head);
+    // At its end a tunnel gives no right: each request inside needs its own.
+    let end = Scene::start_with(1, Limits::default(), |config| {
+        config.access.keys = Some(KeyTable::new("anonymous read".parse().unwrap(), 0));
+    })
+    .await;
+    let own = end.nodes[0].address;
+    let mut client = TcpStream::connect(own).await.unwrap();
+    client.write_all(format!("CONNECT {own} HTTP/1.1\r\nHost: {own}\r\n\r\n").as_bytes()).await.unwrap();
+    read_opened(&mut client).await;
+    assert_eq!(get(&mut client, "/files/f").await.status, 401);
+}
