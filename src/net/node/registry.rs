@@ -1,6 +1,7 @@
 //! Registry of a node: live connections, recent transfers, and copies of both for reports.
 
 mod audited;
+mod begin;
 mod close;
 mod conn;
 mod counts;
@@ -19,10 +20,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use super::audit::Audit;
-use crate::meter::Meter;
 use crate::net::os::clock::Clock;
-use crate::route::{FileName, HostPort, Protocol};
-use crate::snapshot::{ConnRole, ConnState, Flow, MAX_CONNECTIONS, NodeSnapshot, Totals, TransferRecord};
+use crate::route::{HostPort, Protocol};
+use crate::snapshot::{ConnState, Flow, MAX_CONNECTIONS, NodeSnapshot, Totals, TransferRecord};
 use crate::text::SafeText;
 use crate::wire::{Method, Problem, Reason, TransferId};
 
@@ -251,51 +251,6 @@ impl ConnGuard {
     pub(in crate::net) fn requests(&self) -> u64 {
         self.registry.jobs.load(Relaxed)
     }
-
-    /// Registers a file request on this connection.
-    pub fn begin_job(
-        &self,
-        id: TransferId,
-        method: Method,
-        name: &FileName,
-        protocol: Protocol,
-    ) -> FileRequestGuard<'_> {
-        let record = RequestRecord { name: name.shown(), ..RequestRecord::default() };
-        self.begin(id, Requested::File(method), record, || name.shown_whole(), protocol)
-    }
-
-    /// Registers a request for a tunnel to `target` on this connection.
-    pub fn begin_tunnel(&self, id: TransferId, target: &HostPort) -> FileRequestGuard<'_> {
-        let name = SafeText::from(target.text());
-        let record = RequestRecord { name: name.clone(), role: ConnRole::Tunnel, ..RequestRecord::default() };
-        self.begin(id, Requested::Tunnel(Box::default()), record, || name, Protocol::Http)
-    }
-
-    fn begin(
-        &self,
-        id: TransferId,
-        requested: Requested,
-        record: RequestRecord,
-        whole_name: impl FnOnce() -> SafeText,
-        protocol: Protocol,
-    ) -> FileRequestGuard<'_> {
-        let whole_name = self.registry.audit.is_on().then(|| Box::new(whole_name()));
-        let record = RequestRecord { whole_name, ..record };
-        let began_us = self.registry.clock.now_us();
-        let job = Arc::new(FileRequest {
-            id,
-            requested,
-            protocol,
-            meter: Meter::default(),
-            record: Mutex::new(record),
-            next: Mutex::default(),
-            began_us,
-            sockets: Mutex::default(),
-        });
-        lock(&self.conn.now).job = Some(Arc::clone(&job));
-        self.registry.jobs.fetch_add(1, Relaxed);
-        FileRequestGuard { conn: self, job }
-    }
 }
 
 impl FileRequestGuard<'_> {
@@ -418,6 +373,7 @@ impl Drop for FileRequestGuard<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::route::FileName;
 
     fn registry() -> Arc<Registry> {
         Registry::new(Clock::start())
