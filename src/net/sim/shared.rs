@@ -1,5 +1,6 @@
-//! Several clients at once through the same nodes, which share their connections to next hops, under seeded faults,
-//! while nodes drain, crash and restart: no reply reaches another request, no wrong success, nothing is left.
+//! Several clients at once through the same nodes, which share their connections to next hops, over routes and through
+//! tunnels, under seeded faults, while nodes drain, crash and restart: no reply reaches another request, no wrong
+//! success, nothing is left.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,8 @@ struct Visit {
     cancel: Option<Duration>,
     /// The files that are requested behind this one in the same write, over HTTP by hand.
     pipelined: Option<Vec<usize>>,
+    /// Those requests are sent inside a tunnel to the last hop.
+    tunnel: bool,
 }
 
 /// A node stops, and starts again.
@@ -78,6 +81,8 @@ struct Stop {
 struct Tally {
     requests: u64,
     done: u64,
+    /// Those that were done inside a tunnel.
+    inside: u64,
     connects: usize,
     /// Requests of nodes over a connection that was idle, and over a new one.
     reused: u64,
@@ -150,6 +155,7 @@ impl Visit {
             hops,
             cancel: random.one_in(6).then(|| Duration::from_micros(random.below(40_000))),
             pipelined: random.one_in(4).then(|| (0..random.below(4)).map(|_| random.below(5) as usize).collect()),
+            tunnel: random.one_in(2),
         }
     }
 }
@@ -177,11 +183,13 @@ impl Client {
             if let Some(behind) = &visit.pipelined {
                 let names: Vec<usize> = std::iter::once(visit.file).chain(behind.iter().copied()).collect();
                 tally.requests += names.len() as u64;
-                let asking = self.pipeline(&visit.hops, &names);
-                tally.done += match visit.cancel {
+                let asking = self.pipeline(&visit.hops, &names, visit.tunnel);
+                let done = match visit.cancel {
                     Some(time) => timeout(time, asking).await.unwrap_or(0),
                     None => asking.await,
                 };
+                tally.done += done;
+                tally.inside += if visit.tunnel && visit.hops.len() > 1 { done } else { 0 };
             } else {
                 let output = self.output.join(format!("{}-{number}", self.number));
                 let job = FetchJob::new(number as u64, route(NAMES[visit.file], hops), output, self.limits);
@@ -230,18 +238,26 @@ impl Client {
         true
     }
 
-    /// Requests files in one write, by hand; returns how many arrived.
-    async fn pipeline(&self, hops: &[usize], names: &[usize]) -> u64 {
+    /// Requests files in one write, by hand, over the route or inside a tunnel; returns how many arrived.
+    async fn pipeline(&self, hops: &[usize], names: &[usize], tunnel: bool) -> u64 {
         let Ok(socket) = (MACHINE.connect)(address(hops[0]), None) else { return 0 };
         let mut stream = TcpStream::from_std(socket.into()).unwrap();
         let rest: Vec<_> = hops[1..].iter().map(|hop| address(*hop).to_string()).collect();
+        let target = rest.last().filter(|_| tunnel).cloned();
         let rest = if rest.is_empty() { String::new() } else { format!("Chain-Route: {}\r\n", rest.join(", ")) };
+        let (opening, rest) = match &target {
+            Some(target) => (format!("CONNECT {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n{rest}\r\n"), String::new()),
+            None => (String::new(), rest),
+        };
         let head = |name: &usize| format!("GET /files/{} HTTP/1.1\r\nHost: 127.0.0.1\r\n{rest}\r\n", NAMES[*name]);
-        let requests: Vec<String> = names.iter().map(head).collect();
+        let requests: Vec<String> = std::iter::once(opening).chain(names.iter().map(head)).collect();
         if stream.write_all(requests.concat().as_bytes()).await.is_err() {
             return 0;
         }
         let mut buffer = Vec::new();
+        if target.is_some() && !matches!(read_reply(&mut stream, &mut buffer).await, Some((200, _))) {
+            return 0;
+        }
         let mut done = 0;
         for name in names {
             let Some((status, body)) = read_reply(&mut stream, &mut buffer).await else { break };
@@ -274,7 +290,8 @@ async fn read_reply(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(u16
         if status < 200 {
             continue;
         }
-        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "))?.parse().ok()?;
+        // The reply that opens a tunnel has none.
+        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap_or("0").parse().ok()?;
         while buffer.len() < length && fill(stream, buffer).await.is_some() {}
         return Some((status, buffer.drain(..length.min(buffer.len())).collect()));
     }
@@ -323,6 +340,7 @@ async fn run_clients(scene: &Scene, chain: &Rc<Chain>, files: Arc<Vec<Vec<u8>>>,
         while let Some(one) = clients.join_next().await {
             let one = one.unwrap();
             (tally.requests, tally.done) = (tally.requests + one.requests, tally.done + one.done);
+            tally.inside += one.inside;
         }
     };
     let stops = async {
@@ -363,12 +381,14 @@ fn every_shared_world_keeps_the_invariants() {
         let (one, _) = run_named(seed, "sim::shared", run_world);
         sum.requests += one.requests;
         sum.done += one.done;
+        sum.inside += one.inside;
         sum.connects += one.connects;
         (sum.reused, sum.opened) = (sum.reused + one.reused, sum.opened + one.opened);
     }
     println!("{sum:?}");
     let few = number("CHAINVIEW_SEED").is_some();
     assert!(few || sum.done * 2 > sum.requests, "most requests succeed: {sum:?}");
+    assert!(few || sum.inside * 20 > sum.done, "many of them inside tunnels: {sum:?}");
     assert!(few || sum.reused > sum.opened, "most connections are shared: {sum:?}");
 }
 

@@ -1,6 +1,8 @@
 //! The audit: one line for each request, change and refusal. Rotated, unread or on a full disk, it blocks no node and
 //! loses no line without counting it.
 
+mod tunnels;
+
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
