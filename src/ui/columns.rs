@@ -331,6 +331,7 @@ pub(crate) fn main_wait(starved: f64, blocked: f64, limited: f64, origin: bool) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::{ConnRole, Flow};
 
     #[test]
     fn figures_fit_their_columns() {
@@ -339,6 +340,21 @@ mod tests {
             ["0.0", "38.2", "99.9", "100", "412", "9999"]
         );
         assert_eq!([None, Some(0.974), Some(1.2)].map(percent), ["-", "97%", "100%"]);
+    }
+
+    #[test]
+    fn a_tunnel_is_shown_as_one_with_its_target() {
+        let flow = Flow { bytes_out: 5000, ..Flow::default() };
+        let (role, state) = (ConnRole::Tunnel, ConnState::Streaming);
+        let conn = ConnSnapshot { role, state, name: "10.0.0.7:22".into(), flow, ..ConnSnapshot::default() };
+        let (chain, hop) = (ChainSnapshot::default(), HopSnapshot::default());
+        let texts = texts(&chain, &History::default(), &hop, &conn);
+        let at = |column| CONN_HOLDS.iter().position(|holds| *holds == column).unwrap();
+        let shown = [ConnColumn::File, ConnColumn::State, ConnColumn::Sent].map(|column| texts[at(column)].as_str());
+        assert_eq!(shown, ["10.0.0.7:22", "tunnel", "5.0 KB"]);
+        assert!(fields("1", "", &conn).contains(&("state", "tunnel")));
+        let waiting = ConnSnapshot { state: ConnState::Connecting, ..conn };
+        assert_eq!(waiting.state_label(), "connect");
     }
 
     #[test]
