@@ -13,7 +13,6 @@
 
 mod authorized;
 mod dictionary;
-mod fingerprint;
 mod pair;
 mod params;
 mod public;
@@ -21,8 +20,8 @@ mod signature;
 mod signature_error;
 mod spent;
 
+pub use crate::fingerprint::{Fingerprint, FingerprintError};
 pub use authorized::{AuthorizedKeys, AuthorizedKeysError, Granted, MAX_AUTHORIZED};
-pub use fingerprint::{Fingerprint, FingerprintError};
 pub use pair::{KeyError, KeyPair, MAX_KEY_FILE};
 pub use public::PublicKey;
 pub use signature::{Claim, Covered, Signatures, SignedId, content_digest};

@@ -29,7 +29,8 @@
 //!               client_list.rs  the addresses that it serves
 //! tour.rs       the demo's tour on given times: its acts and steps (script), one act (act)
 //! options.rs    what to verify a file with, who is served on loopback, colors;  secret.rs  a token
-//! keys.rs       key pairs (pair), public keys (public) and their fingerprints (fingerprint); signatures of requests
+//! fingerprint.rs  a key in 51 characters
+//! keys.rs       key pairs (pair) and public keys (public); signatures of requests
 //!               (signature) and why one is not accepted (signature_error), their fields (dictionary) and parameters
 //!               (params); who may do what (authorized), each signed request once (spent)
 //! connections.rs  the value of `--connections`;  growth.rs  how many connections `auto` uses: from figures of a route
@@ -61,7 +62,7 @@
 //! access        who may read and control;  caller  the key that signed a request, and what that may do
 //! upstream      requests to the next hop over either protocol (request, exchange);  protocols  which one a hop uses;
 //!               idle  idle connections, shared by all requests;  open  one of these, or a new connection (link);
-//!               read_ahead  what was read from one;  tunnel  opens a tunnel;
+//!               read_ahead  what was read from one;  tunnel  opens a tunnel;  encrypted  TLS to a hop with a key;
 //!               connect  resolve, filter, connect;  resolve  names, on threads of their own;  policy  where a node may
 //!               connect to
 //! body          chooses how a body is moved;  copy  the copy loop;  options  its parameters and errors;  shaping
@@ -77,6 +78,7 @@
 //!               connections and routes; pieces  who receives which bytes;  blocks  its digest from blocks in any order
 //! watch         follows every hop's snapshots
 //! diagnose      transfer records of all hops, and which hop failed (blame)
+//! tls           configurations of TLS 1.3 for keys of this program: of a node (server), of a client (client)
 //! supervisor    node processes on this machine
 //! slow_link     a forwarder that holds bytes back, for the demo
 //! os            kernel  calls without a safe wrapper: socket figures, write-back, ignored signals;  sockopt  sizes of
@@ -147,6 +149,7 @@ pub mod console;
 pub mod dashboard;
 pub mod error;
 pub mod faults;
+pub mod fingerprint;
 pub mod growth;
 pub mod headless;
 pub mod keys;

@@ -9,8 +9,8 @@ use std::str::FromStr;
 use percent_encoding::percent_decode_str;
 
 use super::Fingerprint;
-use super::fingerprint::FingerprintError;
 use crate::allow_list::{AllowList, Listed, Purpose};
+use crate::fingerprint::FingerprintError;
 use crate::route::FileName;
 use crate::text::SafeText;
 

@@ -41,7 +41,7 @@ pub enum FingerprintError {
 
 impl Fingerprint {
     /// Creates a fingerprint from the hash.
-    pub(super) fn new(hash: [u8; 32]) -> Self {
+    pub(crate) fn new(hash: [u8; 32]) -> Self {
         Self(hash)
     }
 
