@@ -15,5 +15,6 @@ pub mod server;
 mod sim;
 pub mod slow_link;
 pub mod supervisor;
+pub mod tls;
 pub mod upstream;
 pub mod watch;

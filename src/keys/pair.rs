@@ -25,6 +25,7 @@ const COLUMNS: usize = 64;
 pub struct KeyPair {
     pair: EcdsaKeyPair,
     public: PublicKey,
+    pkcs8: Vec<u8>,
 }
 
 /// Error of a key file or of a signature.
@@ -98,12 +99,17 @@ impl KeyPair {
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &SystemRandom::new());
         let pair = pair.map_err(|_| KeyError::Kind)?;
         let public = PublicKey::from_point(pair.public_key().as_ref()).ok_or(KeyError::Kind)?;
-        Ok(Self { pair, public })
+        Ok(Self { pair, public, pkcs8: pkcs8.to_vec() })
     }
 
     /// Returns the public key.
     pub fn public(&self) -> &PublicKey {
         &self.public
+    }
+
+    /// Returns the private key in PKCS#8, for TLS.
+    pub fn pkcs8(&self) -> &[u8] {
+        &self.pkcs8
     }
 
     /// Signs a message; see [`PublicKey::verifies`].

@@ -118,7 +118,7 @@ async fn send_undisturbed<S: Source>(
     if rest <= COPIED_LAST {
         sockbuf::bound(reader, options.fixed);
     } else {
-        match source.direct() {
+        match source.direct().filter(|_| reader.is_plain()) {
             Some(Direct::Socket(socket)) => {
                 let taken = splice::from_socket(socket, reader, rest, options, early, pipes).await?;
                 source.consume(taken.bytes);

@@ -49,13 +49,20 @@ impl Reader for Socket {
         Some(self)
     }
 
-    fn poll_write_more(self: Pin<&mut Self>, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_more(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         self.poll_send_more(cx, pieces)
     }
 
     fn end(&self) {
-        // A connection that is lost shows when it is closed.
-        let _ = shutdown(&**self, Shutdown::Write);
+        // TLS has an end of its own, which is sent when the connection is closed.
+        if self.is_plain() {
+            // A connection that is lost shows when it is closed.
+            let _ = shutdown(&**self, Shutdown::Write);
+        }
     }
 }
 

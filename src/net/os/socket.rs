@@ -1,9 +1,13 @@
-//! A TCP connection shared with reports while a body is sent, so that its descriptor is not reused.
+//! A connection: TCP, with or without TLS, shared with reports while a body is sent, so that its descriptor is not
+//! reused.
+
+mod plain;
+mod tls;
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -11,48 +15,112 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustix::io::{Errno, retry_on_intr, writev};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, connect, recv, send, sendmsg,
-    socket_with,
-};
-use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
+use rustls::pki_types::ServerName;
+use rustls::server::ClientHello;
+use rustls::{ClientConfig, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::deadline::Deadline;
 use super::sockopt::fix;
 use crate::limits::DISCARD_BYTES;
+use plain::PlainSocket;
+use tls::TlsSocket;
 
 /// A connection.
 ///
-/// Reads and writes like tokio's own type, system call for system call, also while shared: shared references do not
-/// allow tokio's own `AsyncRead`, which needs exclusive access and is used while there is no other reference.
+/// With TLS, a write is done once all of it was given to the kernel, as without: nothing has to be flushed.
 #[derive(Debug)]
-pub struct Socket(Arc<TcpStream>);
+pub struct Socket(Layer);
+
+#[derive(Debug)]
+enum Layer {
+    Plain(PlainSocket),
+    // Boxed: the sessions of connections without TLS stay small.
+    Tls(Box<TlsSocket>),
+}
 
 impl Socket {
     /// Wraps a connection that is not shared yet.
     pub fn new(stream: TcpStream) -> Self {
-        Self(Arc::new(stream))
+        Self(Layer::Plain(PlainSocket(Arc::new(stream))))
     }
 
     /// Returns another reference; the connection stays open until all are dropped.
     pub fn held(&self) -> Arc<TcpStream> {
-        Arc::clone(&self.0)
+        match &self.0 {
+            Layer::Plain(plain) => Arc::clone(&plain.0),
+            Layer::Tls(tls) => Arc::clone(tls.tcp()),
+        }
     }
 
-    /// Returns the same connection once more, such as for the other direction: one reads while the other one writes.
+    /// Returns the same connection without TLS once more, for the other direction: one reads while the other writes.
     #[must_use]
     pub fn another(&self) -> Self {
-        Self(self.held())
+        debug_assert!(self.is_plain(), "a tunnel begins on a connection without TLS");
+        Self(Layer::Plain(PlainSocket(self.held())))
     }
 
-    /// Writes pieces after which more follows at once, as [`SendFlags::MORE`] tells the kernel.
-    pub fn poll_send_more(&self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let most = pieces.iter().map(|piece| piece.len()).sum();
-        let flags = SendFlags::NOSIGNAL | SendFlags::MORE;
-        poll_send(&self.0, cx, most, || sendmsg(&*self.0, pieces, &mut SendAncillaryBuffer::default(), flags))
+    /// Runs the TLS handshake of a client with a server of this name.
+    ///
+    /// # Errors
+    /// The error of the connection, or of the handshake with a [`rustls::Error`] inside.
+    pub async fn connect_tls(self, config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
+        let tls = TlsSocket::connect(self.into_plain()?, config, name).await?;
+        Ok(Self(Layer::Tls(Box::new(tls))))
+    }
+
+    /// Runs the TLS handshake of a server whose client has sent these bytes already; the configuration depends on what
+    /// the client offers.
+    ///
+    /// # Errors
+    /// The error of the connection, or of the handshake with a [`rustls::Error`] inside.
+    pub async fn accept_tls(
+        self,
+        received: Vec<u8>,
+        choose: impl FnOnce(&ClientHello<'_>) -> Arc<ServerConfig>,
+    ) -> io::Result<Self> {
+        let tls = TlsSocket::accept(self.into_plain()?, received, choose).await?;
+        Ok(Self(Layer::Tls(Box::new(tls))))
+    }
+
+    /// Returns the connection without TLS.
+    fn into_plain(self) -> io::Result<PlainSocket> {
+        match self.0 {
+            Layer::Plain(plain) => Ok(plain),
+            Layer::Tls(_) => Err(io::Error::other("the connection has TLS already")),
+        }
+    }
+
+    /// Returns what the TLS handshake has agreed on; `None` without TLS.
+    pub fn tls(&self) -> Option<&rustls::CommonState> {
+        match &self.0 {
+            Layer::Plain(_) => None,
+            Layer::Tls(tls) => Some(tls.session()),
+        }
+    }
+
+    /// Returns true if bytes can be moved by the kernel: without TLS.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.0, Layer::Plain(_))
+    }
+
+    /// Waits until a read would not wait: bytes or an end have arrived. Cancel-safe.
+    pub fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.0 {
+            Layer::Plain(plain) => plain.0.poll_read_ready(cx),
+            Layer::Tls(tls) => tls.poll_read_ready(cx),
+        }
+    }
+
+    /// Writes pieces after which more follows at once: the kernel may hold back the last packet.
+    pub fn poll_send_more(&mut self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match &mut self.0 {
+            Layer::Plain(plain) => plain.poll_send_more(cx, pieces),
+            Layer::Tls(tls) => tls.poll_write_vectored(cx, pieces),
+        }
     }
 }
 
@@ -60,73 +128,27 @@ impl Deref for Socket {
     type Target = TcpStream;
 
     fn deref(&self) -> &TcpStream {
-        &self.0
-    }
-}
-
-/// Reads or writes at most this many bytes, if the connection is ready. A shorter transfer has exhausted readiness:
-/// that is recorded, as tokio does, and saves a system call.
-fn attempt(
-    stream: &TcpStream,
-    interest: Interest,
-    most: usize,
-    mut call: impl FnMut() -> rustix::io::Result<usize>,
-) -> io::Result<usize> {
-    let mut part = None;
-    let whole = stream.try_io(interest, || match retry_on_intr(&mut call)? {
-        moved if moved > 0 && moved < most => {
-            part = Some(moved);
-            Err(io::ErrorKind::WouldBlock.into())
-        }
-        moved => Ok(moved),
-    });
-    part.map_or(whole, Ok)
-}
-
-/// Writes as soon as the connection is writable.
-fn poll_send(
-    stream: &TcpStream,
-    cx: &mut Context<'_>,
-    most: usize,
-    mut call: impl FnMut() -> rustix::io::Result<usize>,
-) -> Poll<io::Result<usize>> {
-    loop {
-        ready!(stream.poll_write_ready(cx))?;
-        match attempt(stream, Interest::WRITABLE, most, &mut call) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            sent => return Poll::Ready(sent),
+        match &self.0 {
+            Layer::Plain(plain) => &plain.0,
+            Layer::Tls(tls) => tls.tcp(),
         }
     }
 }
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Some(exclusive) = Arc::get_mut(&mut self.0) {
-            return Pin::new(exclusive).poll_read(cx, buf);
-        }
-        loop {
-            ready!(self.0.poll_read_ready(cx))?;
-            let unfilled = buf.initialize_unfilled();
-            let read = attempt(&self.0, Interest::READABLE, unfilled.len(), || {
-                recv(&*self.0, &mut *unfilled, RecvFlags::empty()).map(|(read, _)| read)
-            });
-            match read {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-                Ok(read) => {
-                    buf.advance(read);
-                    return Poll::Ready(Ok(()));
-                }
-            }
+        match &mut self.0 {
+            Layer::Plain(plain) => Pin::new(plain).poll_read(cx, buf),
+            Layer::Tls(tls) => tls.poll_read(cx, buf),
         }
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match Arc::get_mut(&mut self.0) {
-            Some(exclusive) => Pin::new(exclusive).poll_write(cx, bytes),
-            None => poll_send(&self.0, cx, bytes.len(), || send(&*self.0, bytes, SendFlags::NOSIGNAL)),
+        match &mut self.0 {
+            Layer::Plain(plain) => Pin::new(plain).poll_write(cx, bytes),
+            Layer::Tls(tls) => tls.poll_write_vectored(cx, &[IoSlice::new(bytes)]),
         }
     }
 
@@ -135,11 +157,10 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Some(exclusive) = Arc::get_mut(&mut self.0) {
-            return Pin::new(exclusive).poll_write_vectored(cx, pieces);
+        match &mut self.0 {
+            Layer::Plain(plain) => Pin::new(plain).poll_write_vectored(cx, pieces),
+            Layer::Tls(tls) => tls.poll_write_vectored(cx, pieces),
         }
-        let most = pieces.iter().map(|piece| piece.len()).sum();
-        poll_send(&self.0, cx, most, || writev(&*self.0, pieces))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -150,10 +171,10 @@ impl AsyncWrite for Socket {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match SockRef::from(&*self.0).shutdown(Shutdown::Write) {
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
-            done => Poll::Ready(done),
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.0 {
+            Layer::Plain(plain) => Pin::new(plain).poll_shutdown(cx),
+            Layer::Tls(tls) => tls.poll_shutdown(cx),
         }
     }
 }
@@ -197,7 +218,7 @@ pub async fn drain<S: AsyncRead + Unpin>(stream: &mut S, limit: Duration) {
 mod tests {
     use std::time::Duration;
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
     use tokio::net::TcpListener;
     use tokio::time::timeout;
 

@@ -2,12 +2,12 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
 use rustix::net::{RecvFlags, recv};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::file_body::SentBytes;
@@ -17,6 +17,7 @@ use crate::net::body::reader::{STEP, write_some};
 use crate::net::os::clock::http_date;
 use crate::net::os::deadline::within;
 use crate::net::os::socket::{Socket, drain};
+use crate::net::tls::ServerTls;
 use crate::text::SafeText;
 use crate::wire::http::{MAX_HEAD, encode_reply};
 use crate::wire::{Method, Problem, Reply, problem};
@@ -94,6 +95,16 @@ impl Downstream {
         }
     }
 
+    /// Runs the TLS handshake of a server; what the client has sent so far is in the inbox.
+    ///
+    /// # Errors
+    /// The error of the connection or of the handshake.
+    pub async fn accept_tls(mut self, tls: &ServerTls) -> io::Result<Self> {
+        let received = std::mem::take(&mut self.inbox);
+        let stream = self.stream.accept_tls(received, |hello| tls.for_client(hello)).await?;
+        Ok(Self { stream, ..self })
+    }
+
     /// Reads more into the inbox; 0 means the end of the stream. Cancel-safe.
     pub async fn fill(&mut self) -> io::Result<usize> {
         loop {
@@ -117,7 +128,15 @@ impl Downstream {
     /// for events.
     pub fn fill_now(&mut self) -> io::Result<usize> {
         let mut arrived = [0; 1024];
-        let (read, _) = recv(&*self.stream, &mut arrived, RecvFlags::DONTWAIT)?;
+        let read = if self.stream.is_plain() {
+            recv(&*self.stream, &mut arrived, RecvFlags::DONTWAIT)?.0
+        } else {
+            let mut space = ReadBuf::new(&mut arrived);
+            match Pin::new(&mut self.stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut space) {
+                Poll::Ready(read) => read.map(|()| space.filled().len())?,
+                Poll::Pending => return Err(io::ErrorKind::WouldBlock.into()),
+            }
+        };
         self.inbox.extend_from_slice(&arrived[..read]);
         Ok(read)
     }
@@ -205,7 +224,7 @@ impl Downstream {
     pub fn is_over(&self) -> bool {
         let silent =
             || matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
-        self.last_request && self.inbox.is_empty() && silent()
+        self.last_request && self.inbox.is_empty() && self.stream.is_plain() && silent()
     }
 
     /// Closes as the legacy protocol does: the peer may close first, then we do.
@@ -213,7 +232,7 @@ impl Downstream {
         drain(&mut self.stream, self.limits.linger).await;
         let _ = within(self.limits.linger, self.stream.shutdown()).await;
         let mut buffer = [0; 1024];
-        while matches!(self.stream.try_read(&mut buffer), Ok(read) if read > 0) {}
+        while self.stream.is_plain() && matches!(self.stream.try_read(&mut buffer), Ok(read) if read > 0) {}
     }
 
     /// Resets the connection: the only way to show the legacy program that a body is incomplete.

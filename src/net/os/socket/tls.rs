@@ -1,0 +1,145 @@
+//! A TCP connection with TLS 1.3: the session of rustls on a connection that reports hold.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use rustls::pki_types::ServerName;
+use rustls::server::{Acceptor, ClientHello};
+use rustls::{ClientConfig, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
+
+use super::plain::PlainSocket;
+
+/// A connection after its handshake.
+#[derive(Debug)]
+pub(super) struct TlsSocket {
+    stream: TlsStream<Unread>,
+    /// Bytes of a write that the session has encrypted and that are not given to the kernel yet: the write is not done.
+    encrypted: usize,
+}
+
+/// A connection of which some bytes have been read already.
+#[derive(Debug)]
+pub(super) struct Unread {
+    bytes: Vec<u8>,
+    socket: PlainSocket,
+}
+
+impl TlsSocket {
+    /// Runs the handshake of a client.
+    pub(super) async fn connect(
+        socket: PlainSocket,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> io::Result<Self> {
+        let unread = Unread { bytes: Vec::new(), socket };
+        let stream = TlsConnector::from(config).connect(name, unread).await?;
+        Ok(Self { stream: stream.into(), encrypted: 0 })
+    }
+
+    /// Runs the handshake of a server whose client has sent these bytes already.
+    pub(super) async fn accept(
+        socket: PlainSocket,
+        bytes: Vec<u8>,
+        choose: impl FnOnce(&ClientHello<'_>) -> Arc<ServerConfig>,
+    ) -> io::Result<Self> {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), Unread { bytes, socket }).await?;
+        let config = choose(&start.client_hello());
+        let stream = start.into_stream(config).await?;
+        Ok(Self { stream: stream.into(), encrypted: 0 })
+    }
+
+    pub(super) fn tcp(&self) -> &Arc<TcpStream> {
+        &self.stream.get_ref().0.socket.0
+    }
+
+    pub(super) fn session(&self) -> &rustls::CommonState {
+        self.stream.get_ref().1
+    }
+
+    /// Waits until a read would not wait.
+    pub(super) fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What a record brought beyond the last read is here; an error shows again in the read.
+        let state = match &mut self.stream {
+            TlsStream::Client(stream) => stream.get_mut().1.process_new_packets(),
+            TlsStream::Server(stream) => stream.get_mut().1.process_new_packets(),
+        };
+        let has_bytes = state.is_ok_and(|state| state.plaintext_bytes_to_read() > 0 || state.peer_has_closed());
+        if has_bytes { Poll::Ready(Ok(())) } else { self.tcp().poll_read_ready(cx) }
+    }
+
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+
+    /// Writes pieces; done once all that was encrypted was given to the kernel. A caller that waits for it has to poll
+    /// with the same bytes again, or to drop the connection.
+    pub(super) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.encrypted == 0 {
+            self.encrypted = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, pieces))?;
+        }
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        let written = std::mem::take(&mut self.encrypted);
+        if written > pieces.iter().map(|piece| piece.len()).sum() {
+            return Poll::Ready(Err(io::Error::other("a write that was cancelled had begun")));
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    /// Ends the direction to the peer; after a write that was cancelled without saying that this is the end.
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.encrypted > 0 {
+            return Pin::new(&mut self.stream.get_mut().0).poll_shutdown(cx);
+        }
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for Unread {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.bytes.is_empty() {
+            return Pin::new(&mut self.socket).poll_read(cx, buf);
+        }
+        let read = self.bytes.len().min(buf.remaining());
+        buf.put_slice(&self.bytes[..read]);
+        self.bytes.drain(..read);
+        if self.bytes.is_empty() {
+            self.bytes = Vec::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Unread {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,37 @@
+//! TLS 1.3 between client and origin: configurations of rustls for keys of this program.
+//!
+//! Between chainview programs the keys are raw public keys (RFC 7250); other clients get a self-signed certificate of
+//! the same key, which they check by its fingerprint. Sessions are never resumed: a resumption would not look at the
+//! key again, and the tickets that allow it, unread by a client that only sends, turn its close into a reset.
+
+mod client;
+mod server;
+
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, ring};
+
+pub use client::{ClientTls, WrongKey};
+pub use server::ServerTls;
+
+/// The protocol inside, as both ends name it in the handshake.
+const ALPN: &[u8] = b"http/1.1";
+
+/// Error in a key that is given to rustls.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// rustls does not accept the key.
+    #[error("the key cannot be used for TLS: {0}")]
+    Key(#[from] rustls::Error),
+    /// The certificate for other clients could not be made.
+    #[error("no certificate could be made of the key: {0}")]
+    Certificate(#[from] rcgen::Error),
+}
+
+/// Returns the only provider of cryptography.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+#[cfg(test)]
+mod tests;
