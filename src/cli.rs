@@ -105,13 +105,15 @@ fn mode(args: Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) 
     } else {
         done_command(&args, environment)?
     };
-    // A node signs nothing, and needs no key of its owner.
-    let signs = !matches!(kind, ModeKind::Node | ModeKind::NewKey | ModeKind::AuditSummary);
+    let uses_key = !matches!(kind, ModeKind::NewKey | ModeKind::AuditSummary);
     let identity = match &args.identity {
-        Some(file) if signs => Some(Arc::new(key_file::identity(file)?)),
+        Some(file) if uses_key => Some(Arc::new(key_file::identity(file)?)),
         _ => None,
     };
-    let (fetch, nodes) = (FetchPlan { identity, on_done, ..fetch_plan(&args) }, node_plan(&args, environment)?);
+    // Nodes that a dashboard starts have no key of their own: they serve the user of this machine.
+    let nodes =
+        NodePlan { identity: identity.clone().filter(|_| kind == ModeKind::Node), ..node_plan(&args, environment)? };
+    let fetch = FetchPlan { identity, on_done, ..fetch_plan(&args) };
     let mut inputs = args.inputs;
     if kind != ModeKind::Fetch && inputs.len() > 1 {
         return Err(Error::Usage(format!(
@@ -258,6 +260,7 @@ fn node_plan(args: &Args, environment: &[(OsString, OsString)]) -> Result<NodePl
         read_token: token(args.read_token_file.as_deref(), environment::READ_TOKEN)?,
         chain_token: token(None, CHAIN_TOKEN)?,
         control_token: token(args.control_token_file.as_deref(), environment::CONTROL_TOKEN)?,
+        identity: None,
         authorized_keys: args.authorized_keys.clone(),
         clients: ClientList::join(&args.clients),
         audit: args.audit.clone().map(|file| match file {

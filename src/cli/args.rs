@@ -116,7 +116,7 @@ pub(super) struct Args {
     #[arg(long, help_heading = FETCHING, value_name = "COMMAND", env = "CHAINVIEW_ON_DONE",
           value_parser = values::words)]
     pub(super) on_done: Option<Words>,
-    /// Sign requests with this key: the nodes of a chain may ask for one
+    /// Sign requests with this key: the nodes of a chain may ask for one; a node serves TLS with it
     #[arg(long, help_heading = FETCHING, value_name = "FILE", env = "CHAINVIEW_IDENTITY")]
     pub(super) identity: Option<PathBuf>,
     /// Protocol of a next hop without protocol=: auto, http or legacy

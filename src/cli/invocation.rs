@@ -221,6 +221,8 @@ pub struct NodePlan {
     pub chain_token: Option<Secret>,
     /// Control token.
     pub control_token: Option<Secret>,
+    /// The key of the nodes, with which they serve TLS.
+    pub identity: Option<Arc<KeyPair>>,
     /// File of the keys that are served; without it, requests need no key.
     pub authorized_keys: Option<PathBuf>,
     /// Addresses that are served; `None` means all.

@@ -20,6 +20,7 @@ use crate::cli::{Listen, NodePlan, OutputOptions, PerHop};
 use crate::console::signals::{Signals, Termination, listen};
 use crate::console::{self, AuditLines, Sink, start_audit, start_log};
 use crate::error::{Error, KeptBytes, plain, shown};
+use crate::keys::KeyPair;
 use crate::net::access::{Access, KeyTable};
 use crate::net::node::audit::AuditWriter;
 use crate::net::node::drain::Drain;
@@ -28,6 +29,7 @@ use crate::net::node::{Node, NodeConfig};
 use crate::net::os::clock::seconds;
 use crate::net::server;
 use crate::net::supervisor::STAY;
+use crate::net::tls::ServerTls;
 use crate::net::upstream::policy::Policy;
 use crate::net::upstream::resolve::Resolver;
 use crate::options::AuditTarget;
@@ -79,7 +81,9 @@ pub fn nodes(
             let clients = access.clients.as_ref().map(|clients| format!(" to {clients}")).unwrap_or_default();
             let keys =
                 access.keys.as_ref().map(|keys| format!(", authorized keys: {}", keys.count())).unwrap_or_default();
-            info!("{}: serves {}{clients}, {policy}{keys}", node.address, shown(root.path()));
+            let key = plan.identity.as_ref().map(|pair| format!(" with the key {}", pair.public().fingerprint()));
+            let key = key.unwrap_or_default();
+            info!("{}: serves {}{clients}{key}, {policy}{keys}", node.address, shown(root.path()));
             running.spawn(server::run(node, listener, drain.child()));
         }
         let all = async {
@@ -259,8 +263,13 @@ fn config(
         max_connections: plan.max_connections,
         protocol: plan.protocol,
         resolver: Resolver::default(),
+        tls: plan.identity.as_ref().map(|pair| server_tls(pair)).transpose()?,
         audit: audit.map(|audit| Arc::clone(audit) as Arc<dyn AuditWriter>),
     })
+}
+
+fn server_tls(pair: &KeyPair) -> Result<Arc<ServerTls>, Error> {
+    ServerTls::new(pair).map(Arc::new).map_err(|error| Error::Other(format!("--identity: {error}")))
 }
 
 async fn bind(listen: &Listen) -> Result<TcpListener, Error> {

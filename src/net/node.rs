@@ -34,6 +34,7 @@ use crate::net::os::clock::{Clock, seconds};
 use crate::net::os::machine::Machine;
 use crate::net::os::random;
 use crate::net::os::starvation::SchedDelayProbe;
+use crate::net::tls::ServerTls;
 use crate::net::upstream::Upstream;
 use crate::net::upstream::policy::Policy;
 use crate::net::upstream::protocols::UpstreamShared;
@@ -66,6 +67,8 @@ pub struct NodeConfig {
     pub protocol: Option<Protocol>,
     /// Resolver for the names of next hops.
     pub resolver: Resolver,
+    /// The key of this node; `None` serves no TLS.
+    pub tls: Option<Arc<ServerTls>>,
     /// Writer of audit lines; `None` writes none.
     pub audit: Option<Arc<dyn AuditWriter>>,
 }
@@ -83,6 +86,7 @@ impl NodeConfig {
             max_connections: 64,
             protocol: None,
             resolver: Resolver::default(),
+            tls: None,
             audit: None,
         }
     }

@@ -42,6 +42,7 @@ impl Stage {
                 max_connections: 16,
                 protocol: None,
                 resolver: Resolver::default(),
+                tls: None,
                 audit: None,
             };
             let node = Node::new(config, address);

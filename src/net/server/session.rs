@@ -27,6 +27,8 @@ use crate::wire::{FailedAction, Method, Problem, Reason, Request};
 const TLS_HANDSHAKE: &[u8] = b"\x16\x03";
 /// A fatal alert of TLS 1.0, which every version reads: 70, protocol version. Clients show this one most clearly.
 const TLS_ALERT: &[u8] = b"\x15\x03\x01\x00\x02\x02\x46";
+/// Name of a file in reports, if its request was encrypted.
+const ENCRYPTED_NAME: &str = "(encrypted)";
 /// The first line of every HTTP/2 connection without TLS.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 /// Empty SETTINGS, then GOAWAY for `HTTP_1_1_REQUIRED`.
@@ -40,25 +42,50 @@ pub(crate) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard, hea
         match deadline.bound(first_line(&mut down)).await {
             Ok(Some(FirstBytes::Http)) => begun = http(&node, down, &conn, head, deadline).await,
             Ok(Some(FirstBytes::Legacy)) => Box::pin(legacy::run(&node, down, &conn, head, deadline)).await,
-            Ok(Some(FirstBytes::Unserved { refusal, protocol })) => {
-                tracing::info!("{}: {protocol} is not served on this port", conn.peer());
-                conn.audit_unread(Reason::Unsupported, None);
-                if down.write(refusal).await.is_ok() {
-                    Box::pin(down.close()).await;
-                }
-            }
+            Ok(Some(FirstBytes::Tls)) => begun = Box::pin(tls(&node, down, &conn, head, deadline)).await,
+            Ok(Some(FirstBytes::Http2)) => refuse_protocol(down, &conn, "HTTP/2", HTTP2_GOAWAY).await,
             Ok(None) | Err(_) if down.inbox.is_empty() => {}
             Ok(None) | Err(_) => tracing::info!("{}: not a valid request", conn.peer()),
         }
     }
 }
 
-/// A connection whose protocol is not known yet: a new one, or one on which a tunnel to this node has begun.
+/// A connection whose protocol is not known yet: a new one, or one on which TLS or a tunnel to this node has begun.
 struct Begun {
     down: Downstream,
     head: HeadGuard,
     /// For its first request.
     deadline: Deadline,
+}
+
+/// Runs the TLS handshake of a client; its first request follows inside. Without a key, it is refused.
+async fn tls(
+    node: &Arc<Node>,
+    down: Downstream,
+    conn: &ConnGuard,
+    head: HeadGuard,
+    mut deadline: Deadline,
+) -> Option<Begun> {
+    let Some(config) = node.config.tls.as_ref().filter(|_| down.stream.is_plain()) else {
+        refuse_protocol(down, conn, "TLS", TLS_ALERT).await;
+        return None;
+    };
+    match deadline.bound(down.accept_tls(config)).await {
+        Ok(Ok(down)) => return Some(Begun { down, head, deadline }),
+        Ok(Err(error)) => tracing::info!("{}: the TLS handshake failed: {error}", conn.peer()),
+        Err(Elapsed) => tracing::info!("{}: the TLS handshake took too long", conn.peer()),
+    }
+    conn.audit_unread(Reason::Malformed, None);
+    None
+}
+
+/// Refuses a known protocol that is not served here, as its clients understand it.
+async fn refuse_protocol(mut down: Downstream, conn: &ConnGuard, protocol: &str, refusal: &[u8]) {
+    tracing::info!("{}: {protocol} is not served on this port", conn.peer());
+    conn.audit_unread(Reason::Unsupported, None);
+    if down.write(refusal).await.is_ok() {
+        Box::pin(down.close()).await;
+    }
 }
 
 /// Protocol detected by the first bytes of a connection.
@@ -67,8 +94,10 @@ enum FirstBytes {
     Http,
     /// Anything else with lines.
     Legacy,
-    /// A known protocol that is not served here, with the refusal its clients understand.
-    Unserved { refusal: &'static [u8], protocol: &'static str },
+    /// A TLS handshake.
+    Tls,
+    /// HTTP/2 without TLS, which is not served.
+    Http2,
 }
 
 impl FirstBytes {
@@ -77,10 +106,10 @@ impl FirstBytes {
         // A browser or a proxy may put one empty line before its request.
         let line = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
         if bytes.starts_with(TLS_HANDSHAKE) {
-            return Some(Self::Unserved { refusal: TLS_ALERT, protocol: "TLS" });
+            return Some(Self::Tls);
         }
         if line.starts_with(HTTP2_PREFACE) {
-            return Some(Self::Unserved { refusal: HTTP2_GOAWAY, protocol: "HTTP/2" });
+            return Some(Self::Http2);
         }
         match line.iter().position(|byte| *byte == b'\n') {
             Some(end) if is_http(&line[..end]) => Some(Self::Http),
@@ -337,7 +366,10 @@ async fn file(
     }
     let id = *request.transfer.get_or_insert_with(|| node.machine().transfer_id());
     let job = conn.begin_job(id, request.method, &request.name, Protocol::Http);
-    if request.query.is_some() {
+    if !down.stream.is_plain() {
+        // Reports are read over chains without encryption, too.
+        job.update(|record| record.name = ENCRYPTED_NAME.into());
+    } else if request.query.is_some() {
         job.hide_query();
     }
     if let Some(key) = down.caller.name() {

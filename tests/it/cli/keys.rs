@@ -143,5 +143,5 @@ fn wrong_key_files_end_the_start_with_their_place() {
         assert!(err(&readable).contains("chmod 600"), "{}", err(&readable));
     }
     assert_eq!(code(&run(dir.path(), "--fetch in.txt --authorized-keys keys")), 2);
-    assert_eq!(code(&run(dir.path(), "--node 127.0.0.1:0 --identity key")), 2);
+    assert_eq!(code(&run(dir.path(), "--node 127.0.0.1:0 --identity key")), 3);
 }

@@ -43,6 +43,7 @@ pub(crate) fn config(folder: &Path, address: SocketAddr, limits: Limits) -> Node
         max_connections: 4096,
         protocol: None,
         resolver: Resolver::default(),
+        tls: None,
         audit: None,
     }
 }

@@ -54,6 +54,7 @@ impl Chain {
                 faults: Faults { limit: rate, ..Faults::default() },
                 protocol: None,
                 resolver: Resolver::default(),
+                tls: None,
                 audit: None,
             };
             let node = Node::new(config, address);
