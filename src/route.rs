@@ -84,6 +84,11 @@ impl Route {
         self.hops.split_first().expect("a route has at least one hop")
     }
 
+    /// Returns true if everything between client and origin is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.hops.last().is_some_and(|hop| hop.key.is_some())
+    }
+
     /// Returns the same hops for another file.
     #[must_use]
     pub fn with_file(&self, file: FileName) -> Self {
@@ -121,6 +126,9 @@ impl Route {
             }
             if hops.last().is_some_and(|before: &Hop| before.base.is_some()) {
                 return Err(at(last_line)("base= belongs on the last hop, the origin".to_owned()));
+            }
+            if hops.last().is_some_and(|before: &Hop| before.key.is_some()) {
+                return Err(at(last_line)("key= belongs on the last hop, the origin".to_owned()));
             }
             hops.push(hop);
             last_line = number;

@@ -166,6 +166,10 @@ impl Controller {
     /// Requests a listing of a folder from the origin.
     fn list(&mut self, folder: Option<FileName>) {
         let (route, token) = (self.publisher.route.clone(), self.origin_token.get());
+        if route.is_encrypted() {
+            let why = "files cannot be listed over a chain with key= yet: their names would be readable";
+            return self.publisher.log.push(Level::Warn, None, why.to_owned());
+        }
         let identity = self.plan.fetch.identity.clone();
         self.tasks.spawn(async move {
             let credentials = Credentials { token: token.as_ref(), identity: identity.as_deref() };

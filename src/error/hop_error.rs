@@ -59,6 +59,7 @@ impl HopError {
             | Reason::Unauthorized
             | Reason::KeyRequired
             | Reason::BadSignature
+            | Reason::WrongKey
             | Reason::Unsupported
             | Reason::Loop => 5,
             Reason::Changed | Reason::Short => 6,

@@ -2,6 +2,7 @@
 //! clients alike.
 
 pub(crate) mod connect;
+mod encrypted;
 mod exchange;
 mod idle;
 mod link;
@@ -52,6 +53,8 @@ pub struct Upstream {
     /// Whose requests these are, at a relay.
     caller: Caller,
     link: Option<UpstreamConn>,
+    /// The encrypted connection of the last exchange: it belongs to this chain.
+    kept: Option<UpstreamConn>,
 }
 
 /// Stage of an exchange.
@@ -91,7 +94,7 @@ impl Upstream {
     /// Returns an upstream without a connection. `protocol` is for hops without a `protocol=` of their own; `None`
     /// detects it.
     pub fn new(links: Arc<UpstreamShared>, limits: Limits, filter: ConnectFilter, protocol: Option<Protocol>) -> Self {
-        Self { links, limits, filter, protocol, identity: None, caller: Caller::default(), link: None }
+        Self { links, limits, filter, protocol, identity: None, caller: Caller::default(), link: None, kept: None }
     }
 
     /// Returns another upstream with the same configuration, without a connection.
@@ -156,7 +159,11 @@ impl Upstream {
         if let Some(link) = self.link.take()
             && link.is_reusable()
         {
-            self.links.idle.put(link, self.limits.idle_connections);
+            if link.destination.is_some() {
+                self.kept = Some(link);
+            } else {
+                self.links.idle.put(link, self.limits.idle_connections);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 
 use super::address::{HostPort, parse_port};
 use super::name::MAX_NAME;
+use crate::fingerprint::Fingerprint;
 use crate::text::SafeText;
 
 /// Protocol of a hop.
@@ -32,6 +33,8 @@ pub struct Hop {
     pub name: Option<String>,
     /// The file with this hop's read token, below the configuration folder; for the client only, never sent.
     pub token_file: Option<String>,
+    /// The key that the node must have: then everything between client and node is encrypted; for the client only.
+    pub key: Option<Fingerprint>,
     /// Unknown words after the port, which are ignored and forwarded, as by the legacy program.
     pub other: Vec<String>,
 }
@@ -61,7 +64,7 @@ impl FromStr for Protocol {
 impl Hop {
     /// Creates a hop without options.
     pub fn new(address: HostPort) -> Self {
-        Self { address, protocol: None, base: None, name: None, token_file: None, other: Vec::new() }
+        Self { address, protocol: None, base: None, name: None, token_file: None, key: None, other: Vec::new() }
     }
 
     /// Parses one hop line: `HOST PORT [key=value…]` or `HOST:PORT [key=value…]`.
@@ -98,9 +101,18 @@ impl Hop {
                 Some(("token-file", value)) if !value.is_empty() => {
                     once("token-file", &mut self.token_file, parse_token_file(value)?)?;
                 }
+                Some(("key", value)) => {
+                    once("key", &mut self.key, value.parse().map_err(|error| format!("key=: {error}"))?)?
+                }
                 Some((key @ ("name" | "token-file"), _)) => return Err(format!("{key}= has no value")),
                 _ => self.other.push(word.to_owned()),
             }
+        }
+        if self.key.is_some() && self.protocol == Some(Protocol::Legacy) {
+            return Err("key= needs protocol=http: the legacy protocol has no encryption".to_owned());
+        }
+        if self.key.is_some() && self.token_file.is_some() {
+            return Err("token-file= and key= exclude each other: every relay would see the token".to_owned());
         }
         Ok(self)
     }
@@ -172,6 +184,9 @@ impl fmt::Display for Hop {
         }
         if let Some(base) = &self.base {
             write!(f, " base={base}")?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, " key={key}")?;
         }
         self.other.iter().try_for_each(|word| write!(f, " {word}"))
     }

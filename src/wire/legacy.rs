@@ -23,7 +23,7 @@ const UNREACHABLE: &str = "Address not found";
 /// Texts after the address, by which chainview nodes encode and parse a reason. They are part of the protocol and do
 /// not follow changes of the displayed texts. The texts of all policy refusals begin with the general one, which is all
 /// that older nodes know.
-const SENTENCES: [(Reason, Option<Refusal>, &str); 29] = [
+const SENTENCES: [(Reason, Option<Refusal>, &str); 30] = [
     (Reason::Refused, None, "connection refused"),
     (Reason::Unreachable, None, "address unreachable"),
     (Reason::Unresolved, None, "name not found"),
@@ -39,6 +39,7 @@ const SENTENCES: [(Reason, Option<Refusal>, &str); 29] = [
     (Reason::Malformed, None, "request not understood"),
     (Reason::Unauthorized, None, "token missing or wrong"),
     (Reason::KeyRequired, None, "key required"),
+    (Reason::WrongKey, None, "another key than expected"),
     (Reason::BadSignature, None, "signature not accepted"),
     (Reason::Method, None, "method not allowed"),
     (Reason::HeadTimeout, None, "request head too slow"),
@@ -224,7 +225,8 @@ fn action_of(reason: Reason) -> FailedAction {
         | Reason::Loop
         | Reason::Busy
         | Reason::Draining
-        | Reason::Closed => FailedAction::Connect,
+        | Reason::Closed
+        | Reason::WrongKey => FailedAction::Connect,
         Reason::NotFound => FailedAction::Open,
         Reason::Short | Reason::TooSlow => FailedAction::Body,
         Reason::Malformed

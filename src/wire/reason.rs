@@ -16,6 +16,8 @@ pub enum Reason {
     KeyRequired,
     /// The signature of the request does not hold at the node.
     BadSignature,
+    /// The peer has another key than expected.
+    WrongKey,
     /// The origin has no such file.
     NotFound,
     /// The method is not allowed for files.
@@ -70,6 +72,7 @@ impl Reason {
         Self::Policy,
         Self::KeyRequired,
         Self::BadSignature,
+        Self::WrongKey,
         Self::NotFound,
         Self::Method,
         Self::HeadTimeout,
@@ -114,6 +117,7 @@ impl Reason {
             | Self::Closed
             | Self::RouteIgnored
             | Self::BadResponse
+            | Self::WrongKey
             | Self::Short => 502,
             Self::Busy | Self::Draining | Self::Fault | Self::TooSlow => 503,
             Self::TimedOut => 504,
@@ -149,6 +153,7 @@ impl Reason {
             Self::Policy => "refused by policy",
             Self::KeyRequired => "key required",
             Self::BadSignature => "signature not accepted",
+            Self::WrongKey => "another key than expected",
             Self::NotFound => "no such file",
             Self::Method => "method not allowed",
             Self::HeadTimeout => "request head too slow",

@@ -14,6 +14,7 @@ mod console;
 mod controller;
 mod dashboard;
 mod docs;
+mod encrypted;
 mod entry;
 mod escapes;
 mod fairness;

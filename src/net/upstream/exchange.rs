@@ -90,7 +90,13 @@ impl Upstream {
         }
     }
 
-    fn store_reply(&mut self, mut link: UpstreamConn, reply: Box<Reply>, leg: Leg, request: &Request) -> UpstreamReply {
+    pub(super) fn store_reply(
+        &mut self,
+        mut link: UpstreamConn,
+        reply: Box<Reply>,
+        leg: Leg,
+        request: &Request,
+    ) -> UpstreamReply {
         let about_file = reply.status < 400;
         link.verification_pending = request.awaits_verification() && about_file && reply.digests.is_empty();
         let response = UpstreamReply { leg, protocol: link.protocol, address: link.address, reply };
@@ -99,7 +105,7 @@ impl Upstream {
     }
 
     /// Sends a request, or the `rest` of it, and reads the reply head; also the body of an error reply.
-    async fn exchange(
+    pub(super) async fn exchange(
         &self,
         link: &mut UpstreamConn,
         hop: &Hop,

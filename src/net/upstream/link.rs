@@ -17,7 +17,10 @@ use crate::net::body::sockbuf::{FLOWING_AFTER, Incoming, has_low_rtt};
 use crate::net::body::{Direct, Source};
 use crate::net::os::deadline::ReusedTimer;
 use crate::net::os::socket::Socket;
-use crate::route::Protocol;
+use crate::route::{Hop, Protocol};
+
+/// Where an encrypted connection leads: the relays, and the hop with the key.
+pub(super) type Destination = Arc<[Hop]>;
 
 /// An open connection to the next hop.
 pub(super) struct UpstreamConn {
@@ -38,6 +41,8 @@ pub(super) struct UpstreamConn {
     pub(super) verification_pending: bool,
     /// The kernel's buffers have grown, see [`Self::begin_body`].
     pub(super) grown: bool,
+    /// Where it leads, if it is encrypted.
+    pub(super) destination: Option<Destination>,
 }
 
 /// The rest of a body; ends after exactly the announced bytes, or prematurely.
@@ -45,18 +50,29 @@ pub struct UpstreamBody<'a>(pub(super) &'a mut UpstreamConn);
 
 impl UpstreamConn {
     pub(super) fn new(address: SocketAddr, protocol: Protocol, stream: TcpStream, connect_ms: f64) -> Self {
+        Self::with(address, protocol, Socket::new(stream), has_low_rtt(address.ip(), connect_ms))
+    }
+
+    /// Wraps a connection of which nothing else is known.
+    pub(super) fn with(address: SocketAddr, protocol: Protocol, stream: Socket, low_rtt: bool) -> Self {
         Self {
             address,
             protocol,
-            stream: Socket::new(stream),
+            stream,
             timer: ReusedTimer::default(),
-            low_rtt: has_low_rtt(address.ip(), connect_ms),
+            low_rtt,
             read_ahead: ReadAhead::default(),
             remaining: 0,
             idle_time: Duration::ZERO,
             verification_pending: false,
             grown: false,
+            destination: None,
         }
+    }
+
+    /// Returns true if it is an encrypted connection to this destination that is still open and silent.
+    pub(super) fn leads_to(&self, destination: &Destination) -> bool {
+        self.destination.as_ref() == Some(destination) && self.is_silent()
     }
 
     /// Records that a body of this length follows.
@@ -95,7 +111,8 @@ impl Source for UpstreamBody<'_> {
     fn direct(&self) -> Option<Direct<'_>> {
         // Bytes read ahead have to be sent first.
         let incoming = Incoming { stream: &self.0.stream, low_rtt: self.0.low_rtt };
-        self.0.read_ahead.is_empty().then_some(Direct::Socket(incoming))
+        let is_direct = self.0.read_ahead.is_empty() && self.0.stream.is_plain();
+        is_direct.then_some(Direct::Socket(incoming))
     }
 
     fn socket(&self) -> Option<Arc<TcpStream>> {

@@ -34,6 +34,9 @@ impl Upstream {
     ) -> Result<UpstreamReply, Problem> {
         // The end of a previous exchange, if there was one.
         self.finish();
+        if let Some(key) = request.route.last().unwrap_or(hop).key {
+            return Box::pin(self.request_encrypted(hop, request, key, limit, on_stage)).await;
+        }
         let began = Instant::now();
         let deadline = &mut Deadline::since(began, limit);
         request.host = Some(hop.address.clone());
@@ -66,7 +69,7 @@ impl Upstream {
     }
 
     /// Signs a client's request for each hop that checks signatures.
-    fn sign(&self, hop: &Hop, request: &mut Request) -> Result<(), Problem> {
+    pub(super) fn sign(&self, hop: &Hop, request: &mut Request) -> Result<(), Problem> {
         let Some(pair) = &self.identity else { return Ok(()) };
         let new_id = || self.links.resolver.machine().transfer_id();
         request.transfer.get_or_insert_with(new_id);
@@ -77,7 +80,12 @@ impl Upstream {
     }
 
     /// Checks a reply: a success must be of known length and come from the end of the route.
-    fn check(&mut self, hop: &Hop, request: &Request, response: UpstreamReply) -> Result<UpstreamReply, Problem> {
+    pub(super) fn check(
+        &mut self,
+        hop: &Hop,
+        request: &Request,
+        response: UpstreamReply,
+    ) -> Result<UpstreamReply, Problem> {
         let wrong = |reason, detail: &str| {
             Problem::next(
                 reason,

@@ -8,7 +8,7 @@ use super::write::HeadValue;
 use super::{MAX_FIELDS, fields};
 use crate::keys::{Covered, KeyError, KeyPair, Signatures};
 use crate::route::{DEFAULT_BASE, Hop, Protocol};
-use crate::wire::{Method, Request};
+use crate::wire::{Method, Request, TunnelRequest};
 
 /// A head with signatures.
 #[derive(Debug)]
@@ -105,6 +105,30 @@ pub fn sign_request(
         content_digest: None,
     };
     sign_for_hops(pair, hop, &request.route, &covered, created, nonce)
+}
+
+/// Signs a request for a tunnel for all hops, see [`sign_for_hops`].
+///
+/// # Errors
+/// As for [`sign_for_hops`].
+pub fn sign_tunnel(
+    pair: &KeyPair,
+    hop: &Hop,
+    request: &TunnelRequest,
+    created: u64,
+    nonce: u128,
+) -> Result<Option<Signatures>, KeyError> {
+    let (Some(transfer), Some(route)) = (request.transfer, &request.route) else { return Ok(None) };
+    let covered = Covered {
+        method: "CONNECT".into(),
+        target: request.target.to_string().into(),
+        authority: "".into(),
+        transfer: text(&transfer).into(),
+        route: None,
+        authorization: None,
+        content_digest: None,
+    };
+    sign_for_hops(pair, hop, route, &covered, created, nonce)
 }
 
 fn text(value: &impl HeadValue) -> String {

@@ -1,0 +1,165 @@
+//! Requests to a hop with a key: inside TLS to that hop, through a tunnel if there are relays before it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, Error as TlsFailure};
+use tokio::time::Instant;
+
+use super::exchange::{ExchangeError, no_time};
+use super::link::{Destination, UpstreamConn};
+use super::{OnStage, OpenTunnel, Upstream, UpstreamReply};
+use crate::keys::Fingerprint;
+use crate::limits::HOP_SHARE;
+use crate::net::os::clock::{ms_since, seconds};
+use crate::net::os::deadline::Deadline;
+use crate::net::tls::{ClientTls, WrongKey};
+use crate::route::{Hop, Protocol};
+use crate::wire::http::sign_tunnel;
+use crate::wire::{FailedAction, Leg, Problem, Reason, Request, TunnelRequest};
+
+impl Upstream {
+    /// Requests a file from the last of these hops, which has this key. The relays before it see neither the request
+    /// nor the reply.
+    pub(super) async fn request_encrypted(
+        &mut self,
+        hop: &Hop,
+        mut request: Box<Request>,
+        key: Fingerprint,
+        limit: Duration,
+        on_stage: OnStage<'_>,
+    ) -> Result<UpstreamReply, Problem> {
+        let began = Instant::now();
+        let deadline = &mut Deadline::since(began, limit);
+        if limit <= HOP_SHARE {
+            return Err(no_time());
+        }
+        let behind = std::mem::take(&mut request.route);
+        let relays = behind.len() as u32;
+        let destination: Destination = std::iter::once(hop).chain(&behind).cloned().collect();
+        let end = &destination[behind.len()];
+        request.host = Some(end.address.clone());
+        (request.interim, request.keep_alive, request.ack) = (true, true, false);
+        self.sign(end, &mut request)?;
+        let of_end = |problem: Problem| beyond(problem, relays);
+        let mut kept = self.kept.take().filter(|link| link.leads_to(&destination));
+        loop {
+            let reused = kept.is_some();
+            let (mut link, leg, timing) = match kept.take() {
+                Some(link) => (link, Leg::default(), None),
+                None => Box::pin(self.connect_encrypted(&destination, key, deadline, on_stage)).await?,
+            };
+            match self.exchange(&mut link, end, &mut request, deadline, None, on_stage).await {
+                Ok(mut reply) => {
+                    reply.timing = timing;
+                    let mut response = self.store_reply(link, reply, leg, &request);
+                    response.leg.wait_ms = (ms_since(began) - leg.resolve_ms - leg.connect_ms).max(0.0);
+                    let mut response = self.check(end, &request, response).map_err(of_end)?;
+                    response.reply.hops = Some(relays);
+                    return Ok(response);
+                }
+                // The hop closed the connection when it was idle: once more, over a new one.
+                Err(ExchangeError::Unanswered(_)) if reused => {}
+                Err(ExchangeError::Problem(problem) | ExchangeError::Unanswered(problem)) => {
+                    return Err(of_end(problem));
+                }
+                Err(ExchangeError::SpeaksLegacy) => {
+                    let detail = "the legacy protocol has no encryption";
+                    let problem = Problem::next(Reason::Unsupported, FailedAction::Reply, &end.address, detail, 0.0);
+                    return Err(of_end(problem));
+                }
+            }
+        }
+    }
+
+    /// Opens a connection to the hop with the key; returns the times of the set-up, too.
+    async fn connect_encrypted(
+        &self,
+        destination: &Destination,
+        key: Fingerprint,
+        deadline: &mut Deadline,
+        on_stage: OnStage<'_>,
+    ) -> Result<(UpstreamConn, Leg, Option<String>), Problem> {
+        let [hop, behind @ ..] = &**destination else { return Err(no_time()) };
+        let end = behind.last().unwrap_or(hop);
+        let (mut link, leg, timing) = if behind.is_empty() {
+            let (link, leg, _) = self.connect(hop, None, Protocol::Http, deadline, b"", on_stage).await?;
+            (link, leg, None)
+        } else {
+            let request = Box::new(self.tunnel_request(hop, behind)?);
+            let OpenTunnel { reply, socket, early, low_rtt } =
+                self.open_tunnel(hop, request, deadline.left(), &|_| false, on_stage).await?;
+            if !early.is_empty() {
+                let detail = "bytes arrived in the tunnel before the TLS handshake";
+                return Err(Problem::next(Reason::BadResponse, FailedAction::Connect, &hop.address, detail, 0.0));
+            }
+            (UpstreamConn::with(reply.address, Protocol::Http, socket, low_rtt), reply.leg, reply.reply.timing)
+        };
+        let began = Instant::now();
+        let failed = |reason, detail: String| {
+            let problem = Problem::next(reason, FailedAction::Connect, &end.address, detail, ms_since(began));
+            beyond(problem, behind.len() as u32)
+        };
+        let tls = ClientTls::new(key).map_err(|error| failed(Reason::Internal, error.to_string()))?;
+        let name = ServerName::IpAddress(link.address.ip().into());
+        link.stream = match deadline.bound(link.stream.connect_tls(tls.config(), name)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                let (reason, detail) = describe(&error);
+                return Err(failed(reason, detail));
+            }
+            Err(_) => return Err(failed(Reason::TimedOut, "in the TLS handshake".to_owned())),
+        };
+        link.destination = Some(Arc::clone(destination));
+        Ok((link, leg, timing))
+    }
+
+    /// Returns the request for a tunnel to the last of these hops, signed if the user has a key.
+    fn tunnel_request(&self, hop: &Hop, behind: &[Hop]) -> Result<TunnelRequest, Problem> {
+        let new_id = || self.links.resolver.machine().transfer_id();
+        let target = behind.last().unwrap_or(hop).address.clone();
+        let mut request = TunnelRequest {
+            target,
+            host: Some(hop.address.clone()),
+            route: Some(behind.to_vec()),
+            transfer: Some(new_id()),
+            timeout: None,
+            ack: false,
+            via: None,
+            signatures: None,
+            proxied: false,
+            interim: true,
+        };
+        if let Some(pair) = &self.identity {
+            let signed = sign_tunnel(pair, hop, &request, seconds(SystemTime::now()), new_id().0);
+            let failed = |error: crate::keys::KeyError| {
+                Problem::here(Reason::Internal, FailedAction::Request, "", error.to_string())
+            };
+            request.signatures = signed.map_err(failed)?.map(Box::new);
+        }
+        Ok(request)
+    }
+}
+
+/// Counts the hops of a problem from this client, if it was counted from behind these relays.
+fn beyond(problem: Problem, relays: u32) -> Problem {
+    let reporter = if problem.reporter == 0 { 0 } else { problem.reporter + relays };
+    Problem { hop: if problem.hop == 0 { 0 } else { problem.hop + relays }, reporter, ..problem }
+}
+
+/// Classifies the failure of a handshake.
+fn describe(error: &io::Error) -> (Reason, String) {
+    if let Some(wrong) = WrongKey::in_error(error) {
+        return (Reason::WrongKey, wrong.to_string());
+    }
+    let failure = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsFailure>());
+    match failure {
+        Some(TlsFailure::AlertReceived(AlertDescription::ProtocolVersion)) => {
+            (Reason::Unsupported, "it serves no TLS 1.3: start it with --identity".to_owned())
+        }
+        Some(failure) => (Reason::BadResponse, format!("the TLS handshake failed: {failure}")),
+        None => (Reason::Closed, format!("in the TLS handshake: {error}")),
+    }
+}
