@@ -5,6 +5,7 @@ mod fair;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use crate::snapshot::Flow;
 pub use bucket::TokenBucket;
@@ -32,6 +33,10 @@ pub struct Meter {
     began: AtomicU64,
     waiting: AtomicU8,
     waiting_since: AtomicU64,
+    /// Length from which on a wait for input is silence; `None` for a body, which always has input to come.
+    silent_after_us: Option<u64>,
+    /// Silence since the start.
+    silent: AtomicU64,
 }
 
 /// What a copy loop waits for.
@@ -49,6 +54,12 @@ pub enum WaitKind {
 }
 
 impl Meter {
+    /// Creates the counters of one direction of a tunnel, whose ends may have nothing to send: beyond this length, a
+    /// wait for input counts neither as a wait nor as active time.
+    pub fn of_tunnel(silent_after: Duration) -> Self {
+        Self { silent_after_us: Some(silent_after.as_micros() as u64), ..Self::default() }
+    }
+
     /// Records the start of a body.
     pub fn begin(&self, now_us: u64) {
         self.began.store(now_us + 1, Relaxed);
@@ -59,7 +70,8 @@ impl Meter {
         self.resume(|| now_us);
         let began = self.began.swap(0, Relaxed);
         if began != 0 {
-            self.active.fetch_add((now_us + 1).saturating_sub(began), Relaxed);
+            let silent = self.silent.swap(0, Relaxed);
+            self.active.fetch_add((now_us + 1).saturating_sub(began).saturating_sub(silent), Relaxed);
             self.ended.store(now_us + 1, Relaxed);
         }
     }
@@ -126,27 +138,38 @@ impl Meter {
         if what != 0 {
             self.waiting.store(0, Relaxed);
             let waited = now_us().saturating_sub(self.waiting_since.load(Relaxed));
-            self.blocked(what).fetch_add(waited, Relaxed);
+            let silent = self.silence(what, waited);
+            self.silent.fetch_add(silent, Relaxed);
+            self.blocked(what).fetch_add(waited - silent, Relaxed);
         }
+    }
+
+    /// Returns the part of a wait that is silence.
+    fn silence(&self, what: u8, waited: u64) -> u64 {
+        let after = self.silent_after_us.filter(|_| what == WaitKind::Read as u8);
+        after.map_or(0, |after| waited.saturating_sub(after))
     }
 
     /// Returns all counters, including the current wait.
     pub fn flow(&self, now_us: u64) -> Flow {
         let began = self.began.load(Relaxed);
+        let what = self.waiting.load(Relaxed);
+        let waited = now_us.saturating_sub(self.waiting_since.load(Relaxed));
+        let silent = self.silence(what, waited);
+        let since_began = (now_us + 1).saturating_sub(began).saturating_sub(self.silent.load(Relaxed) + silent);
         let mut flow = Flow {
             bytes_in: self.bytes_in.load(Relaxed),
             bytes_out: self.bytes_out.load(Relaxed),
             starved_us: self.read_blocked.load(Relaxed),
             blocked_us: self.write_blocked.load(Relaxed),
             limited_us: self.limited.load(Relaxed),
-            active_us: self.active.load(Relaxed) + if began == 0 { 0 } else { (now_us + 1).saturating_sub(began) },
+            active_us: self.active.load(Relaxed) + if began == 0 { 0 } else { since_began },
             hash_us: self.hashing.load(Relaxed),
             sched_delay_us: self.late.load(Relaxed),
             reply_us: self.reply.load(Relaxed),
         };
-        let waited = now_us.saturating_sub(self.waiting_since.load(Relaxed));
-        match self.waiting.load(Relaxed) {
-            1 => flow.starved_us += waited,
+        match what {
+            1 => flow.starved_us += waited - silent,
             2 => flow.blocked_us += waited,
             3 => flow.limited_us += waited,
             4 => flow.reply_us += waited,
@@ -289,6 +312,27 @@ mod tests {
         };
         assert_eq!(meter.flow(900), expected);
         assert_eq!((meter.first_and_last_us(), meter.idle_us(900)), ((Some(250), Some(400)), 0));
+    }
+
+    #[test]
+    fn a_tunnel_that_is_silent_for_long_is_neither_starved_nor_active() {
+        let (meter, body) = (Meter::of_tunnel(Duration::from_micros(100)), Meter::default());
+        let times = |meter: &Meter, now| (meter.flow(now).starved_us, meter.flow(now).active_us);
+        for meter in [&meter, &body] {
+            meter.begin(0);
+            meter.wait(WaitKind::Read, 50);
+        }
+        assert_eq!((times(&meter, 100), times(&meter, 150)), ((50, 100), (100, 150)));
+        assert_eq!((times(&meter, 151), times(&meter, 9_000)), ((100, 150), (100, 150)));
+        assert_eq!(times(&body, 9_000), (8_950, 9_000));
+        assert_eq!(meter.idle_us(9_000), 8_950, "it is still known for how long");
+        meter.resume(|| 9_000);
+        assert_eq!(times(&meter, 9_040), (100, 190));
+        // Only input may be missing by intent.
+        meter.wait(WaitKind::Write, 9_040);
+        assert_eq!((meter.flow(10_040).blocked_us, meter.flow(10_040).active_us), (1_000, 1_190));
+        meter.end(10_040);
+        assert_eq!(times(&meter, 99_999), (100, 1_190));
     }
 
     #[test]

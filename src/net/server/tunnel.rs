@@ -55,7 +55,8 @@ pub(crate) async fn serve(
         return down.send_problem(&refused, Method::Get, keep).await;
     }
     let id = *request.transfer.get_or_insert_with(|| node.machine().transfer_id());
-    let job = conn.begin_tunnel(id, &request.target);
+    // A file that comes no further for this long is given up on; a tunnel has nothing to carry.
+    let job = conn.begin_tunnel(id, &request.target, node.config.limits.idle);
     if let Some(key) = down.caller.name() {
         job.signed_by(key);
     }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::conn::{FileRequest, Requested, lock};
 use super::record::RequestRecord;
@@ -22,20 +23,23 @@ impl ConnGuard {
         protocol: Protocol,
     ) -> FileRequestGuard<'_> {
         let record = RequestRecord { name: name.shown(), ..RequestRecord::default() };
-        self.begin(id, Requested::File(method), record, || name.shown_whole(), protocol)
+        self.begin(id, Requested::File(method), Meter::default(), record, || name.shown_whole(), protocol)
     }
 
-    /// Registers a request for a tunnel to `target` on this connection.
-    pub fn begin_tunnel(&self, id: TransferId, target: &HostPort) -> FileRequestGuard<'_> {
+    /// Registers a request for a tunnel to `target` on this connection. A direction that is silent for longer than
+    /// this does not wait: nothing is in transfer.
+    pub fn begin_tunnel(&self, id: TransferId, target: &HostPort, silent_after: Duration) -> FileRequestGuard<'_> {
         let name = SafeText::from(target.text());
         let record = RequestRecord { name: name.clone(), role: ConnRole::Tunnel, ..RequestRecord::default() };
-        self.begin(id, Requested::Tunnel(Box::default()), record, || name, Protocol::Http)
+        let meter = || Meter::of_tunnel(silent_after);
+        self.begin(id, Requested::Tunnel(Box::new(meter())), meter(), record, || name, Protocol::Http)
     }
 
     fn begin(
         &self,
         id: TransferId,
         requested: Requested,
+        meter: Meter,
         record: RequestRecord,
         whole_name: impl FnOnce() -> SafeText,
         protocol: Protocol,
@@ -47,7 +51,7 @@ impl ConnGuard {
             id,
             requested,
             protocol,
-            meter: Meter::default(),
+            meter,
             record: Mutex::new(record),
             next: Mutex::default(),
             began_us,
