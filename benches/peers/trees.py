@@ -19,8 +19,8 @@ WAYS = {
     "curl_z": "`curl -Z --parallel-max 50`",
     "aria2": "`aria2c -j16`",
 }
-# What a file costs in a tar: a header, and its bytes in blocks.
-BLOCK = 512
+# Share by which the pages of a listing that begins in the middle are larger than those of the whole.
+PAGES = 0.001
 
 
 class Tree:
@@ -36,10 +36,6 @@ class Tree:
                     file.write(os.urandom(size))
             subprocess.run(["tar", "cf", self.path + ".tar", "-C", files, self.name], check=True)
             os.sync()
-
-    def in_tar(self):
-        """Bytes of one file in a tar."""
-        return BLOCK + -(-self.size // BLOCK) * BLOCK
 
     def differs(self, out):
         """What is wrong with the only tree below a folder, or with its files right there; None if nothing is."""
@@ -139,7 +135,10 @@ def killed(chain, big, times):
     """A fetch that is killed with -9 at a random moment and run again, several times: the largest share of files that
     were published before and arrived again, found by their inodes and by the bytes that the first relay sent."""
     client = client_of(chain)
+    sent = sent_bytes(chain)
     whole = client.fetch("fetch", big)[0]
+    # Of the stream, and of the listing of what is not here.
+    each = (sent_bytes(chain) - sent) / big.count
     command, shares = client.shell("exec " + client.command("fetch", big)), []
     for _ in range(times):
         client.fresh()
@@ -156,7 +155,8 @@ def killed(chain, big, times):
             raise RuntimeError(f"after a kill with {len(before)} files published: {fault}")
         after = published(client, big)
         replaced = sum(after.get(name) != inode for name, inode in before.items())
-        surplus = (sent_bytes(chain) - sent) / big.in_tar() - (big.count - len(before))
+        left = big.count - len(before)
+        surplus = (sent_bytes(chain) - sent) / each - left * (1 + PAGES)
         shares.append(max(replaced, surplus) / len(before) if before else 0)
     return {"again": max(shares)}
 
