@@ -74,9 +74,10 @@ class Scene:
         return sum(int(word.split(":")[1]) > 1 << 16 for word in received)
 
     def arrived(self):
-        """Bytes of the file that the client has allocated on the disk."""
-        found = [entry.stat().st_blocks * 512 for entry in os.scandir(f"{self.folder}/out") if entry.is_file()]
-        return max(found, default=0)
+        """Bytes that the client's namespace has received; its files have their space from the beginning."""
+        devices = subprocess.run(in_space(self.space, "cat", "/proc/net/dev"), stdout=subprocess.PIPE, text=True).stdout
+        rows = [line.split(":") for line in devices.splitlines() if ":" in line]
+        return sum(int(figures.split()[0]) for name, figures in rows if name.strip() != "lo")
 
 
 def fetch(chainview, scene, path, *more):
@@ -145,11 +146,11 @@ def routes(options, chainview, network):
         single.append(scene.fetch(one)[0])
         double.append(scene.fetch(two)[0])
         ratios.append(single[-1] / double[-1])
-        relay = nodes[SPACES[3]]
+        relay, before = nodes[SPACES[3]], scene.arrived()
 
         def kill():
             end = time.monotonic() + 60
-            while scene.arrived() < scene.size * MIDDLE and time.monotonic() < end:
+            while scene.arrived() - before < scene.size * MIDDLE and time.monotonic() < end:
                 time.sleep(0.01)
             relay.kill()
 
