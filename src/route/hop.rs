@@ -102,7 +102,8 @@ impl Hop {
                     once("token-file", &mut self.token_file, parse_token_file(value)?)?;
                 }
                 Some(("key", value)) => {
-                    once("key", &mut self.key, value.parse().map_err(|error| format!("key=: {error}"))?)?
+                    let key = value.parse().map_err(|error| format!("key=: {error}"))?;
+                    once("key", &mut self.key, key)?;
                 }
                 Some((key @ ("name" | "token-file"), _)) => return Err(format!("{key}= has no value")),
                 _ => self.other.push(word.to_owned()),
