@@ -24,7 +24,7 @@ use evidence::{Evidence, Finding};
 use pace::Pace;
 pub use reason::{Gain, Reason};
 use refused::Refused;
-pub use sample::{RoundTrips, Sample};
+pub use sample::{LinkState, Sample};
 use series::Series;
 
 use crate::connections::ConnectionCount;

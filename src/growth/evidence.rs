@@ -1,6 +1,6 @@
 //! What a verdict says about further connections: they help, the path is full, or the limit is elsewhere.
 
-use super::{RoundTrips, Sample};
+use super::{LinkState, Sample};
 use crate::snapshot::verdict::{Limit, LinkCause};
 
 /// Growth of a link's round trip beyond its minimum from which on data queues in the network, which is then at
@@ -24,13 +24,17 @@ pub(super) enum Finding {
 
 impl Finding {
     /// Classifies a verdict; `None` if it names no limit.
-    pub(super) fn of(limit: Limit, link: Option<RoundTrips>) -> Option<Self> {
+    pub(super) fn of(limit: Limit, link: Option<LinkState>) -> Option<Self> {
         match limit {
             Limit::Measuring | Limit::Balanced => None,
             Limit::Unobserved { .. } => Some(Self::Open),
             Limit::Link { cause, .. } => Some(match link.filter(|link| link.least_us > 0 && link.now_us > 0) {
-                Some(link) if link.now_us as f64 <= link.least_us as f64 * QUEUED + SLACK_US => Self::Helps,
-                Some(_) => Self::Full,
+                Some(link) if link.now_us as f64 > link.least_us as f64 * QUEUED + SLACK_US => Self::Full,
+                // One connection fills the link, however many packets it loses.
+                Some(link) if link.tolerates_loss && matches!(cause, LinkCause::Loss | LinkCause::Congestion) => {
+                    Self::Elsewhere
+                }
+                Some(_) => Self::Helps,
                 // Without the round trips, the cause is the only evidence.
                 None => match cause {
                     LinkCause::Loss | LinkCause::RoundTrip => Self::Helps,

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Growth, RoundTrips, Sample, Step};
+use super::{Growth, LinkState, Sample, Step};
 use crate::connections::ConnectionCount;
 use crate::snapshot::verdict::{Limit, LinkCause};
 
@@ -57,7 +57,7 @@ pub(super) struct Path {
 }
 
 /// A limit, and the round trips of the link that it names.
-pub(super) type Found = (Limit, Option<RoundTrips>);
+pub(super) type Found = (Limit, Option<LinkState>);
 
 /// Result of a transfer.
 #[derive(Clone, Debug, Default)]
@@ -255,7 +255,7 @@ impl Chain<'_> {
         let limit = Limit::Link { from: at + 1, to: at, cause };
         let jitter = 1.0 + 0.15 * self.random.share();
         let now_us = (self.rtt_us(at) * jitter) as u64;
-        (limit, Some(RoundTrips { now_us, least_us: (self.path.links[at].rtt_ms * 1e3) as u64 }))
+        (limit, Some(LinkState { now_us, least_us: (self.path.links[at].rtt_ms * 1e3) as u64, tolerates_loss: false }))
     }
 }
 

@@ -20,19 +20,21 @@ pub struct Sample {
     /// Connections of one file may have different limits: in the sum of their times no stage waits for another, so
     /// that a processor is named which is idle.
     pub limit: Option<Limit>,
-    /// Round trips of the limiting link, if the verdict names one and they are known.
-    pub link: Option<RoundTrips>,
+    /// State of the limiting link, if the verdict names one and it is known.
+    pub link: Option<LinkState>,
     /// The client's own rate limit is in force.
     pub own_limit: bool,
     /// Bytes of the file that are not yet received, by any route.
     pub left: u64,
 }
 
-/// Round trips of one link, from the kernel's figures of the sending hop.
+/// State of one link, from the kernel's figures of the sending hop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RoundTrips {
-    /// The current one, in µs, smoothed.
+pub struct LinkState {
+    /// The current round trip, in µs, smoothed.
     pub now_us: u64,
     /// The shortest recent one, in µs.
     pub least_us: u64,
+    /// The sender's congestion control sends on at its rate if packets are lost, as BBR does: then loss is no limit.
+    pub tolerates_loss: bool,
 }

@@ -95,7 +95,7 @@ fn recorded(name: &str) -> Vec<(u64, Option<Found>)> {
             let (from, to) = link.split_once('>').unwrap();
             let cause = if cause == "loss" { LinkCause::Loss } else { LinkCause::Congestion };
             let (now, least) = trips.split_once('/').unwrap();
-            let trips = RoundTrips { now_us: number(now) * 1000, least_us: number(least) * 1000 };
+            let trips = LinkState { now_us: number(now) * 1000, least_us: number(least) * 1000, tolerates_loss: false };
             (Limit::Link { from: number(from) as usize, to: number(to) as usize, cause }, Some(trips))
         }
         _ => panic!("{words:?}"),
@@ -176,8 +176,10 @@ struct Hand {
     steps: Vec<String>,
 }
 
-const LOSES: Found =
-    (Limit::Link { from: 3, to: 2, cause: LinkCause::Loss }, Some(RoundTrips { now_us: 51_000, least_us: 50_000 }));
+const LOSES: Found = (
+    Limit::Link { from: 3, to: 2, cause: LinkCause::Loss },
+    Some(LinkState { now_us: 51_000, least_us: 50_000, tolerates_loss: false }),
+);
 
 impl Hand {
     fn new() -> Self {
@@ -264,12 +266,21 @@ fn a_step_that_brings_all_of_its_gain_is_followed_by_a_larger_one() {
 
 #[test]
 fn no_connection_is_added_at_another_limit_or_near_the_end() {
-    let link = |cause, now_us| (Limit::Link { from: 1, to: 0, cause }, Some(RoundTrips { now_us, least_us: 50_000 }));
+    let link = |cause, now_us| {
+        (Limit::Link { from: 1, to: 0, cause }, Some(LinkState { now_us, least_us: 50_000, tolerates_loss: false }))
+    };
+    let tolerant = |cause| {
+        let state = LinkState { now_us: 60_000, least_us: 50_000, tolerates_loss: true };
+        (Limit::Link { from: 1, to: 0, cause }, Some(state))
+    };
     let without = |cause| (Limit::Link { from: 1, to: 0, cause }, None);
     for (verdict, steps) in [
         (link(LinkCause::Loss, 60_000), 1),
         (link(LinkCause::Congestion, 60_000), 1),
         (link(LinkCause::Loss, 90_000), 0),
+        (tolerant(LinkCause::Loss), 0),
+        (tolerant(LinkCause::Congestion), 0),
+        (tolerant(LinkCause::RoundTrip), 1),
         (without(LinkCause::Loss), 1),
         (without(LinkCause::RoundTrip), 1),
         (without(LinkCause::Congestion), 0),
@@ -321,8 +332,10 @@ fn a_trial_ends_without_the_new_connections() {
     // A limit that appears during a trial ends it.
     let mut hand = Hand::new();
     hand.next(1_000_000, LOSES);
-    let full =
-        (Limit::Link { from: 3, to: 2, cause: LinkCause::Loss }, Some(RoundTrips { now_us: 80_000, least_us: 50_000 }));
+    let full = (
+        Limit::Link { from: 3, to: 2, cause: LinkCause::Loss },
+        Some(LinkState { now_us: 80_000, least_us: 50_000, tolerates_loss: false }),
+    );
     assert_eq!(hand.run(2.0, 1_000_000, full).steps(), ["back to 1: 2 connections brought 1.0 x"]);
 }
 

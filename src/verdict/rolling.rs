@@ -8,7 +8,7 @@ use super::debounce::Debounce;
 use super::evaluate::{evaluate, evaluate_others};
 use super::stage::Stage;
 use crate::faults::Faults;
-use crate::growth::RoundTrips;
+use crate::growth::LinkState;
 use crate::meter::{Difference, SlidingWindow};
 use crate::snapshot::verdict::{Limit, Verdict};
 use crate::snapshot::{
@@ -142,12 +142,16 @@ impl Rolling {
         self.conclude(now_us, std::slice::from_ref(transfer))
     }
 
-    /// Returns the last evaluation before debouncing, which takes half a second more, and the round trips of the link
+    /// Returns the last evaluation before debouncing, which takes half a second more, and the state of the link
     /// that it names.
-    pub fn latest(&self) -> (Limit, Option<RoundTrips>) {
+    pub fn latest(&self) -> (Limit, Option<LinkState>) {
         let sending = self.latest.link().and_then(|from| self.hops.get(from.checked_sub(1)?));
         let tcp = sending.and_then(|trace| trace.window.change()).and_then(|change| change.tcp);
-        let trips = tcp.map(|tcp| RoundTrips { now_us: tcp.rtt_us, least_us: tcp.min_rtt_us });
+        let trips = tcp.map(|tcp| LinkState {
+            now_us: tcp.rtt_us,
+            least_us: tcp.min_rtt_us,
+            tolerates_loss: tcp.tolerates_loss,
+        });
         (self.latest, trips)
     }
 

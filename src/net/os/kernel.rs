@@ -12,6 +12,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use libc::{FIONREAD, IPPROTO_TCP, Ioctl, TCP_INFO, TIOCOUTQ, c_int, getsockopt, ioctl, socklen_t};
 use libc::{SYNC_FILE_RANGE_WRITE, sync_file_range};
 
+use socket2::SockRef;
+
 use crate::snapshot::TcpSnapshot;
 
 /// Bytes of `struct tcp_info` up to the last field that is read here.
@@ -55,10 +57,17 @@ pub(in crate::net) fn tcp(socket: &impl AsFd) -> Option<TcpSnapshot> {
         cwnd: u64::from(u32_at(info, 80)),
         retransmits: u64::from(u32_at(info, 100)),
         delivery_rate: u64_at(info, 160),
+        tolerates_loss: tolerates_loss(socket),
         busy_us: u64_at(info, 168),
         receiver_limited_us: u64_at(info, 176),
         buffer_limited_us: u64_at(info, 184),
     })
+}
+
+/// Returns whether the connection's congestion control takes no lost packet for a full link.
+fn tolerates_loss(socket: &impl AsFd) -> bool {
+    // Version 1, the one in Linux, does not react to loss; version 2 has another name.
+    SockRef::from(socket).tcp_congestion().is_ok_and(|name| name.split(|byte| *byte == 0).next() == Some(b"bbr"))
 }
 
 /// Returns the used prefix of `struct tcp_info`, and how much of it this kernel has.
@@ -140,6 +149,11 @@ mod tests {
         let (out, unread_bytes) = (unacknowledged(&sender), unread(&reader));
         // Bytes that have arrived and are not acknowledged yet are in both queues.
         assert!(unread_bytes > 0 && out + unread_bytes >= sent && out < sent, "{out} + {unread_bytes} of {sent}");
+        let own = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap();
+        assert_eq!(tcp(&sender).unwrap().tolerates_loss, own.trim() == "bbr");
+        if SockRef::from(&sender).set_tcp_congestion(b"reno").is_ok() {
+            assert!(!tcp(&sender).unwrap().tolerates_loss);
+        }
         let earlier = tcp(&sender).unwrap();
         assert!(earlier.cwnd > 0 && earlier.rtt_us > 0, "{earlier:?}");
         std::thread::sleep(std::time::Duration::from_millis(30));

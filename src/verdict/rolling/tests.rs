@@ -132,7 +132,7 @@ fn the_evaluation_before_debouncing_has_the_round_trips_of_its_link() {
         rolling.update(now_us, &hops, &[TransferSnapshot { flow: starved, ..transfer(now_us) }]);
     }
     let limit = Limit::Link { from: 2, to: 1, cause: LinkCause::Loss };
-    assert_eq!(rolling.latest(), (limit, Some(RoundTrips { now_us: 51_000, least_us: 50_000 })));
+    assert_eq!(rolling.latest(), (limit, Some(LinkState { now_us: 51_000, least_us: 50_000, tolerates_loss: false })));
 }
 
 #[test]

@@ -253,6 +253,7 @@ fn tcp() -> TcpSnapshot {
         busy_us: 30_000_000,
         receiver_limited_us: 300_000,
         buffer_limited_us: 0,
+        tolerates_loss: false,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::growth::RoundTrips;
+use crate::growth::LinkState;
 use crate::keys::KeyPair;
 use crate::net::diagnose::{reach, transfer_records};
 use crate::route::Route;
@@ -47,7 +47,7 @@ pub(super) struct Finding {
     /// The limit before debouncing, which would delay each step by half a second.
     pub(super) limit: Limit,
     /// Round trips of the limiting link, if it is one.
-    pub(super) link: Option<RoundTrips>,
+    pub(super) link: Option<LinkState>,
 }
 
 impl Observer {
