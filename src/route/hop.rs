@@ -67,11 +67,20 @@ impl Hop {
         Self { address, protocol: None, base: None, name: None, token_file: None, key: None, other: Vec::new() }
     }
 
-    /// Parses one hop line: `HOST PORT [key=value…]` or `HOST:PORT [key=value…]`.
+    /// Parses one hop line of an input file: `HOST PORT [key=value…]` or `HOST:PORT [key=value…]`.
     ///
     /// # Errors
     /// A sentence about the host, the port, or the first key that is repeated or has an invalid value.
     pub fn parse_line(line: &str) -> Result<Self, String> {
+        Self::parse_legacy_line(line)?.with_own_key()
+    }
+
+    /// Parses one hop line of a request in the legacy protocol. `key=` is for the client that reads an input file: here
+    /// it is an unknown word.
+    ///
+    /// # Errors
+    /// As for [`Self::parse_line`].
+    pub fn parse_legacy_line(line: &str) -> Result<Self, String> {
         let mut words = line.split_ascii_whitespace();
         let first = words.next().ok_or("the line is empty: write HOST PORT")?;
         let mut words = words.peekable();
@@ -101,13 +110,21 @@ impl Hop {
                 Some(("token-file", value)) if !value.is_empty() => {
                     once("token-file", &mut self.token_file, parse_token_file(value)?)?;
                 }
-                Some(("key", value)) => {
-                    let key = value.parse().map_err(|error| format!("key=: {error}"))?;
-                    once("key", &mut self.key, key)?;
-                }
                 Some((key @ ("name" | "token-file"), _)) => return Err(format!("{key}= has no value")),
                 _ => self.other.push(word.to_owned()),
             }
+        }
+        Ok(self)
+    }
+
+    /// Takes the node's key out of the unknown words.
+    fn with_own_key(mut self) -> Result<Self, String> {
+        let (keys, other) = std::mem::take(&mut self.other).into_iter().partition(|word| word.starts_with("key="));
+        self.other = other;
+        let keys: Vec<String> = keys;
+        for value in keys.iter().filter_map(|word| word.strip_prefix("key=")) {
+            let key = value.parse().map_err(|error| format!("key=: {error}"))?;
+            once("key", &mut self.key, key)?;
         }
         if self.key.is_some() && self.protocol == Some(Protocol::Legacy) {
             return Err("key= needs protocol=http: the legacy protocol has no encryption".to_owned());

@@ -116,7 +116,7 @@ pub fn parse_request(bytes: &[u8]) -> ParsedRequest {
     let mut hops = Vec::with_capacity(lines.len());
     let last = lines.len() - 1;
     for (number, line) in lines.into_iter().enumerate() {
-        let hop = std::str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned()).and_then(Hop::parse_line);
+        let hop = std::str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned()).and_then(Hop::parse_legacy_line);
         match hop {
             Ok(hop) => hops.push(hop),
             // The last line may be incomplete; an earlier one cannot change.
