@@ -301,6 +301,7 @@ impl TcpSnapshot {
         self.under_way = self.under_way.saturating_add(other.under_way);
         self.retransmits = self.retransmits.saturating_add(other.retransmits);
         self.delivery_rate = self.delivery_rate.saturating_add(other.delivery_rate);
+        self.tolerates_loss |= other.tolerates_loss;
         self.busy_us = self.busy_us.saturating_add(other.busy_us);
         self.receiver_limited_us = self.receiver_limited_us.saturating_add(other.receiver_limited_us);
         self.buffer_limited_us = self.buffer_limited_us.saturating_add(other.buffer_limited_us);

@@ -315,8 +315,8 @@ impl Difference for BodyCounters {
             let mut sum = self.tcp.unwrap_or_default();
             sum.add(&tcp);
             // A sum has no round trip and no window of its own: those of the last socket are used.
-            let TcpSnapshot { rtt_us, min_rtt_us, cwnd, under_way, delivery_rate, .. } = tcp;
-            self.tcp = Some(TcpSnapshot { rtt_us, min_rtt_us, cwnd, under_way, delivery_rate, ..sum });
+            let TcpSnapshot { rtt_us, min_rtt_us, cwnd, under_way, delivery_rate, tolerates_loss, .. } = tcp;
+            self.tcp = Some(TcpSnapshot { rtt_us, min_rtt_us, cwnd, under_way, delivery_rate, tolerates_loss, ..sum });
         }
     }
 }

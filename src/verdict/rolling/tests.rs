@@ -124,15 +124,21 @@ fn the_evaluation_before_debouncing_has_the_round_trips_of_its_link() {
         let flow = Flow { bytes_in: now_us, bytes_out: now_us, active_us: now_us, ..Flow::default() };
         let starved = Flow { starved_us: now_us, ..flow };
         let (rtt_us, min_rtt_us) = (51_000, 50_000);
-        let tcp =
-            TcpSnapshot { busy_us: now_us, retransmits: now_us / 50_000, rtt_us, min_rtt_us, ..TcpSnapshot::default() };
+        let tcp = TcpSnapshot {
+            busy_us: now_us,
+            retransmits: now_us / 50_000,
+            rtt_us,
+            min_rtt_us,
+            tolerates_loss: true,
+            ..TcpSnapshot::default()
+        };
         let receives = ConnSnapshot { flow: starved, ..idle_conn(0, 9_000) };
         let sends = ConnSnapshot { flow: Flow { blocked_us: now_us, ..flow }, tcp: Some(tcp), ..idle_conn(0, 0) };
         let hops = [hop(1, now_us + 1, receives), hop(2, now_us + 1, sends)];
         rolling.update(now_us, &hops, &[TransferSnapshot { flow: starved, ..transfer(now_us) }]);
     }
     let limit = Limit::Link { from: 2, to: 1, cause: LinkCause::Loss };
-    assert_eq!(rolling.latest(), (limit, Some(LinkState { now_us: 51_000, least_us: 50_000, tolerates_loss: false })));
+    assert_eq!(rolling.latest(), (limit, Some(LinkState { now_us: 51_000, least_us: 50_000, tolerates_loss: true })));
 }
 
 #[test]
