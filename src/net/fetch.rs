@@ -33,6 +33,7 @@
 //! #     faults: Default::default(),
 //! #     protocol: None,
 //! #     resolver: Default::default(),
+//! #     tls: None,
 //! #     audit: None,
 //! };
 //! tokio::spawn(server::run(Node::new(config, address), listener, Drain::new()));
