@@ -341,8 +341,9 @@ impl Run<'_, '_> {
 
     /// Returns the route to verify the whole through, if the first one does not work any more.
     fn via(&self) -> Option<(FetchJob, Box<UpstreamReply>)> {
-        let route =
-            self.routes.iter().find(|route| route.state == RouteState::Active).filter(|route| route.number > 1)?;
+        let first = self.routes.iter().position(|route| route.state == RouteState::Active);
+        // The numbers are those of the user, who may have named the first route later.
+        let route = &self.routes[first.filter(|at| *at > 0)?];
         Some((route.job.clone(), route.version.as_ref()?.response.clone()))
     }
 }

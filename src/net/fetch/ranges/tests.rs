@@ -204,6 +204,32 @@ async fn a_route_that_fails_gives_its_piece_back() {
 }
 
 #[tokio::test]
+async fn the_whole_is_verified_over_a_route_that_works_whatever_its_number() {
+    for passed in [0, 1] {
+        let mut scene = Scene::new();
+        let rate = Some(3 << 20);
+        let (one, two) = (Chain::new(scene.root.path(), 1, rate).await, Chain::new(scene.root.path(), 1, rate).await);
+        let mut job = scene.job(one.route(), "auto");
+        (job.routes, job.passed, job.retries) = (vec![two.route()], passed, 0);
+        let mut updates = scene.progress.subscribe();
+        let fetching = scene.fetch(&mut job);
+        let killing = async {
+            let both = |snapshot: &TransferSnapshot| {
+                let connections = snapshot.connections.as_ref();
+                connections
+                    .is_some_and(|found| found.routes.iter().filter(|route| route.received > 1 << 20).count() == 2)
+            };
+            updates.wait_for(both).await.unwrap();
+            drop(one);
+        };
+        let (fetched, ()) = tokio::join!(fetching, killing);
+        assert!(matches!(fetched.unwrap().integrity, Integrity::Verified { .. }), "{passed}");
+        assert_eq!(scene.progress.borrow().attempt, 1, "{passed}");
+        scene.assert_whole();
+    }
+}
+
+#[tokio::test]
 async fn routes_keep_their_numbers_when_the_first_one_fails() {
     let mut scene = Scene::new();
     let (gone, other) = (Chain::new(scene.root.path(), 1, None).await, Chain::new(scene.root.path(), 1, None).await);
