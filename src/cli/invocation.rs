@@ -8,7 +8,7 @@ use super::{config, values};
 use crate::allow_list::AllowList;
 use crate::client_list::ClientList;
 use crate::connections::Connections;
-use crate::error::Error;
+use crate::error::{Error, shown};
 use crate::faults::FaultChange;
 use crate::keys::KeyPair;
 use crate::limits::Limits;
@@ -158,9 +158,17 @@ impl FetchPlan {
     /// Reads the input files of `--route`, whose routes lead to the file of the first route.
     ///
     /// # Errors
-    /// As for [`Self::read_route`].
+    /// As for [`Self::read_route`]; `Error::Input` if only some of the routes are encrypted.
     pub fn with_routes(&self, first: &Route) -> Result<Self, Error> {
-        let other = |file: &PathBuf| Ok(OtherRoute::new(first, self.read_route(file)?));
+        let other = |file: &PathBuf| {
+            let route = self.read_route(file)?;
+            if route.is_encrypted() != first.is_encrypted() {
+                let reason = ": all routes to a file have key= on their last hop, or none has: the others would carry \
+                              its name and content in clear text";
+                return Err(Error::Input { path: shown(file), reason: reason.to_owned() });
+            }
+            Ok(OtherRoute::new(first, route))
+        };
         let routes = self.route_files.iter().map(other).collect::<Result<_, Error>>()?;
         Ok(Self { routes, ..self.clone() })
     }

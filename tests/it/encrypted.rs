@@ -231,6 +231,43 @@ fn wrong_lines_with_a_key_are_explained() {
 }
 
 #[test]
+fn a_route_without_a_key_does_not_stand_in_for_one_with_a_key() {
+    let scene = Scene::start(Harm::Nothing, 0);
+    let plain = format!("{NAME}\n{}\n{}\n", scene.nodes[0].address(), scene.nodes[2].address());
+    fs::write(scene.dir.path().join("plain.txt"), plain).unwrap();
+    for (first, other) in [("in.txt", "plain.txt"), ("plain.txt", "in.txt")] {
+        let fetched = chainview(scene.dir.path(), &format!("--fetch {first} --route {other} -o got -q"));
+        let error = said(&fetched);
+        assert_eq!(fetched.status.code(), Some(3), "{error}");
+        assert!(error.contains(other) && error.contains("clear text"), "{error}");
+    }
+    assert!(scene.forwarders.iter().all(|forwarder| forwarder.connections.load(Relaxed) == 0));
+    let both = scene.fetch("--route in.txt");
+    assert_eq!(both.status.code(), Some(0), "{}", said(&both));
+}
+
+#[test]
+fn a_tunnel_to_another_hop_does_not_begin_inside_tls() {
+    let scene = Scene::start(Harm::Nothing, 0);
+    let [proxy, target] = [2, 0].map(|at: usize| scene.nodes[at].address());
+    let mut curl = Command::new("curl");
+    curl.args([
+        "-sS",
+        "-p",
+        "-m",
+        "20",
+        "--proxy-insecure",
+        "-w",
+        "%{http_connect}",
+        "-x",
+        &format!("https://{proxy}"),
+    ]);
+    let tried = curl.arg(format!("http://{target}/files/{NAME}")).output().unwrap();
+    // 56: the proxy refused.
+    assert_eq!((tried.status.code(), &*tried.stdout), (Some(56), &b"501"[..]), "{}", said(&tried));
+}
+
+#[test]
 fn curl_reads_a_node_by_its_pinned_key() {
     let scene = Scene::start(Harm::Nothing, 0);
     let pin = scene.key.replace("sha256:", "sha256//");
