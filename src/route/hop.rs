@@ -119,12 +119,11 @@ impl Hop {
 
     /// Takes the node's key out of the unknown words.
     fn with_own_key(mut self) -> Result<Self, String> {
-        let (keys, other) = std::mem::take(&mut self.other).into_iter().partition(|word| word.starts_with("key="));
-        self.other = other;
-        let keys: Vec<String> = keys;
-        for value in keys.iter().filter_map(|word| word.strip_prefix("key=")) {
-            let key = value.parse().map_err(|error| format!("key=: {error}"))?;
-            once("key", &mut self.key, key)?;
+        for word in std::mem::take(&mut self.other) {
+            match word.strip_prefix("key=") {
+                Some(value) => once("key", &mut self.key, value.parse().map_err(|error| format!("key=: {error}"))?)?,
+                None => self.other.push(word),
+            }
         }
         if self.key.is_some() && self.protocol == Some(Protocol::Legacy) {
             return Err("key= needs protocol=http: the legacy protocol has no encryption".to_owned());

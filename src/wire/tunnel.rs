@@ -33,6 +33,22 @@ pub struct TunnelRequest {
 }
 
 impl TunnelRequest {
+    /// Creates a client's request to `hop` for a tunnel through the hops behind it to the last of them.
+    pub fn through(hop: &Hop, behind: &[Hop], transfer: TransferId) -> Self {
+        Self {
+            target: behind.last().unwrap_or(hop).address.clone(),
+            host: Some(hop.address.clone()),
+            route: Some(behind.to_vec()),
+            transfer: Some(transfer),
+            timeout: None,
+            ack: false,
+            via: None,
+            signatures: None,
+            proxied: false,
+            interim: true,
+        }
+    }
+
     /// Takes the route, and returns the role of this node: a relay to the first remaining hop, or the end of the
     /// tunnel. `is_own` decides on the target of a client that names no route.
     pub fn advance(&mut self, is_own: impl FnOnce(&HostPort) -> bool) -> Role {
@@ -57,19 +73,8 @@ mod tests {
     fn a_node_relays_to_the_next_hop_or_is_the_end() {
         let hop = |address: &str| Hop::new(address.parse().unwrap());
         let role = |route: Option<Vec<Hop>>, own: bool| {
-            let target = "h:9".parse().unwrap();
-            let mut request = TunnelRequest {
-                target,
-                host: None,
-                route,
-                transfer: None,
-                timeout: None,
-                ack: false,
-                via: None,
-                signatures: None,
-                proxied: false,
-                interim: true,
-            };
+            let through = TunnelRequest::through(&hop("n:1"), &[hop("h:9")], TransferId(0));
+            let mut request = TunnelRequest { route, ..through };
             request.advance(|_| own)
         };
         assert_eq!(role(Some(vec![]), false), Role::Origin);

@@ -95,7 +95,8 @@ impl Socket {
     }
 
     /// Returns what the TLS handshake has agreed on; `None` without TLS.
-    pub fn tls(&self) -> Option<&rustls::CommonState> {
+    #[cfg(test)]
+    pub(in crate::net) fn tls(&self) -> Option<&rustls::CommonState> {
         match &self.0 {
             Layer::Plain(_) => None,
             Layer::Tls(tls) => Some(tls.session()),

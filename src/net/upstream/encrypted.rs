@@ -1,18 +1,17 @@
 //! Requests to a hop with a key: inside TLS to that hop, through a tunnel if there are relays before it.
 
 use std::io;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, Error as TlsFailure};
 use tokio::time::Instant;
 
-use super::exchange::{ExchangeError, no_time};
+use super::exchange::ExchangeError;
 use super::link::{Destination, UpstreamConn};
+use super::request::not_signed;
 use super::{OnStage, OpenTunnel, Upstream, UpstreamReply};
 use crate::keys::Fingerprint;
-use crate::limits::HOP_SHARE;
 use crate::net::os::clock::{ms_since, seconds};
 use crate::net::os::deadline::Deadline;
 use crate::net::tls::{ClientTls, WrongKey};
@@ -21,27 +20,22 @@ use crate::wire::http::sign_tunnel;
 use crate::wire::{FailedAction, Leg, Problem, Reason, Request, TunnelRequest};
 
 impl Upstream {
-    /// Requests a file from the last of these hops, which has this key. The relays before it see neither the request
-    /// nor the reply.
+    /// Requests a file from the last hop, which has this key. The relays before it see neither the request nor the
+    /// reply.
     pub(super) async fn request_encrypted(
         &mut self,
         hop: &Hop,
         mut request: Box<Request>,
         key: Fingerprint,
-        limit: Duration,
+        (began, deadline): (Instant, &mut Deadline),
         on_stage: OnStage<'_>,
     ) -> Result<UpstreamReply, Problem> {
-        let began = Instant::now();
-        let deadline = &mut Deadline::since(began, limit);
-        if limit <= HOP_SHARE {
-            return Err(no_time());
-        }
         let behind = std::mem::take(&mut request.route);
         let relays = behind.len() as u32;
+        let end = behind.last().unwrap_or(hop);
         let destination: Destination = std::iter::once(hop).chain(&behind).cloned().collect();
-        let end = &destination[behind.len()];
         request.host = Some(end.address.clone());
-        (request.interim, request.keep_alive, request.ack) = (true, true, false);
+        request.ack = false;
         self.sign(end, &mut request)?;
         let of_end = |problem: Problem| beyond(problem, relays);
         let mut kept = self.kept.take().filter(|link| link.leads_to(&destination));
@@ -49,11 +43,12 @@ impl Upstream {
             let reused = kept.is_some();
             let (mut link, leg, timing) = match kept.take() {
                 Some(link) => (link, Leg::default(), None),
-                None => Box::pin(self.connect_encrypted(&destination, key, deadline, on_stage)).await?,
+                None => Box::pin(self.connect_encrypted(hop, &behind, key, deadline, on_stage)).await?,
             };
             match self.exchange(&mut link, end, &mut request, deadline, None, on_stage).await {
                 Ok(mut reply) => {
                     reply.timing = timing;
+                    link.destination = Some(destination);
                     let mut response = self.store_reply(link, reply, leg, &request);
                     response.leg.wait_ms = (ms_since(began) - leg.resolve_ms - leg.connect_ms).max(0.0);
                     let mut response = self.check(end, &request, response).map_err(of_end)?;
@@ -74,15 +69,15 @@ impl Upstream {
         }
     }
 
-    /// Opens a connection to the hop with the key; returns the times of the set-up, too.
+    /// Opens a connection to the hop with the key, the last one; returns the times of the set-up, too.
     async fn connect_encrypted(
         &self,
-        destination: &Destination,
+        hop: &Hop,
+        behind: &[Hop],
         key: Fingerprint,
         deadline: &mut Deadline,
         on_stage: OnStage<'_>,
     ) -> Result<(UpstreamConn, Leg, Option<String>), Problem> {
-        let [hop, behind @ ..] = &**destination else { return Err(no_time()) };
         let end = behind.last().unwrap_or(hop);
         let (mut link, leg, timing) = if behind.is_empty() {
             let (link, leg, _) = self.connect(hop, None, Protocol::Http, deadline, b"", on_stage).await?;
@@ -112,32 +107,16 @@ impl Upstream {
             }
             Err(_) => return Err(failed(Reason::TimedOut, "in the TLS handshake".to_owned())),
         };
-        link.destination = Some(Arc::clone(destination));
         Ok((link, leg, timing))
     }
 
     /// Returns the request for a tunnel to the last of these hops, signed if the user has a key.
     fn tunnel_request(&self, hop: &Hop, behind: &[Hop]) -> Result<TunnelRequest, Problem> {
         let new_id = || self.links.resolver.machine().transfer_id();
-        let target = behind.last().unwrap_or(hop).address.clone();
-        let mut request = TunnelRequest {
-            target,
-            host: Some(hop.address.clone()),
-            route: Some(behind.to_vec()),
-            transfer: Some(new_id()),
-            timeout: None,
-            ack: false,
-            via: None,
-            signatures: None,
-            proxied: false,
-            interim: true,
-        };
+        let mut request = TunnelRequest::through(hop, behind, new_id());
         if let Some(pair) = &self.identity {
             let signed = sign_tunnel(pair, hop, &request, seconds(SystemTime::now()), new_id().0);
-            let failed = |error: crate::keys::KeyError| {
-                Problem::here(Reason::Internal, FailedAction::Request, "", error.to_string())
-            };
-            request.signatures = signed.map_err(failed)?.map(Box::new);
+            request.signatures = signed.map_err(not_signed)?.map(Box::new);
         }
         Ok(request)
     }

@@ -34,18 +34,19 @@ impl Upstream {
     ) -> Result<UpstreamReply, Problem> {
         // The end of a previous exchange, if there was one.
         self.finish();
-        if let Some(key) = request.route.last().unwrap_or(hop).key {
-            return Box::pin(self.request_encrypted(hop, request, key, limit, on_stage)).await;
-        }
         let began = Instant::now();
         let deadline = &mut Deadline::since(began, limit);
-        request.host = Some(hop.address.clone());
         request.interim = true;
         // What the client announced is about its own connection.
         request.keep_alive = self.limits.idle_connections > 0;
         if limit <= HOP_SHARE {
             return Err(no_time());
         }
+        if let Some(key) = request.route.last().unwrap_or(hop).key {
+            // Boxed to keep the parent future small, because relays have none.
+            return Box::pin(self.request_encrypted(hop, request, key, (began, deadline), on_stage)).await;
+        }
+        request.host = Some(hop.address.clone());
         let marked = hop.protocol.or(self.protocol);
         let protocol = marked.or_else(|| self.links.known(&hop.address));
         request.ack = protocol.is_none();
@@ -74,8 +75,7 @@ impl Upstream {
         let new_id = || self.links.resolver.machine().transfer_id();
         request.transfer.get_or_insert_with(new_id);
         let signed = sign_request(pair, hop, request, seconds(SystemTime::now()), new_id().0);
-        let failed = |error: KeyError| Problem::here(Reason::Internal, FailedAction::Request, "", error.to_string());
-        request.signatures = signed.map_err(failed)?.map(Box::new);
+        request.signatures = signed.map_err(not_signed)?.map(Box::new);
         Ok(())
     }
 
@@ -133,6 +133,11 @@ impl Upstream {
             }
         }
     }
+}
+
+/// Returns the problem of a request that could not be signed.
+pub(super) fn not_signed(error: KeyError) -> Problem {
+    Problem::here(Reason::Internal, FailedAction::Request, "", error.to_string())
 }
 
 /// Describes a reply of a server that is not a chainview node.

@@ -57,6 +57,7 @@ impl TlsSocket {
         &self.stream.get_ref().0.socket.0
     }
 
+    #[cfg(test)]
     pub(super) fn session(&self) -> &rustls::CommonState {
         self.stream.get_ref().1
     }
