@@ -366,11 +366,12 @@ async fn file(
     }
     let id = *request.transfer.get_or_insert_with(|| node.machine().transfer_id());
     let job = conn.begin_job(id, request.method, &request.name, Protocol::Http);
+    if request.query.is_some() {
+        job.hide_query();
+    }
     if !down.stream.is_plain() {
         // Reports are read over chains without encryption, too.
         job.update(|record| record.name = ENCRYPTED_NAME.into());
-    } else if request.query.is_some() {
-        job.hide_query();
     }
     if let Some(key) = down.caller.name() {
         job.signed_by(key);

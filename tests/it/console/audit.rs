@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
@@ -291,6 +291,21 @@ fn a_full_disk_and_an_unread_output_are_counted_and_block_nothing() {
     }
     unread.running.signal(Signal::TERM);
     assert!(unread.running.ends("SIGTERM").success());
+}
+
+#[test]
+fn an_encrypted_request_has_its_name_and_hides_its_query() {
+    let folder = folder(10, &[]);
+    assert!(chainview(folder.path()).args(["--new-key", "key"]).output().unwrap().status.success());
+    let node = Node::start(chainview(folder.path()), "--identity key --audit a.jsonl --log l.log -v");
+    let url = format!("https://{}/files/data.bin?sig=query-secret", node.address);
+    let read = Command::new("curl").args(["-sSk", "-m", "20", &url]).output().unwrap();
+    assert_eq!(read.stdout, [7; 10], "{}", String::from_utf8_lossy(&read.stderr));
+    let file = folder.path().join("a.jsonl");
+    line(&file, &serde_json::json!({ "name": "data.bin?…", "bytes": 10, "ended": "complete" }));
+    let log = || fs::read_to_string(folder.path().join("l.log")).unwrap();
+    until("a line of the log", || log().contains("name=\"(encrypted)\""));
+    assert!(!log().contains("secret") && !fs::read_to_string(file).unwrap().contains("secret"));
 }
 
 #[test]
