@@ -4,34 +4,38 @@ use super::record::Outcome;
 use super::{ConnGuard, FileRequestGuard};
 use crate::audit::{AuditEntry, AuditId, AuditName};
 use crate::text::SafeText;
-use crate::wire::{Problem, Reason, Request, TunnelRequest};
+use crate::wire::{Problem, Reason, Request, TransferId, TunnelRequest};
 
 impl ConnGuard {
     /// Writes the audit line of a request that is refused before it is counted.
     pub fn audit_refused(&self, request: &Request, key: Option<&SafeText>, problem: &Problem) {
-        let audit = self.registry.audit();
-        let Some(entry) = audit.entry(self.peer()) else { return };
-        let name = &request.name.shown_whole();
-        audit.write(&AuditEntry {
-            key,
-            transfer: request.transfer.map(AuditId),
-            method: Some(request.method.as_str()),
-            name: Some(AuditName { name, has_query: request.query.is_some() }),
-            status: Some(problem.status()),
-            ..entry.failed(problem.into(), None)
-        });
+        let name = || (request.name.shown_whole(), request.query.is_some());
+        self.audit_uncounted(request.transfer, request.method.as_str(), name, key, problem);
     }
 
     /// Writes the audit line of a tunnel that was refused before it was counted.
     pub fn audit_refused_tunnel(&self, request: &TunnelRequest, key: Option<&SafeText>, problem: &Problem) {
+        let name = || (request.target.text().into(), false);
+        self.audit_uncounted(request.transfer, "CONNECT", name, key, problem);
+    }
+
+    /// The same with the name, and whether that had a query.
+    fn audit_uncounted(
+        &self,
+        transfer: Option<TransferId>,
+        method: &str,
+        name: impl FnOnce() -> (SafeText, bool),
+        key: Option<&SafeText>,
+        problem: &Problem,
+    ) {
         let audit = self.registry.audit();
         let Some(entry) = audit.entry(self.peer()) else { return };
-        let name = &SafeText::from(request.target.text());
+        let (name, has_query) = name();
         audit.write(&AuditEntry {
             key,
-            transfer: request.transfer.map(AuditId),
-            method: Some("CONNECT"),
-            name: Some(AuditName { name, has_query: false }),
+            transfer: transfer.map(AuditId),
+            method: Some(method),
+            name: Some(AuditName { name: &name, has_query }),
             status: Some(problem.status()),
             ..entry.failed(problem.into(), None)
         });
