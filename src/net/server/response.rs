@@ -35,6 +35,14 @@ pub fn permits(caller: &Caller, request: &Request) -> Result<(), Box<Denied>> {
     if request.route.is_empty() { caller.may_fetch(&request.name) } else { caller.may_relay() }
 }
 
+/// Logs a request that was refused before it was counted.
+pub fn log_refused(conn: &ConnGuard, problem: &Problem) {
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        let (peer, status) = (conn.peer(), problem.status());
+        tracing::debug!("refused peer={peer} status={status} ended={:?}", problem.to_string());
+    }
+}
+
 /// Records the active faults, so that the record of a request shows them too.
 pub fn record_faults(node: &Node, job: &FileRequestGuard<'_>) {
     if node.faults.any() {

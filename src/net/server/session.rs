@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use tokio::net::TcpStream;
 
 use super::downstream::{AfterRequest, Downstream};
-use super::response::{admit, inject_rejection, permits, record_faults, send_failure};
+use super::response::{admit, inject_rejection, log_refused, permits, record_faults, send_failure};
 use super::{legacy, origin, relay, tar_stream, tunnel};
 use crate::net::access::{Caller, Denied, NO_LISTING, UNKNOWN_NAME, host_allowed};
 use crate::net::admin;
@@ -309,14 +309,6 @@ async fn refuse(node: &Node, down: &mut Downstream, conn: &ConnGuard, reason: Re
     log_refused(conn, &problem);
     conn.audit_unread(reason, Some(problem.status()));
     down.send_problem(&problem, Method::Get, false).await
-}
-
-/// Logs a request that was refused before it was counted.
-fn log_refused(conn: &ConnGuard, problem: &Problem) {
-    if tracing::enabled!(tracing::Level::DEBUG) {
-        let (peer, status) = (conn.peer(), problem.status());
-        tracing::debug!("refused peer={peer} status={status} ended={:?}", problem.to_string());
-    }
 }
 
 /// Closes a connection whose request panicked, with an error reply unless one has begun.

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::downstream::{AfterRequest, Downstream};
 use super::relay::{allow_name, begin_setup, is_own, log_unreachable, relayed, track_stage};
 use super::response::{
-    BodyFailed, admit, closed, delay_reply, inject_rejection, record_failure, record_faults, send_failure,
+    BodyFailed, admit, closed, delay_reply, inject_rejection, log_refused, record_failure, record_faults, send_failure,
 };
 use crate::allow_list::Purpose;
 use crate::net::access::{Caller, Denied};
@@ -51,6 +51,7 @@ pub(crate) async fn serve(
         None => caller.err().map(|denied| denied.problem(node.address_or(named.as_ref()))),
     };
     if let Some(refused) = refused {
+        log_refused(conn, &refused);
         conn.audit_refused_tunnel(&request, down.caller.name(), &refused);
         return down.send_problem(&refused, Method::Get, keep).await;
     }

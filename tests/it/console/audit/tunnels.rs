@@ -34,3 +34,23 @@ fn a_tunnel_has_a_line_with_its_target_and_the_bytes_of_both_directions() {
                 "upstream_bytes": 0, "reason": "policy" }),
     );
 }
+
+#[test]
+fn a_tunnel_that_is_refused_at_once_has_lines_too() {
+    let folder = folder(5, &[]);
+    fs::write(folder.path().join("keys"), "anonymous fetch=/\n").unwrap();
+    let node = Node::start(chainview(folder.path()), "--authorized-keys keys --audit a.jsonl --log l.log -v");
+    let id = "0123456789abcdef0123456789abcdef";
+    let signed = format!("Chain-Transfer: {id}\r\nSignature-Input: =\r\nSignature: =\r\nChain-Key: none\r\n");
+    let reply = node.send_request(&format!("CONNECT h:22 HTTP/1.1\r\nHost: h:22\r\n{signed}\r\n"));
+    assert!(reply.starts_with("HTTP/1.1 401"), "{reply}");
+    line(
+        &folder.path().join("a.jsonl"),
+        &serde_json::json!({ "method": "CONNECT", "name": "h:22", "transfer": id, "status": 401, "ended": "refused",
+                "reason": "bad-signature" }),
+    );
+    until("a line of the log", || {
+        let log = fs::read_to_string(folder.path().join("l.log")).unwrap();
+        log.contains("DEBUG refused peer=127.0.0.1:") && log.contains(" status=401 ")
+    });
+}
