@@ -16,9 +16,9 @@ pub(crate) use log::err_now;
 pub use log::{err, start_log};
 
 /// Waits until the queued lines of the log and of the audit are written, for a limited time: their readers may have
-/// stopped reading.
+/// stopped reading. The log comes last: what happens to audit lines is reported there.
 pub fn flush() {
-    log::sinks().chain(audit::sink()).for_each(Sink::flush);
+    audit::sink().into_iter().chain(log::sinks()).for_each(Sink::flush);
 }
 
 /// Prints a line of the result to stdout.
