@@ -99,7 +99,6 @@ pub struct TcpSnapshot {
     /// The kernel's estimate of the delivery rate, in bytes per second.
     pub delivery_rate: u64,
     /// The congestion control sends on at its rate if packets are lost, as BBR does.
-    #[serde(default)]
     pub tolerates_loss: bool,
     /// Time with data to send, in µs; includes the two below.
     pub busy_us: u64,
