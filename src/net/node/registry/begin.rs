@@ -40,12 +40,11 @@ impl ConnGuard {
         id: TransferId,
         requested: Requested,
         meter: Meter,
-        record: RequestRecord,
+        mut record: RequestRecord,
         whole_name: impl FnOnce() -> SafeText,
         protocol: Protocol,
     ) -> FileRequestGuard<'_> {
-        let whole_name = self.registry.audit.is_on().then(|| Box::new(whole_name()));
-        let record = RequestRecord { whole_name, ..record };
+        record.whole_name = self.registry.audit.is_on().then(|| Box::new(whole_name()));
         let began_us = self.registry.clock.now_us();
         let job = Arc::new(FileRequest {
             id,
