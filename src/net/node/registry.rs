@@ -91,6 +91,7 @@ pub struct FileRequestGuard<'a> {
 
 impl Registry {
     /// Creates an empty registry that uses this clock, without an audit.
+    #[cfg(test)]
     pub fn new(clock: Clock) -> Arc<Self> {
         Self::audited(clock, Audit::default())
     }
