@@ -139,7 +139,9 @@ impl Meter {
             self.waiting.store(0, Relaxed);
             let waited = now_us().saturating_sub(self.waiting_since.load(Relaxed));
             let silent = self.silence(what, waited);
-            self.silent.fetch_add(silent, Relaxed);
+            if silent > 0 {
+                self.silent.fetch_add(silent, Relaxed);
+            }
             self.blocked(what).fetch_add(waited - silent, Relaxed);
         }
     }
