@@ -225,8 +225,10 @@ impl Node {
     /// [`Denied`] if it is signed, and the signature does not hold here.
     pub(in crate::net) fn caller_of(&self, head: &[u8], stream: &TcpStream) -> Result<Caller, Box<Denied>> {
         let Some(keys) = &self.config.access.keys else { return Ok(Caller::default()) };
-        let listener = self.local_addr_of(stream).unwrap_or(self.address);
-        keys.caller_of(head, seconds(SystemTime::now()), |named| is_own_address(&self.config.access, listener, named))
+        keys.caller_of(head, seconds(SystemTime::now()), |named| {
+            let listener = self.local_addr_of(stream).unwrap_or(self.address);
+            is_own_address(&self.config.access, listener, named)
+        })
     }
 
     /// Returns the caller of a request that cannot be signed.
