@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::route::{DEFAULT_BASE, parse_base, parse_port};
 
-/// Most entries of a list; more than anyone writes by hand, and each connect checks them all.
+/// Most entries of a list; more than anyone writes by hand, and each connection is compared with them all.
 const MAX_ENTRIES: usize = 1024;
 
 /// Purpose of a connection.
@@ -127,11 +127,7 @@ impl FromStr for AllowList {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let entries: Vec<&str> = text.split(',').collect();
-        if entries.len() > MAX_ENTRIES {
-            return Err(format!("{} entries are too many: at most {MAX_ENTRIES}", entries.len()));
-        }
-        entries.into_iter().map(|entry| entry.trim().parse()).collect::<Result<_, _>>().map(Self)
+        split_list(text)?.into_iter().map(|entry| entry.trim().parse()).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -160,8 +156,7 @@ impl FromStr for AllowEntry {
 
 impl fmt::Display for AllowEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let one = self.net.prefix_len() == self.net.max_prefix_len();
-        let net = if one { self.net.addr().to_string() } else { self.net.to_string() };
+        let net = net_text(&self.net);
         match self.ports {
             Some(_) if self.net.addr().is_ipv6() => write!(f, "[{net}]")?,
             _ => write!(f, "{net}")?,
@@ -173,6 +168,15 @@ impl fmt::Display for AllowEntry {
         }
         f.write_str(self.path.as_deref().unwrap_or_default())
     }
+}
+
+/// Splits a list into its entries.
+pub(crate) fn split_list(text: &str) -> Result<Vec<&str>, String> {
+    let entries: Vec<&str> = text.split(',').collect();
+    if entries.len() > MAX_ENTRIES {
+        return Err(format!("{} entries are too many: at most {MAX_ENTRIES}", entries.len()));
+    }
+    Ok(entries)
 }
 
 /// Splits the address or range from the ports and the path; brackets may enclose the address or the range.
@@ -196,6 +200,11 @@ fn split(text: &str) -> Result<(String, Option<&str>), String> {
         }
         _ => Ok((text.to_owned(), None)),
     }
+}
+
+/// Formats a range, or the address of a range that has no other.
+pub(crate) fn net_text(net: &IpNet) -> String {
+    if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
 }
 
 /// Parses an address or a range, in canonical form.

@@ -6,10 +6,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-use crate::allow_list::parse_net;
-
-/// Most entries of a list; more than anyone writes by hand, and each connection is compared with them all.
-const MAX_ENTRIES: usize = 1024;
+use crate::allow_list::{net_text, parse_net, split_list};
 
 /// Addresses and ranges from which connections are served, at least one.
 ///
@@ -36,10 +33,7 @@ impl FromStr for ClientList {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let entries = text.split(',').count();
-        if entries > MAX_ENTRIES {
-            return Err(format!("{entries} entries are too many: at most {MAX_ENTRIES}"));
-        }
+        let entries = split_list(text)?;
         let mut column = 1;
         let parse = |(number, entry): (usize, &str)| {
             let at = column + entry.chars().take_while(|c| c.is_whitespace()).count();
@@ -47,17 +41,14 @@ impl FromStr for ClientList {
             let entry = entry.trim();
             parse_net(entry).map_err(|reason| format!("entry {number} (at character {at}): {entry:?}: {reason}"))
         };
-        (1..).zip(text.split(',')).map(parse).collect::<Result<_, _>>().map(Self)
+        (1..).zip(entries).map(parse).collect::<Result<_, _>>().map(Self)
     }
 }
 
 impl fmt::Display for ClientList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, net) in self.0.iter().enumerate() {
-            f.write_str(if at == 0 { "" } else { ", " })?;
-            if net.prefix_len() == net.max_prefix_len() { net.addr().fmt(f)? } else { net.fmt(f)? }
-        }
-        Ok(())
+        let nets: Vec<String> = self.0.iter().map(net_text).collect();
+        f.pad(&nets.join(", "))
     }
 }
 
