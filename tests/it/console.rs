@@ -111,6 +111,12 @@ impl Node {
     }
 }
 
+/// The value of a counter in a page of metrics.
+fn counter(metrics: &str, name: &str) -> u64 {
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.unwrap().parse().unwrap()
+}
+
 /// Polls for a condition that sends no event.
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + TIMEOUT;

@@ -16,7 +16,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{Node, Running, TIMEOUT, chainview, folder, input, until};
+use super::{Node, Running, TIMEOUT, chainview, counter, folder, input, until};
 
 /// The lines of an audit file.
 fn entries(file: &Path) -> Vec<Value> {
@@ -37,6 +37,16 @@ fn line(file: &Path, members: &Value) -> Value {
 
 fn get(node: &Node, path: &str, lines: &str) -> String {
     node.send_request(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{lines}Connection: close\r\n\r\n"))
+}
+
+/// Sends a request whose reply is a head alone, and reads that.
+fn send_head_request(stream: &mut BufReader<TcpStream>, request: &str) {
+    stream.get_mut().write_all(request.as_bytes()).unwrap();
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        assert!(stream.read_line(&mut line).unwrap() > 0);
+    }
 }
 
 #[test]
@@ -192,12 +202,7 @@ fn rotation_under_load_loses_no_line() {
                         return;
                     }
                     let request = format!("HEAD /files/none-{client}-{number} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-                    stream.get_mut().write_all(request.as_bytes()).unwrap();
-                    let mut line = String::new();
-                    while line != "\r\n" {
-                        line.clear();
-                        assert!(stream.read_line(&mut line).unwrap() > 0);
-                    }
+                    send_head_request(&mut stream, &request);
                 }
             });
         }
@@ -247,11 +252,7 @@ fn a_full_disk_and_an_unread_output_are_counted_and_block_nothing() {
     let mut unread = Node { running, address: first.trim_end().strip_prefix("listening ").unwrap().to_owned() };
     let full = Node::start(chainview(folder.path()), "--audit full --log full.log");
     let name = "x".repeat(1000);
-    let dropped = |node: &Node| {
-        let metrics = get(node, "/metrics", "");
-        let count = metrics.lines().find_map(|line| line.strip_prefix("chainview_audit_lines_dropped_total "));
-        count.unwrap().parse::<u64>().unwrap()
-    };
+    let dropped = |node: &Node| counter(&get(node, "/metrics", ""), "chainview_audit_lines_dropped_total");
     for _ in 0..3 {
         assert!(get(&full, &format!("/files/{name}"), "").starts_with("HTTP/1.1 404"));
     }
@@ -266,12 +267,7 @@ fn a_full_disk_and_an_unread_output_are_counted_and_block_nothing() {
     let mut requests = 0;
     while dropped(&unread) == 0 {
         for _ in 0..1000 {
-            stream.get_mut().write_all(request.as_bytes()).unwrap();
-            let mut line = String::new();
-            while line != "\r\n" {
-                line.clear();
-                assert!(stream.read_line(&mut line).unwrap() > 0);
-            }
+            send_head_request(&mut stream, &request);
         }
         requests += 1000;
         assert!(requests < 100_000);

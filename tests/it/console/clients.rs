@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
-use super::{Node, TIMEOUT, chainview, folder, input, until};
+use super::{Node, TIMEOUT, chainview, counter, folder, input, until};
 
 /// Requests a file from this address of the machine; returns the reply.
 fn get_from(source: IpAddr, to: SocketAddr, path: &str) -> String {
@@ -38,12 +38,8 @@ fn only_listed_addresses_are_served_and_loopback_is_no_exception() {
     let text = String::from_utf8(fetch.stderr).unwrap();
     assert!(fetch.status.code() == Some(5) && text.contains("does not serve the address"), "{text}");
     let metrics = get_from(listed, to, "/metrics");
-    let counted = |name: &str| {
-        let count = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        count.trim().parse::<u64>().unwrap()
-    };
-    let denied = counted("chainview_connections_denied_total ");
-    assert!(denied >= 4 && counted("chainview_connections_refused_total ") == 0, "{metrics}");
+    let denied = counter(&metrics, "chainview_connections_denied_total");
+    assert!(denied >= 4 && counter(&metrics, "chainview_connections_refused_total") == 0, "{metrics}");
     let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
     until("a line of the log", || read("l.log").contains("not served: --clients does not list its address"));
     assert!(read("l.log").contains(" to 127.0.0.2, 10.0.0.0/8, relays to loopback"));

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 
-use super::{Node, Running, chainview, folder, full_pipe, input, until};
+use super::{Node, Running, chainview, counter, folder, full_pipe, input, until};
 
 #[test]
 fn a_node_with_an_unread_log_serves_and_shuts_down() {
@@ -23,8 +23,8 @@ fn a_node_with_an_unread_log_serves_and_shuts_down() {
     }
     assert!(node.is_healthy());
     let metrics = node.send_request("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let dropped = metrics.lines().find_map(|line| line.strip_prefix("chainview_log_lines_dropped_total "));
-    assert!(dropped.unwrap().parse::<u64>().unwrap() > 100, "{dropped:?}");
+    let dropped = counter(&metrics, "chainview_log_lines_dropped_total");
+    assert!(dropped > 100, "{dropped}");
     node.running.signal(Signal::TERM);
     assert!(node.running.ends("SIGTERM, with the pipe still full").success());
 }
