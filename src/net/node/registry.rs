@@ -341,8 +341,7 @@ impl Drop for FileRequestGuard<'_> {
     fn drop(&mut self) {
         self.conn.registry.jobs.fetch_sub(1, Relaxed);
         // A body that was sent has just ended.
-        let (_, ended_us) = self.job.meter.first_and_last_us();
-        let now_us = ended_us.unwrap_or_else(|| self.conn.registry.clock.now_us());
+        let now_us = self.job.ended_us().unwrap_or_else(|| self.conn.registry.clock.now_us());
         self.job.meter.end(now_us);
         let flow = self.job.meter.flow(now_us);
         let upstream_flow = self.job.upstream_meter().map(|meter| {

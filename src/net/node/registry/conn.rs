@@ -99,6 +99,14 @@ impl FileRequest {
         }
     }
 
+    /// Returns the time at which its body ended, or its tunnel: with the last of both directions.
+    pub(super) fn ended_us(&self) -> Option<u64> {
+        let ended_us = |meter: &Meter| meter.first_and_last_us().1;
+        let of_body = ended_us(&self.meter);
+        let Some(upstream) = self.upstream_meter() else { return of_body };
+        of_body.zip(ended_us(upstream)).map(|(one, other)| one.max(other))
+    }
+
     /// Returns whether its record is the one of its transfer, rather than that of a request for a size or a digest.
     pub(super) fn is_whole(&self) -> bool {
         matches!(self.requested, Requested::File(Method::Get) | Requested::Tunnel(_))

@@ -98,10 +98,11 @@ pub(super) fn audit(audit: &Audit, clock: Clock, job: &FileRequest, peer: Socket
 #[cfg(test)]
 mod tests {
     use std::io::{self, Write};
-    use std::sync::{Arc, TryLockError};
+    use std::sync::{Arc, Mutex, TryLockError};
 
     use super::super::Registry;
     use super::*;
+    use crate::net::node::audit::AuditWriter;
     use crate::route::{FileName, Protocol};
     use crate::wire::{Method, TransferId};
 
@@ -116,6 +117,39 @@ mod tests {
 
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
+        }
+    }
+
+    /// Keeps the lines of an audit.
+    #[derive(Debug, Default)]
+    struct Lines(Mutex<Vec<String>>);
+
+    impl AuditWriter for Lines {
+        fn write(&self, line: &[u8]) {
+            lock(&self.0).push(String::from_utf8(line.to_vec()).unwrap());
+        }
+
+        fn write_limited(&self, line: &[u8]) {
+            self.write(line);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_ends_with_its_last_direction() {
+        let peer = "127.0.0.1:1".parse().unwrap();
+        let lines = Arc::new(Lines::default());
+        let writer: Arc<dyn AuditWriter> = Arc::clone(&lines) as _;
+        let conn = Registry::audited(Clock::start(), Audit::new(peer, Some(writer))).open(peer);
+        for (toward_client, toward_next_hop) in [(1, 3), (3, 1)] {
+            let tunnel = conn.begin_tunnel(TransferId(1), &"h:1".parse().unwrap(), Duration::from_secs(30));
+            let meters = [&tunnel.job.meter, tunnel.job.upstream_meter().unwrap()];
+            for (meter, seconds) in meters.into_iter().zip([toward_client, toward_next_hop]) {
+                meter.begin(0);
+                meter.end(seconds * 1_000_000);
+            }
+            drop(tunnel);
+            let line = lock(&lines.0).pop().unwrap();
+            assert!(line.contains(r#","seconds":3.0,"#), "{line}");
         }
     }
 
