@@ -245,7 +245,8 @@ fn config(
         read: plan.read_token.clone(),
         chain: plan.chain_token.clone(),
         control: plan.control_token.clone(),
-        host_names: plan.host_names.clone(),
+        // What is no host is the name of no request.
+        host_names: plan.host_names.iter().filter_map(|name| name.parse().ok()).collect(),
         list: plan.list,
         allow_faults: plan.allow_faults,
         local_users: plan.local_users,

@@ -4,6 +4,7 @@ mod caller;
 mod local;
 
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, FORWARDED, HeaderName, VIA};
@@ -34,7 +35,7 @@ pub struct Access {
     /// Token that grants control; without one control is disabled.
     pub control: Option<Secret>,
     /// Host names by which the node is reached, some with a port; a loopback listener has `localhost`, too.
-    pub host_names: Vec<String>,
+    pub host_names: Vec<HostName>,
     /// Folders may be listed beyond loopback.
     pub list: bool,
     /// Control may enable faults, not only rate limits and delays.
@@ -45,6 +46,29 @@ pub struct Access {
     pub keys: Option<KeyTable>,
     /// Addresses from which connections are served; `None` means all.
     pub clients: Option<ClientList>,
+}
+
+/// A value of `--host-name`: a host, with or without a port.
+#[derive(Clone, Debug)]
+pub struct HostName {
+    host: String,
+    port: Option<u16>,
+}
+
+impl HostName {
+    fn is_of(&self, host: &str) -> bool {
+        self.host.eq_ignore_ascii_case(host)
+    }
+}
+
+impl FromStr for HostName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let with_port = text.parse::<HostPort>().map(|address| (address.host, Some(address.port)));
+        let (host, port) = with_port.or_else(|_| text.parse::<Host>().map(|host| (host, None)))?;
+        Ok(Self { host: host.to_string(), port })
+    }
 }
 
 impl Access {
@@ -142,21 +166,10 @@ pub fn host_allowed(access: &Access, host: Option<&Host>) -> bool {
     match host {
         Some(Host::Name(name)) if access.loopback => {
             let name = name.strip_suffix('.').unwrap_or(name);
-            let known = access.host_names.iter().filter_map(|known| Some(host_name(known)?.0));
-            name.eq_ignore_ascii_case("localhost") || known.into_iter().any(|known| is_same_host(&known, name))
+            name.eq_ignore_ascii_case("localhost") || access.host_names.iter().any(|known| known.is_of(name))
         }
         _ => true,
     }
-}
-
-/// Parses a value of `--host-name`: a host, with or without a port.
-fn host_name(text: &str) -> Option<(Host, Option<u16>)> {
-    let with_port = text.parse::<HostPort>().map(|address| (address.host, Some(address.port)));
-    with_port.or_else(|_| text.parse().map(|host| (host, None))).ok()
-}
-
-fn is_same_host(host: &Host, text: &str) -> bool {
-    host.to_string().eq_ignore_ascii_case(text)
 }
 
 /// Returns whether a listener at this address is reached by an address that a request names: its own, `localhost` on
@@ -171,11 +184,7 @@ pub fn is_own_address(access: &Access, listener: SocketAddr, named: &str) -> boo
     let text = host.to_string();
     let text = text.strip_suffix('.').unwrap_or(&text);
     (own && port == listener.port())
-        || access
-            .host_names
-            .iter()
-            .filter_map(|known| host_name(known))
-            .any(|(known, known_port)| is_same_host(&known, text) && port == known_port.unwrap_or(listener.port()))
+        || access.host_names.iter().any(|known| known.is_of(text) && port == known.port.unwrap_or(listener.port()))
 }
 
 /// True if there is a secret and this token is it.
@@ -252,7 +261,7 @@ mod tests {
     #[test]
     fn a_loopback_listener_accepts_its_own_names() {
         let mut access = Access::default();
-        access.host_names.push("gate.example".to_owned());
+        access.host_names.push("gate.example".parse().unwrap());
         let allowed = |access: &Access, host: &str| host_allowed(access, Some(&host.parse().unwrap()));
         for host in ["127.0.0.1", "10.1.2.3", "::1", "[::1]", "localhost", "LocalHost", "localhost.", "Gate.Example"] {
             assert!(allowed(&access, host), "{host}");

@@ -257,7 +257,7 @@ async fn another_server_in_place_of_a_starting_node_is_classified() {
 #[tokio::test]
 async fn a_hop_on_another_machines_loopback_is_watched_through_the_chain_with_its_token() {
     let gate = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let first = site(|config| config.access.host_names.push("0".to_owned())).await;
+    let first = site(|config| config.access.host_names.push("0".parse().unwrap())).await;
     let secret = Secret::new("sesame").unwrap();
     let token = secret.clone();
     let second = site(|config| config.access.read = Some(token)).await;
