@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::allow_list::Purpose;
-use crate::keys::{AuthorizedKeys, Fingerprint, SignatureError, SignedId, SpentError, SpentIds};
+use crate::keys::{AuthorizedKeys, Fingerprint, Granted, SignatureError, SignedId, SpentError, SpentIds};
 use crate::route::FileName;
 use crate::text::SafeText;
 use crate::wire::http::{SignedHead, signed_head};
@@ -62,12 +62,7 @@ impl KeyTable {
 
     /// Returns the caller of a request without a signature.
     pub(in crate::net) fn unsigned(&self) -> Caller {
-        self.caller(None, None)
-    }
-
-    fn caller(&self, key: Option<Fingerprint>, id: Option<SignedId>) -> Caller {
-        let used = id.map(|id| (self.clone(), id));
-        Caller(Some(Arc::new(KnownCaller { keys: self.keys(), key, used })))
+        Caller::known(self.keys(), None, None)
     }
 
     /// Returns the caller of a request with this head, which has come at this time, in seconds since 1970. `is_own` is
@@ -91,10 +86,11 @@ impl KeyTable {
             Err(SignatureError::Missing) => return Ok(self.unsigned()),
             Err(error) => return Err(refused(&error)),
         };
-        let caller = self.caller(Some(claim.key), Some(claim.id));
-        if caller.name().is_none() {
+        // Read once: a key that is authorized only after this was never verified.
+        let keys = self.keys();
+        if keys.name(claim.key).is_none() {
             // It has the rights of an unsigned request, so there is nothing to verify.
-            return Ok(self.caller(Some(claim.key), None));
+            return Ok(Caller::known(keys, Some(claim.key), None));
         }
         if !is_own(&covered.authority) {
             let address = SafeText::new(&covered.authority);
@@ -104,7 +100,7 @@ impl KeyTable {
         claim.verify(&covered).map_err(|error| refused(&error))?;
         let mut spent = self.0.spent.lock().unwrap_or_else(PoisonError::into_inner);
         match spent.admit(claim.id, now) {
-            Ok(()) => Ok(caller),
+            Ok(()) => Ok(Caller::known(keys, Some(claim.key), Some((self.clone(), claim.id)))),
             Err(error @ SpentError::Full) => Err(Denied::boxed(Reason::Busy, error.to_string())),
             Err(error) => Err(refused(&error)),
         }
@@ -112,6 +108,10 @@ impl KeyTable {
 }
 
 impl Caller {
+    fn known(keys: Arc<AuthorizedKeys>, key: Option<Fingerprint>, used: Option<(KeyTable, SignedId)>) -> Self {
+        Self(Some(Arc::new(KnownCaller { keys, key, used })))
+    }
+
     /// Records that a reply begins: the same signed request is not served again.
     pub(in crate::net) fn spend(&self) {
         if let Some((table, id)) = self.0.as_ref().and_then(|known| known.used.as_ref()) {
@@ -130,7 +130,7 @@ impl Caller {
     /// # Errors
     /// [`Denied`] without the right.
     pub(in crate::net) fn may_fetch(&self, name: &FileName) -> Result<(), Box<Denied>> {
-        self.check("fetch for this name", |known| known.keys.rights(known.key).fetch(name))
+        self.check("fetch for this name", |rights| rights.fetch(name))
     }
 
     /// Checks whether it may be relayed at all; the address is checked by [`Self::may_connect`].
@@ -138,7 +138,7 @@ impl Caller {
     /// # Errors
     /// [`Denied`] without the right.
     pub(in crate::net) fn may_relay(&self) -> Result<(), Box<Denied>> {
-        self.check("relay", |known| known.keys.rights(known.key).relay_at_all())
+        self.check("relay", |rights| rights.relay_at_all())
     }
 
     /// Checks whether it may open a tunnel through this node at all, to nodes or to other servers.
@@ -146,15 +146,12 @@ impl Caller {
     /// # Errors
     /// [`Denied`] without the right.
     pub(in crate::net) fn may_tunnel(&self) -> Result<(), Box<Denied>> {
-        self.check("relay", |known| {
-            let rights = known.keys.rights(known.key);
-            rights.relay_at_all() || rights.connect_at_all()
-        })
+        self.check("relay", |rights| rights.relay_at_all() || rights.connect_at_all())
     }
 
     /// Returns whether its tunnels may lead to any server at an address, rather than to a node.
     pub(in crate::net) fn connects(&self, address: SocketAddr) -> bool {
-        self.0.as_ref().is_none_or(|known| known.keys.rights(known.key).connect(address))
+        self.0.as_ref().is_none_or(|known| known.rights().connect(address))
     }
 
     /// Checks whether it may be relayed to an address.
@@ -162,24 +159,23 @@ impl Caller {
     /// # Errors
     /// [`Denied`] without the right.
     pub(in crate::net) fn may_connect(&self, address: SocketAddr, purpose: Purpose<'_>) -> Result<(), Box<Denied>> {
-        self.check(format_args!("relay for {address}"), |known| {
-            let rights = known.keys.rights(known.key);
+        self.check(format_args!("relay for {address}"), |rights| {
             rights.relay(address, purpose) || (purpose == Purpose::TunnelTarget && rights.connect(address))
         })
     }
 
     /// Returns whether its key has the right to read the node's endpoints.
     pub(in crate::net) fn reads(&self) -> bool {
-        self.0.as_ref().is_some_and(|known| known.keys.rights(known.key).read())
+        self.0.as_ref().is_some_and(|known| known.rights().read())
     }
 
     /// Returns whether its key has the right to control the node.
     pub(in crate::net) fn controls(&self) -> bool {
-        self.0.as_ref().is_some_and(|known| known.keys.rights(known.key).control())
+        self.0.as_ref().is_some_and(|known| known.rights().control())
     }
 
-    fn check(&self, right: impl fmt::Display, holds: impl Fn(&KnownCaller) -> bool) -> Result<(), Box<Denied>> {
-        let Some(known) = self.0.as_ref().filter(|known| !holds(known)) else { return Ok(()) };
+    fn check(&self, right: impl fmt::Display, holds: impl Fn(&Granted<'_>) -> bool) -> Result<(), Box<Denied>> {
+        let Some(known) = self.0.as_ref().filter(|known| !holds(&known.rights())) else { return Ok(()) };
         Err(match known.key {
             None => {
                 let detail = format!("unsigned requests have no right {right}: sign with --identity");
@@ -190,6 +186,12 @@ impl Caller {
                 Denied::boxed(Reason::Policy, format!("{key} ({name}) has no right {right}"))
             }
         })
+    }
+}
+
+impl KnownCaller {
+    fn rights(&self) -> Granted<'_> {
+        self.keys.rights(self.key)
     }
 }
 
@@ -207,5 +209,48 @@ impl Denied {
     pub(in crate::net) fn problem(self, address: impl fmt::Display) -> Problem {
         let refusal = (self.reason == Reason::Policy).then_some(Refusal::NoRight);
         Problem { refusal, ..Problem::here(self.reason, FailedAction::Request, address, self.detail) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use super::*;
+    use crate::keys::KeyPair;
+    use crate::route::Hop;
+    use crate::wire::http::{encode_request, sign_request};
+    use crate::wire::{Method, Request, TransferId};
+
+    const NOW: u64 = 1_800_000_000;
+
+    #[test]
+    fn a_key_that_is_authorized_meanwhile_has_rights_only_once_verified() {
+        let pair = KeyPair::parse(&KeyPair::generate().unwrap()).unwrap();
+        let keys: AuthorizedKeys = format!("{} alice fetch=/\n", pair.public().fingerprint()).parse().unwrap();
+        let hop = Hop::new("h:1".parse().unwrap());
+        let file = |name: &[u8]| Request {
+            host: Some(hop.address.clone()),
+            transfer: Some(TransferId(1)),
+            ..Request::new(Method::Get, FileName::new(name).unwrap())
+        };
+        let signatures = sign_request(&pair, &hop, &file(b"a"), NOW, 1).unwrap().map(Box::new);
+        let mut forged = Vec::new();
+        encode_request(&Request { signatures, ..file(b"b") }, None, &mut forged);
+        let table = KeyTable::new(AuthorizedKeys::default(), NOW);
+        let ended = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    table.replace(keys.clone());
+                    table.replace(AuthorizedKeys::default());
+                }
+            });
+            let accepted = (0..2_000).filter_map(|_| table.caller_of(&forged, NOW, |_| true).ok());
+            let named = accepted.filter(|caller| caller.name().is_some()).count();
+            ended.store(true, Ordering::Relaxed);
+            assert_eq!(named, 0);
+        });
     }
 }
