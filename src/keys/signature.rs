@@ -72,7 +72,24 @@ pub struct SignedId {
     pub key: Fingerprint,
 }
 
-impl Covered<'_> {
+impl<'a> Covered<'a> {
+    /// Creates the parts that every request has, without the address of a hop.
+    pub fn new(
+        method: impl Into<Cow<'a, str>>,
+        target: impl Into<Cow<'a, str>>,
+        transfer: impl Into<Cow<'a, str>>,
+    ) -> Self {
+        Self {
+            method: method.into(),
+            target: target.into(),
+            authority: "".into(),
+            transfer: transfer.into(),
+            route: None,
+            authorization: None,
+            content_digest: None,
+        }
+    }
+
     /// Returns the components in the order in which they are signed.
     fn components(&self) -> impl Iterator<Item = (&'static str, &str)> {
         [

@@ -12,10 +12,8 @@ use hyper::header::{AUTHORIZATION, CONNECTION, HOST};
 
 pub use super::http_client::Credentials;
 use super::http_client::{
-    CHAIN_TRANSFER, CONTENT_DIGEST, PendingReply, Signed, add_signatures, endpoint_request, is_problem, relay_count,
-    send_request, short_body,
+    CONTENT_DIGEST, PendingReply, endpoint_request, is_problem, relay_count, send_request, short_body, signed,
 };
-use super::os::random;
 use super::upstream::connect::connect;
 use crate::faults::{FaultChange, Faults};
 use crate::keys::{KeyPair, content_digest};
@@ -134,13 +132,7 @@ async fn post(node: &HostPort, access: &ControlAccess, path: &str, body: Vec<u8>
     let request = Request::post(path).header(HOST, node.to_string()).header(CONNECTION, "close");
     let request = match access {
         ControlAccess::Token(token) => request.header(AUTHORIZATION, format!("Bearer {}", token.reveal())),
-        ControlAccess::Key(pair) => {
-            let (transfer, digest) = (random::transfer_id().to_string(), content_digest(&body));
-            let signed = Signed { path, authorization: None, transfer: &transfer, digest: Some(&digest) };
-            let signatures = signed.by(pair, "POST", node, &[]);
-            let request = request.header(CHAIN_TRANSFER, &transfer).header(CONTENT_DIGEST, &digest);
-            signatures.iter().fold(request, add_signatures)
-        }
+        ControlAccess::Key(pair) => signed(request.header(CONTENT_DIGEST, content_digest(&body)), pair, node, &[]),
     };
     let request = request.body(Full::from(body));
     let request =

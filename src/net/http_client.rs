@@ -106,45 +106,34 @@ pub(super) fn endpoint_request(
         request = request.header(CHAIN_ROUTE, elements.join(", "));
         request = request.header(CHAIN_TIMEOUT, time.as_millis().to_string());
     }
-    let authorization = token.map(|token| format!("Bearer {}", token.reveal()));
-    if let Some(authorization) = &authorization {
-        request = request.header(AUTHORIZATION, authorization);
+    if let Some(token) = token {
+        request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
     }
     if let Some(pair) = identity {
-        let id = random::transfer_id().to_string();
-        let signed = Signed { path, authorization: authorization.as_deref(), transfer: &id, digest: None };
-        let signatures = signed.by(pair, "GET", to, behind);
-        request = request.header(CHAIN_TRANSFER, id);
-        if let Some(signatures) = signatures {
-            request = add_signatures(request, &signatures);
-        }
+        request = signed(request, pair, to, behind);
     }
     request.body(Empty::new())
 }
 
-/// The parts of a request to a node itself that are signed.
-pub(super) struct Signed<'a> {
-    pub(super) path: &'a str,
-    pub(super) authorization: Option<&'a str>,
-    pub(super) transfer: &'a str,
-    pub(super) digest: Option<&'a str>,
+/// Signs a request to a node itself, with all that is in it so far, for a hop and those behind it, under an id of its
+/// own. Without random numbers it gets no signature, and the hops refuse it.
+pub(super) fn signed(request: Builder, pair: &KeyPair, to: &HostPort, behind: &[Hop]) -> Builder {
+    let id = random::transfer_id().to_string();
+    let signatures = signatures(&request, &id, pair, to, behind);
+    signatures.iter().fold(request.header(CHAIN_TRANSFER, id), add_signatures)
 }
 
-impl Signed<'_> {
-    /// Signs for a hop and those behind it. `None` without random numbers: the hops refuse the request.
-    pub(super) fn by(&self, pair: &KeyPair, method: &str, to: &HostPort, behind: &[Hop]) -> Option<Signatures> {
-        let covered = Covered {
-            method: method.into(),
-            target: self.path.into(),
-            authority: "".into(),
-            transfer: self.transfer.into(),
-            route: None,
-            authorization: self.authorization.map(Into::into),
-            content_digest: self.digest.map(Into::into),
-        };
-        let (now, nonce) = (seconds(SystemTime::now()), random::transfer_id().0);
-        sign_for_hops(pair, &Hop::new(to.clone()), behind, &covered, now, nonce).ok().flatten()
-    }
+fn signatures(request: &Builder, id: &str, pair: &KeyPair, to: &HostPort, behind: &[Hop]) -> Option<Signatures> {
+    let (method, target, fields) =
+        (request.method_ref()?, request.uri_ref()?.path_and_query()?, request.headers_ref()?);
+    let field = |name| fields.get(name)?.to_str().ok().map(Into::into);
+    let covered = Covered {
+        authorization: field(AUTHORIZATION),
+        content_digest: field(CONTENT_DIGEST),
+        ..Covered::new(method.as_str(), target.as_str(), id)
+    };
+    let (now, nonce) = (seconds(SystemTime::now()), random::transfer_id().0);
+    sign_for_hops(pair, &Hop::new(to.clone()), behind, &covered, now, nonce).ok().flatten()
 }
 
 /// Adds the fields of signatures to a request.

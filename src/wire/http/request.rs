@@ -306,7 +306,15 @@ pub fn target(request: &Request, base: Option<&str>) -> String {
     String::from_utf8(path).unwrap_or_default()
 }
 
-pub(super) fn put_path(request: &Request, base: Option<&str>, out: &mut Vec<u8>) {
+/// Appends the path and the query.
+pub(super) fn put_target(request: &Request, base: Option<&str>, out: &mut Vec<u8>) {
+    put_path(request, base, out);
+    if let Some(query) = &request.query {
+        put_all(out, &["?", query]);
+    }
+}
+
+fn put_path(request: &Request, base: Option<&str>, out: &mut Vec<u8>) {
     put_all(out, &[base.unwrap_or(DEFAULT_BASE)]);
     match &request.written {
         None if request.tar && request.name.as_bytes() == b"/" => {}
@@ -332,10 +340,7 @@ fn put_signatures(signatures: Option<&Signatures>, out: &mut Vec<u8>) {
 /// Encodes a request for the next hop; for the last hop, `base` is the path before the file name.
 pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) {
     put_all(out, &[request.method.as_str(), " "]);
-    put_path(request, base, out);
-    if let Some(query) = &request.query {
-        put_all(out, &["?", query]);
-    }
+    put_target(request, base, out);
     put_all(out, &[" HTTP/1.1\r\n"]);
     line(out, "Host: ", request.host.as_ref());
     put_signatures(request.signatures.as_deref(), out);

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
-use super::request::{Fields, put_path, split_target};
+use super::request::{Fields, put_target, split_target};
 use super::write::HeadValue;
 use super::{MAX_FIELDS, fields};
 use crate::keys::{Covered, KeyError, KeyPair, Signatures};
 use crate::route::{DEFAULT_BASE, Hop, Protocol};
-use crate::wire::{Method, Request, TunnelRequest};
+use crate::wire::{Request, TunnelRequest};
 
 /// A head with signatures.
 #[derive(Debug)]
@@ -89,20 +89,11 @@ pub fn sign_request(
 ) -> Result<Option<Signatures>, KeyError> {
     let Some(transfer) = request.transfer else { return Ok(None) };
     let mut target = Vec::new();
-    put_path(request, None, &mut target);
-    if let Some(query) = &request.query {
-        "?".put(&mut target);
-        (&**query).put(&mut target);
-    }
+    put_target(request, None, &mut target);
     let token = request.authorization.as_ref().filter(|_| request.tar);
     let covered = Covered {
-        method: if request.method == Method::Get { "GET" } else { "HEAD" }.into(),
-        target: String::from_utf8_lossy(&target),
-        authority: "".into(),
-        transfer: text(&transfer).into(),
-        route: None,
         authorization: token.map(|token| format!("{}{}", fields::BEARER, token.reveal()).into()),
-        content_digest: None,
+        ..Covered::new(request.method.as_str(), String::from_utf8_lossy(&target), text(&transfer))
     };
     sign_for_hops(pair, hop, &request.route, &covered, created, nonce)
 }
@@ -119,15 +110,7 @@ pub fn sign_tunnel(
     nonce: u128,
 ) -> Result<Option<Signatures>, KeyError> {
     let (Some(transfer), Some(route)) = (request.transfer, &request.route) else { return Ok(None) };
-    let covered = Covered {
-        method: "CONNECT".into(),
-        target: request.target.to_string().into(),
-        authority: "".into(),
-        transfer: text(&transfer).into(),
-        route: None,
-        authorization: None,
-        content_digest: None,
-    };
+    let covered = Covered::new("CONNECT", request.target.to_string(), text(&transfer));
     sign_for_hops(pair, hop, route, &covered, created, nonce)
 }
 
@@ -143,8 +126,8 @@ mod tests {
     use crate::keys::SignatureError;
     use crate::route::{FileName, Role, advance};
     use crate::secret::Secret;
-    use crate::wire::TransferId;
     use crate::wire::http::{MAX_HEAD, MAX_SIGNED_HEAD, RequestKind, encode_request, parse_request};
+    use crate::wire::{Method, TransferId};
 
     const NOW: u64 = 1_800_000_000;
 

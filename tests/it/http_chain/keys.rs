@@ -279,13 +279,9 @@ async fn the_health_check_needs_no_key_and_control_needs_the_right() {
         let digest = content_digest(body.as_bytes());
         let transfer = TransferId(nonce).to_string();
         let covered = Covered {
-            method: "POST".into(),
-            target: "/v1/faults".into(),
             authority: to.to_string().into(),
-            transfer: transfer.as_str().into(),
-            route: None,
-            authorization: None,
             content_digest: Some(digest.as_str().into()),
+            ..Covered::new("POST", "/v1/faults", transfer.as_str())
         };
         let mut signatures = Signatures::new(pair);
         signatures.sign(pair, 0, &covered, now(), nonce).unwrap();

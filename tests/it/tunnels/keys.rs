@@ -2,11 +2,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use chainview::keys::{Covered, KeyPair};
+use chainview::keys::KeyPair;
 use chainview::net::access::KeyTable;
 use chainview::route::{Hop, HostPort};
 use chainview::wire::TunnelRequest;
-use chainview::wire::http::{encode_tunnel, sign_for_hops};
+use chainview::wire::http::{encode_tunnel, sign_tunnel};
 
 use super::*;
 
@@ -16,30 +16,11 @@ fn signed(scene: &Scene, pair: Option<&KeyPair>, nonce: u128) -> Vec<u8> {
     let hop = |address: SocketAddr| Hop::new(HostPort::from(address));
     let first = hop(scene.nodes[0].address);
     let route: Vec<Hop> = scene.nodes[1..].iter().map(|node| hop(node.address)).chain([hop(target)]).collect();
-    let transfer = TransferId(nonce);
-    let covered = Covered {
-        method: "CONNECT".into(),
-        target: target.to_string().into(),
-        authority: "".into(),
-        transfer: transfer.to_string().into(),
-        route: None,
-        authorization: None,
-        content_digest: None,
-    };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let signed = |pair| sign_for_hops(pair, &first, &route, &covered, now, nonce).unwrap().map(Box::new);
-    let request = TunnelRequest {
-        target: target.into(),
-        host: Some(first.address.clone()),
-        signatures: pair.and_then(signed),
-        route: Some(route),
-        transfer: Some(transfer),
-        timeout: Some(Duration::from_secs(3)),
-        ack: false,
-        via: None,
-        proxied: false,
-        interim: true,
-    };
+    let mut request = TunnelRequest::through(&first, &route, TransferId(nonce));
+    request.timeout = Some(Duration::from_secs(3));
+    let signed = pair.and_then(|pair| sign_tunnel(pair, &first, &request, now, nonce).unwrap());
+    request.signatures = signed.map(Box::new);
     let mut head = Vec::new();
     encode_tunnel(&request, &mut head);
     head
