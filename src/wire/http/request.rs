@@ -58,6 +58,14 @@ pub(super) struct Fields<'a> {
     connection: Option<Cow<'a, str>>,
 }
 
+/// Where the value of a known header line goes.
+enum Place<'f, 'a> {
+    /// The line may occur once.
+    Once(&'f mut Option<&'a str>),
+    /// The values of all such lines make one list.
+    List(&'f mut Option<Cow<'a, str>>),
+}
+
 /// Returns true if a first line is HTTP, of any version; anything else is the legacy protocol.
 pub fn is_http(first_line: &[u8]) -> bool {
     let line = first_line.strip_suffix(b"\r").unwrap_or(first_line);
@@ -86,6 +94,9 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(RequestKind, usize)>, HeadE
         check_method(method, path)?;
     }
     let mut fields = Fields::collect(&fields::HeaderValues::of(&bytes[..end]), head.headers)?;
+    if http11 && fields.host.is_none() {
+        return Err(HeadError::malformed("the Host header is missing"));
+    }
     if method == "CONNECT" {
         return Ok(Some((RequestKind::Tunnel(Box::new(fields.tunnel(target, http11)?)), end)));
     }
@@ -94,9 +105,6 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(RequestKind, usize)>, HeadE
         return Err(HeadError::malformed("the request target is not a path"));
     }
     check_body(method, path, &fields)?;
-    if http11 && fields.host.is_none() {
-        return Err(HeadError::malformed("the Host header is missing"));
-    }
     // A proxy's client sends the host twice; the one in the target takes precedence (RFC 9112, 3.2.2).
     fields.host = authority.or(fields.host);
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
@@ -147,45 +155,25 @@ impl<'a> Fields<'a> {
                     .text(header.value)
                     .ok_or_else(|| HeadError::malformed(format!("{} contains bytes outside ASCII", header.name)))
             };
-            let once = match name {
-                b"host" => &mut fields.host,
-                b"chain-transfer" => &mut fields.transfer,
-                b"chain-timeout" => &mut fields.timeout,
-                b"chain-ack" => &mut fields.ack,
-                b"range" => &mut fields.range,
-                b"if-range" => &mut fields.if_range,
-                b"if-modified-since" => &mut fields.if_modified_since,
-                b"if-unmodified-since" => &mut fields.if_unmodified_since,
-                b"content-length" => &mut fields.length,
-                b"chain-key" => &mut fields.key,
-                b"signature-input" => {
-                    fields::join(&mut fields.signature_input, value()?);
-                    continue;
-                }
-                b"signature" => {
-                    fields::join(&mut fields.signature, value()?);
-                    continue;
-                }
-                b"content-digest" => {
-                    fields::join(&mut fields.content_digest, value()?);
-                    continue;
-                }
-                b"chain-route" => {
-                    fields::join(&mut fields.route, value()?);
-                    continue;
-                }
-                b"if-match" => {
-                    fields::join(&mut fields.if_match, value()?);
-                    continue;
-                }
-                b"if-none-match" => {
-                    fields::join(&mut fields.if_none_match, value()?);
-                    continue;
-                }
-                b"want-repr-digest" => {
-                    fields::join(&mut fields.want_digest, value()?);
-                    continue;
-                }
+            let place = match name {
+                b"host" => Place::Once(&mut fields.host),
+                b"chain-transfer" => Place::Once(&mut fields.transfer),
+                b"chain-timeout" => Place::Once(&mut fields.timeout),
+                b"chain-ack" => Place::Once(&mut fields.ack),
+                b"range" => Place::Once(&mut fields.range),
+                b"if-range" => Place::Once(&mut fields.if_range),
+                b"if-modified-since" => Place::Once(&mut fields.if_modified_since),
+                b"if-unmodified-since" => Place::Once(&mut fields.if_unmodified_since),
+                b"content-length" => Place::Once(&mut fields.length),
+                b"chain-key" => Place::Once(&mut fields.key),
+                b"signature-input" => Place::List(&mut fields.signature_input),
+                b"signature" => Place::List(&mut fields.signature),
+                b"content-digest" => Place::List(&mut fields.content_digest),
+                b"chain-route" => Place::List(&mut fields.route),
+                b"if-match" => Place::List(&mut fields.if_match),
+                b"if-none-match" => Place::List(&mut fields.if_none_match),
+                b"want-repr-digest" => Place::List(&mut fields.want_digest),
+                b"connection" => Place::List(&mut fields.connection),
                 b"accept" => {
                     // Only its names matter here, and other programs may put anything beside them.
                     if let Ok(value) = value() {
@@ -210,17 +198,18 @@ impl<'a> Fields<'a> {
                     }
                     continue;
                 }
-                b"connection" => {
-                    fields::join(&mut fields.connection, value()?);
-                    continue;
-                }
                 b"transfer-encoding" => {
                     return Err(HeadError::malformed("Transfer-Encoding is not accepted from clients"));
                 }
                 _ => continue,
             };
-            if once.replace(value()?).is_some() {
-                return Err(HeadError::malformed(format!("{} is repeated", header.name)));
+            match place {
+                Place::List(list) => fields::join(list, value()?),
+                Place::Once(once) => {
+                    if once.replace(value()?).is_some() {
+                        return Err(HeadError::malformed(format!("{} is repeated", header.name)));
+                    }
+                }
             }
         }
         Ok(fields)

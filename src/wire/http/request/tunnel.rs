@@ -15,9 +15,6 @@ impl Fields<'_> {
         if self.length.is_some_and(|length| length != "0") {
             return Err(HeadError::malformed("CONNECT has no body: the bytes behind its head belong to the tunnel"));
         }
-        if http11 && self.host.is_none() {
-            return Err(HeadError::malformed("the Host header is missing"));
-        }
         let route = self.route.is_some().then(|| self.route()).transpose()?;
         if let Some(last) = route.as_deref().and_then(<[Hop]>::last).filter(|last| last.address != target) {
             let detail = format!("Chain-Route ends at {}, and the tunnel leads to {target}", last.address);
