@@ -201,10 +201,8 @@ impl FetchPlan {
             }
             None => route,
         };
-        match FileName::new(b"/") {
-            Ok(root) if self.list_from.is_some() && !route.file.names_folder() => Ok(route.with_file(root)),
-            _ => Ok(route),
-        }
+        let of_list = self.list_from.is_some() && !route.file.names_folder();
+        Ok(if of_list { route.with_file(FileName::root()) } else { route })
     }
 }
 

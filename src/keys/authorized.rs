@@ -204,8 +204,7 @@ impl Prefix {
         if name.has_parent_segment() {
             return false;
         }
-        let mut segments =
-            name.as_bytes().split(|byte| *byte == b'/').filter(|segment| !matches!(*segment, b"" | b"."));
+        let mut segments = name.segments();
         self.0.iter().all(|own| segments.next() == Some(own))
     }
 }

@@ -1,4 +1,4 @@
-//! Access control of a node's endpoints: loopback peers, and bearers of a token.
+//! Access control of a node: loopback peers, bearers of a token, and keys.
 
 mod caller;
 mod local;
@@ -22,7 +22,7 @@ pub use local::LocalPeers;
 /// `Via`.
 const FOREIGN_PROXY_HEADERS: [HeaderName; 2] = [FORWARDED, HeaderName::from_static("x-forwarded-for")];
 
-/// Access rules of a node's endpoints.
+/// Access rules of a node.
 #[derive(Clone, Debug)]
 pub struct Access {
     /// The node listens on loopback only.
@@ -32,7 +32,7 @@ pub struct Access {
     /// Token that a program generated to read its own nodes through a chain: it grants reading, and other readers do
     /// not need it.
     pub chain: Option<Secret>,
-    /// Token that grants control; without one control is disabled.
+    /// Token that grants control; without one only a key can.
     pub control: Option<Secret>,
     /// Host names by which the node is reached, some with a port; a loopback listener has `localhost`, too.
     pub host_names: Vec<HostName>,

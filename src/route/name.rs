@@ -44,6 +44,16 @@ impl FileName {
         Ok(Self(bytes.into()))
     }
 
+    /// Returns the name of the served folder itself.
+    pub fn root() -> Self {
+        Self(b"/".as_slice().into())
+    }
+
+    /// Returns the segments, without `.` and empty ones.
+    pub fn segments(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.split(|b| *b == b'/').filter(|segment| !matches!(*segment, b"" | b"."))
+    }
+
     /// Returns the name as it is sent.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -72,7 +82,7 @@ impl FileName {
 
     /// Returns the folder that this name means, without `.` and empty segments; `None` for the root.
     pub fn as_folder(&self) -> Option<Self> {
-        let kept: Vec<&[u8]> = self.0.split(|b| *b == b'/').filter(|segment| !matches!(*segment, b"" | b".")).collect();
+        let kept: Vec<&[u8]> = self.segments().collect();
         Self::new(&kept.join(&b'/')).ok()
     }
 

@@ -1,9 +1,10 @@
-//! Control endpoints: need the control token, and a client without a proxy in between.
+//! Control endpoints: need the control token or a key with the right, and a client without a proxy in between.
 
 use std::sync::Arc;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response};
 use serde_json::{Value, json};
 
@@ -63,18 +64,16 @@ pub(super) async fn serve(
         let detail = "control needs the node's control token, or a key with the right control";
         return here(node, Reason::Unauthorized, detail);
     }
-    let digest = request.headers().get(CONTENT_DIGEST).cloned();
-    let body = Limited::new(request.into_body(), MAX_REQUEST_BODY as usize).collect();
+    let (head, body) = request.into_parts();
+    let body = Limited::new(body, MAX_REQUEST_BODY as usize).collect();
     let body = match within(node.config.limits.head, body).await {
         Err(_) => return here(node, Reason::HeadTimeout, "the body did not arrive in time"),
         Ok(Err(_)) => return here(node, Reason::Malformed, "the body is too long, or was cut off"),
         Ok(Ok(body)) => body.to_bytes(),
     };
     // A signature covers the digest of the body.
-    if !by_token
-        && !body.is_empty()
-        && digest.is_none_or(|digest| digest.as_bytes() != content_digest(&body).as_bytes())
-    {
+    let is_digest = |digest: &HeaderValue| digest.as_bytes() == content_digest(&body).as_bytes();
+    if !by_token && !body.is_empty() && !head.headers.get(CONTENT_DIGEST).is_some_and(is_digest) {
         return here(node, Reason::BadSignature, "Content-Digest is not the SHA-256 of the body");
     }
     match execute(node, control, &body) {

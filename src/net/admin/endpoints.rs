@@ -70,20 +70,19 @@ pub(super) async fn serve(
     if !reads(request.method()) {
         return wrong_method("GET, HEAD", "endpoints are read with GET or HEAD");
     }
-    if matches!(endpoint, Endpoint::Folder(_)) && !node.config.access.may_list(is_foreign_proxied(request.headers())) {
-        return here(node, Reason::Policy, NO_LISTING);
-    }
+    let access = &node.config.access;
     if let Endpoint::Folder(folder) = &endpoint {
-        let root = FileName::new(b"/").ok();
-        let denied = folder.as_ref().or(root.as_ref()).and_then(|folder| caller.may_fetch(folder).err());
-        if let Some(denied) = denied {
+        if !access.may_list(is_foreign_proxied(request.headers())) {
+            return here(node, Reason::Policy, NO_LISTING);
+        }
+        if let Err(denied) = caller.may_fetch(folder.as_ref().unwrap_or(&FileName::root())) {
             return from_problem(&denied.problem(node.address));
         }
+        if !access.may_list_own(bearer(request.headers())) {
+            return here(node, Reason::Unauthorized, NO_LISTING_TOKEN);
+        }
     }
-    if matches!(endpoint, Endpoint::Folder(_)) && !node.config.access.may_list_own(bearer(request.headers())) {
-        return here(node, Reason::Unauthorized, NO_LISTING_TOKEN);
-    }
-    if !endpoint.is_public() && !caller.reads() && !node.config.access.may_read(peer, request.headers()) {
+    if !endpoint.is_public() && !caller.reads() && !access.may_read(peer, request.headers()) {
         return here(node, Reason::Unauthorized, "reading needs the node's read token, or a key with the right read");
     }
     let mut reply = respond(node, &endpoint, request, peer).await;
