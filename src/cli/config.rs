@@ -266,16 +266,20 @@ fn at_line(text: &str, error: &toml::de::Error) -> String {
     line.map_or_else(|| error.message().to_owned(), |line| format!("line {line}: {}", error.message()))
 }
 
-/// Reads the file without blocking on a pipe.
 fn read_config(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
+    open_file(file)?.take(MAX_CONFIG).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Opens a file; a pipe is an error, since opening or reading it could block.
+pub(super) fn open_file(file: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(file)?;
     if file.metadata()?.file_type().is_fifo() {
         return Err(io::Error::other("it is a pipe, not a file"));
     }
-    file.take(MAX_CONFIG).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    Ok(file)
 }
 
 fn read_input(file: &Path, limit: u64) -> io::Result<Vec<u8>> {

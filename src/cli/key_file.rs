@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::config::open_file;
 use crate::error::{Error, plain, shown};
 use crate::keys::{AuthorizedKeys, KeyPair, MAX_AUTHORIZED, MAX_KEY_FILE};
 
@@ -14,7 +15,7 @@ use crate::keys::{AuthorizedKeys, KeyPair, MAX_AUTHORIZED, MAX_KEY_FILE};
 /// `Error::Input` if the file cannot be read, other users can read it, or it contains no such key.
 pub(super) fn identity(file: &Path) -> Result<KeyPair, Error> {
     let input = |reason: String| Error::Input { path: shown(file), reason };
-    let text = read(file, MAX_KEY_FILE, 0o077).map_err(|error| match error {
+    let text = read(File::open(file), MAX_KEY_FILE, 0o077).map_err(|error| match error {
         ReadError::Open => {
             input(": other users can read this key: chmod 600 it, or make another with --new-key".to_owned())
         }
@@ -29,7 +30,8 @@ pub(super) fn identity(file: &Path) -> Result<KeyPair, Error> {
 /// `Error::Input` if the file cannot be read, other users can change it, or a line is wrong; then it is named.
 pub(crate) fn authorized_keys(file: &Path) -> Result<AuthorizedKeys, Error> {
     let input = |reason: String| Error::Input { path: shown(file), reason };
-    let text = read(file, MAX_AUTHORIZED, 0o022).map_err(|error| match error {
+    // A node reads it again while it serves, so nothing may block.
+    let text = read(open_file(file), MAX_AUTHORIZED, 0o022).map_err(|error| match error {
         ReadError::Open => input(": other users can change who is authorized: chmod go-w it".to_owned()),
         error => input(format!(": {error}")),
     })?;
@@ -50,8 +52,8 @@ enum ReadError {
 }
 
 /// Reads a file to which others have none of these permissions.
-fn read(path: &Path, max: usize, others: u32) -> Result<String, ReadError> {
-    let file = File::open(path).map_err(ReadError::System)?;
+fn read(file: io::Result<File>, max: usize, others: u32) -> Result<String, ReadError> {
+    let file = file.map_err(ReadError::System)?;
     // Of the handle, not of the path, so that the checked file is the one that is read.
     if file.metadata().map_err(ReadError::System)?.mode() & others != 0 {
         return Err(ReadError::Open);
@@ -68,6 +70,8 @@ fn read(path: &Path, max: usize, others: u32) -> Result<String, ReadError> {
 mod tests {
     use std::fs::{Permissions, set_permissions, write};
     use std::os::unix::fs::PermissionsExt;
+
+    use rustix::fs::{CWD, Mode, mkfifoat};
 
     use super::*;
 
@@ -110,6 +114,9 @@ mod tests {
         assert!(key.to_string().contains("--new-key") && key.exit_code() == 3, "{key}");
         assert!(error(b"\xff").0.contains("UTF-8"));
         assert!(error(&vec![b' '; MAX_AUTHORIZED + 1]).0.contains("is this a key file?"));
+        let pipe = folder.path().join("pipe");
+        mkfifoat(CWD, &pipe, Mode::RUSR).unwrap();
+        assert!(authorized_keys(&pipe).unwrap_err().to_string().contains("it is a pipe, not a file"));
         assert!(authorized_keys(&folder.path().join("none")).unwrap_err().to_string().contains("no such file"));
     }
 }
