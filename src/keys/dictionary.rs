@@ -9,7 +9,7 @@ pub(super) fn members(field: &str) -> Option<Vec<(&str, &str)>> {
     let mut members: Vec<(&str, &str)> = Vec::new();
     let mut rest = field;
     while !rest.is_empty() {
-        let end = end_of_member(rest)?;
+        let end = end_of_item(rest, b',')?;
         let (name, value) = rest[..end].split_once('=')?;
         if !is_name(name) || value.is_empty() || members.iter().any(|(other, _)| *other == name) {
             return None;
@@ -38,15 +38,16 @@ pub(super) fn without(field: &str, name: &str) -> Option<String> {
     Some(field)
 }
 
-/// Returns where the first member ends; `None` if one of its strings does not.
-fn end_of_member(text: &str) -> Option<usize> {
+/// Returns where the first item ends: before a separator outside of strings, or with the text; `None` if one of its
+/// strings does not end.
+pub(super) fn end_of_item(text: &str, separator: u8) -> Option<usize> {
     let mut quoted = false;
     for (at, byte) in text.bytes().enumerate() {
         match byte {
             b'"' => quoted = !quoted,
-            b',' if !quoted => return Some(at),
             // Nothing that is signed needs an escape.
             b'\\' => return None,
+            _ if byte == separator && !quoted => return Some(at),
             _ => {}
         }
     }

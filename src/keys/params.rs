@@ -1,6 +1,7 @@
 //! Parameters of a signature: which components it covers, when it was made, with which key.
 
 use super::Fingerprint;
+use super::dictionary::end_of_item;
 use super::signature_error::SignatureError;
 
 /// Parsed parameters; those that this program does not use are an error, since nothing would check them.
@@ -43,7 +44,7 @@ impl<'a> Params<'a> {
         let mut params = params;
         while !params.is_empty() {
             let param = params.strip_prefix(';').ok_or(wrong("a parameter does not follow a semicolon"))?;
-            let end = end_of_value(param);
+            let end = end_of_item(param, b';').ok_or(wrong("a string of its parameters does not end"))?;
             let (name, value) = param[..end].split_once('=').ok_or(wrong("a parameter has no value"))?;
             let repeated = match name {
                 "created" => created.replace(number(value).ok_or(wrong("created is not a number"))?).is_some(),
@@ -72,16 +73,6 @@ impl<'a> Params<'a> {
             tag: tag.ok_or(wrong("it has no tag"))?,
         })
     }
-}
-
-/// Returns where the value of a parameter ends: at the next semicolon outside of a string.
-fn end_of_value(text: &str) -> usize {
-    let mut quoted = false;
-    let end = text.bytes().position(|byte| {
-        quoted ^= byte == b'"';
-        byte == b';' && !quoted
-    });
-    end.unwrap_or(text.len())
 }
 
 /// Parses a string without escapes.
