@@ -117,7 +117,7 @@ fn a_chain_serves_the_keys_in_its_file_until_they_are_removed() {
     write("fetch=/\n");
     last.reload(":1:1: a fingerprint begins with sha256:");
     assert_eq!(code(&run(dir.path(), "--fetch in.txt -o got2 --identity key")), 0, "the keys remain as they were");
-    write("# nobody\n");
+    write("# none\n");
     last.reload("keys: authorized keys: 0");
     let removed = run(dir.path(), "--fetch in.txt -o none --identity key");
     assert_eq!(code(&removed), 5);
