@@ -1,4 +1,4 @@
-//! Modes without a screen: nodes, fetches and checks, with progress bars, and the summary of an audit.
+//! Modes without a screen: nodes, fetches and checks, with progress bars, new keys and the summary of an audit.
 
 mod audit_summary;
 mod check;

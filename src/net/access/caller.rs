@@ -69,7 +69,8 @@ impl KeyTable {
     /// true for an address by which this node is reached: a signature for another node is none for this one.
     ///
     /// # Errors
-    /// [`Denied`] if a signature of an authorized key does not hold, or the request was served already.
+    /// [`Denied`] if the signature for this hop is malformed or of another time, or if that of an authorized key does
+    /// not hold, or its request was served already.
     pub(in crate::net) fn caller_of(
         &self,
         head: &[u8],
@@ -138,7 +139,7 @@ impl Caller {
     /// # Errors
     /// [`Denied`] without the right.
     pub(in crate::net) fn may_relay(&self) -> Result<(), Box<Denied>> {
-        self.check("relay", |rights| rights.relay_at_all())
+        self.check("relay", Granted::relay_at_all)
     }
 
     /// Checks whether it may open a tunnel through this node at all, to nodes or to other servers.
@@ -174,7 +175,7 @@ impl Caller {
         self.0.as_ref().is_some_and(|known| known.rights().control())
     }
 
-    fn check(&self, right: impl fmt::Display, holds: impl Fn(&Granted<'_>) -> bool) -> Result<(), Box<Denied>> {
+    fn check<'a>(&'a self, right: impl fmt::Display, holds: impl Fn(&Granted<'a>) -> bool) -> Result<(), Box<Denied>> {
         let Some(known) = self.0.as_ref().filter(|known| !holds(&known.rights())) else { return Ok(()) };
         Err(match known.key {
             None => {
