@@ -20,7 +20,7 @@ use super::os::random;
 use crate::keys::{Covered, KeyPair, Signatures};
 use crate::route::{Hop, HostPort};
 use crate::secret::Secret;
-use crate::wire::http::{MAX_HEAD, parse_number, sign_for_hops};
+use crate::wire::http::{MAX_HEAD, encode_route, parse_number, sign_for_hops};
 use crate::wire::{FailedAction, Problem, Reason, problem};
 
 /// The rest of the route.
@@ -102,8 +102,7 @@ pub(super) fn endpoint_request(
 ) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
     let mut request = Request::builder().uri(path).header(HOST, to.to_string()).header(CONNECTION, "close");
     if !behind.is_empty() {
-        let elements: Vec<String> = behind.iter().map(Hop::element).collect();
-        request = request.header(CHAIN_ROUTE, elements.join(", "));
+        request = request.header(CHAIN_ROUTE, encode_route(behind));
         request = request.header(CHAIN_TIMEOUT, time.as_millis().to_string());
     }
     if let Some(token) = token {

@@ -15,6 +15,7 @@ pub(crate) use fields::{
 pub use reply::{ReplyHead, encode_reply, encode_working, parse_reply};
 pub use request::{RequestKind, encode_request, encode_tunnel, is_http, parse_request, target};
 pub use signed::{SignedHead, sign_for_hops, sign_request, sign_tunnel, signed_head};
+pub(crate) use write::encode_route;
 
 use std::sync::LazyLock;
 

@@ -34,7 +34,7 @@ use crate::net::os::deadline::{Passing, passing, within};
 use crate::net::upstream::connect::connect_with;
 use crate::net::upstream::policy::NotPermitted;
 use crate::route::{DEFAULT_BASE, Hop, Host, HostPort, MAX_HOPS, Protocol};
-use crate::wire::http::{decode_name, parse_number, plain_text};
+use crate::wire::http::{decode_name, encode_route, parse_number, plain_text};
 use crate::wire::{FailedAction, Problem, Reason, TransferId, problem};
 
 /// Relays a request for an endpoint to the next hop and its reply back; `called` is the address by which the client
@@ -163,8 +163,7 @@ fn relayed_request(
 ) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
     let mut relayed_request = Request::builder().method(request.method()).uri(path).header(HOST, next.to_string());
     if !rest.is_empty() {
-        let elements: Vec<String> = rest.iter().map(Hop::element).collect();
-        relayed_request = relayed_request.header(CHAIN_ROUTE, elements.join(", "));
+        relayed_request = relayed_request.header(CHAIN_ROUTE, encode_route(rest));
     }
     relayed_request = relayed_request.header(CHAIN_TIMEOUT, time.as_millis().to_string()).header(VIA, via);
     relayed_request = relayed_request.header(CHAIN_TRANSFER, id.to_string());

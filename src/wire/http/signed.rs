@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
 use super::request::{Fields, put_target, split_target};
-use super::write::HeadValue;
+use super::write::{encode_route, text};
 use super::{MAX_FIELDS, fields};
 use crate::keys::{Covered, KeyError, KeyPair, Signatures};
 use crate::route::{DEFAULT_BASE, Hop, Protocol};
@@ -69,7 +69,7 @@ pub fn sign_for_hops(
         if hop.protocol == Some(Protocol::Legacy) || other_base {
             continue;
         }
-        let route = (!behind.is_empty()).then(|| text(&behind).into());
+        let route = (!behind.is_empty()).then(|| encode_route(behind).into());
         let covered = Covered { authority: hop.address.text().into(), route, ..covered.clone() };
         signatures.sign(pair, behind.len(), &covered, created, nonce)?;
     }
@@ -112,12 +112,6 @@ pub fn sign_tunnel(
     let (Some(transfer), Some(route)) = (request.transfer, &request.route) else { return Ok(None) };
     let covered = Covered::new("CONNECT", request.target.to_string(), text(&transfer));
     sign_for_hops(pair, hop, route, &covered, created, nonce)
-}
-
-fn text(value: &impl HeadValue) -> String {
-    let mut out = Vec::new();
-    value.put(&mut out);
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]

@@ -14,6 +14,18 @@ pub(super) trait HeadValue {
     fn put(&self, out: &mut Vec<u8>);
 }
 
+/// Returns a value as text.
+pub(super) fn text(value: &impl HeadValue) -> String {
+    let mut out = Vec::new();
+    value.put(&mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Returns the value of `Chain-Route` for these hops, as it is signed.
+pub(crate) fn encode_route(hops: &[Hop]) -> String {
+    text(&hops)
+}
+
 /// Writes one header line, if there is a value; `name` includes the colon and a space.
 pub(super) fn line(out: &mut Vec<u8>, name: &str, value: Option<impl HeadValue>) {
     if let Some(value) = value {
@@ -129,28 +141,22 @@ fn push_ms(ms: f64, text: &mut String) {
 mod tests {
     use super::*;
 
-    fn put(value: &impl HeadValue) -> String {
-        let mut out = Vec::new();
-        value.put(&mut out);
-        String::from_utf8(out).unwrap()
-    }
-
     #[test]
     fn head_values_match_their_display_form() {
         for address in ["127.0.0.1:80", "0.255.10.9:65535", "[2001:db8::1]:9", "host-1.example:1"] {
             let parsed: HostPort = address.parse().unwrap();
-            assert_eq!((put(&&parsed), parsed.to_string()), (address.to_owned(), address.to_owned()));
+            assert_eq!((text(&&parsed), parsed.to_string()), (address.to_owned(), address.to_owned()));
         }
         for element in ["h:1", "h:1;protocol=legacy", "10.0.0.1:2;protocol=http;base=/pub/"] {
             let hop = Hop::parse_element(element).unwrap();
             assert_eq!(
-                (put(&&[hop.clone(), hop.clone()][..]), hop.element()),
+                (encode_route(&[hop.clone(), hop.clone()]), hop.element()),
                 (format!("{element}, {element}"), element.to_owned())
             );
         }
         let id = TransferId(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
-        assert_eq!(put(&id), id.to_string());
-        assert_eq!([put(&0), put(&u64::MAX)], ["0".to_owned(), u64::MAX.to_string()]);
+        assert_eq!(text(&id), id.to_string());
+        assert_eq!([text(&0), text(&u64::MAX)], ["0".to_owned(), u64::MAX.to_string()]);
         for (ms, shown) in [(0.0, "0.000"), (0.0009, "0.001"), (1.05, "1.050")] {
             let leg = Leg { resolve_ms: ms, connect_ms: 12.0, wait_ms: 999.9996 };
             assert_eq!(leg_entries(&leg), format!("resolve;dur={shown}, connect;dur=12.000, wait;dur=1000.000"));
