@@ -53,8 +53,6 @@ pub struct Upstream {
     /// Whose requests these are, at a relay.
     caller: Caller,
     link: Option<UpstreamConn>,
-    /// The encrypted connection of the last exchange: it belongs to this chain.
-    kept: Option<UpstreamConn>,
 }
 
 /// Stage of an exchange.
@@ -94,7 +92,7 @@ impl Upstream {
     /// Returns an upstream without a connection. `protocol` is for hops without a `protocol=` of their own; `None`
     /// detects it.
     pub fn new(links: Arc<UpstreamShared>, limits: Limits, filter: ConnectFilter, protocol: Option<Protocol>) -> Self {
-        Self { links, limits, filter, protocol, identity: None, caller: Caller::default(), link: None, kept: None }
+        Self { links, limits, filter, protocol, identity: None, caller: Caller::default(), link: None }
     }
 
     /// Returns another upstream with the same configuration, without a connection.
@@ -156,14 +154,10 @@ impl Upstream {
     /// otherwise.
     pub fn finish(&mut self) {
         // The only way to become idle: a request or a body that was cancelled or failed closes its connection.
-        if let Some(link) = self.link.take()
+        if let Some(mut link) = self.link.take()
             && link.is_reusable()
         {
-            if link.destination.is_some() {
-                self.kept = Some(link);
-            } else {
-                self.links.idle.put(link, self.limits.idle_connections);
-            }
+            self.links.idle.put(link, self.limits.idle_connections);
         }
     }
 

@@ -165,6 +165,18 @@ fn relays_see_neither_the_name_nor_a_line_of_the_file() {
 }
 
 #[test]
+fn transfers_share_the_tunnels_of_those_before() {
+    let scene = Scene::start(Harm::Nothing, 0);
+    fs::write(scene.dir.path().join("root/small"), "a few bytes").unwrap();
+    let input = fs::read_to_string(scene.dir.path().join("in.txt")).unwrap().replacen(NAME, "small", 1);
+    fs::write(scene.dir.path().join("in.txt"), input).unwrap();
+    let fetched = scene.fetch("-n 12 -j 2 --force");
+    assert_eq!(fetched.status.code(), Some(0), "{}", said(&fetched));
+    let tunnels = scene.nodes[0].snapshot().totals.tunnels;
+    assert!((1..=2).contains(&tunnels), "{tunnels} tunnels for 12 files, two at a time");
+}
+
+#[test]
 fn another_key_ends_with_exit_5_and_both_fingerprints() {
     let scene = Scene::start(Harm::Nothing, 0);
     let other = chainview(scene.dir.path(), "--new-key other").stdout;

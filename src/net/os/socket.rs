@@ -27,7 +27,7 @@ use super::deadline::Deadline;
 use super::sockopt::fix;
 use crate::limits::DISCARD_BYTES;
 use plain::PlainSocket;
-use tls::TlsSocket;
+use tls::{ClientHandshake, TlsSocket};
 
 /// A connection.
 ///
@@ -41,6 +41,9 @@ enum Layer {
     // Boxed: the sessions of connections without TLS stay small.
     Tls(Box<TlsSocket>),
 }
+
+/// The TLS handshake of a client on a connection that can be used until the server has been sent the first message.
+pub struct TlsHandshake(ClientHandshake);
 
 impl Socket {
     /// Wraps a connection that is not shared yet.
@@ -63,13 +66,12 @@ impl Socket {
         Self(Layer::Plain(PlainSocket(self.held())))
     }
 
-    /// Runs the TLS handshake of a client with a server of this name.
+    /// Begins the TLS handshake of a client with a server of this name. Nothing is sent yet.
     ///
     /// # Errors
-    /// The error of the connection, or of the handshake with a [`rustls::Error`] inside.
-    pub async fn connect_tls(self, config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
-        let tls = TlsSocket::connect(self.into_plain()?, config, name).await?;
-        Ok(Self(Layer::Tls(Box::new(tls))))
+    /// The error of a connection that has TLS already.
+    pub fn begin_tls(&self, config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<TlsHandshake> {
+        TlsSocket::begin(self.another().into_plain()?, config, name).map(TlsHandshake)
     }
 
     /// Runs the TLS handshake of a server whose client has sent these bytes already; the configuration depends on what
@@ -108,6 +110,14 @@ impl Socket {
         matches!(self.0, Layer::Plain(_))
     }
 
+    /// Returns true if bytes or an end were taken from the kernel that were not read: TLS reads whole records.
+    pub fn holds_unread(&mut self) -> bool {
+        match &mut self.0 {
+            Layer::Plain(_) => false,
+            Layer::Tls(tls) => tls.holds_unread(),
+        }
+    }
+
     /// Waits until a read would not wait: bytes or an end have arrived. Cancel-safe.
     pub fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
@@ -122,6 +132,21 @@ impl Socket {
             Layer::Plain(plain) => plain.poll_send_more(cx, pieces),
             Layer::Tls(tls) => tls.poll_write_vectored(cx, pieces),
         }
+    }
+}
+
+impl TlsHandshake {
+    /// Returns the first message.
+    pub fn hello(&self) -> &[u8] {
+        &self.0.hello
+    }
+
+    /// Completes the handshake after the first message was sent; the server has sent these bytes already.
+    ///
+    /// # Errors
+    /// The error of the connection, or of the handshake with a [`rustls::Error`] inside.
+    pub async fn complete(self, received: Vec<u8>) -> io::Result<Socket> {
+        Ok(Socket(Layer::Tls(Box::new(self.0.complete(received).await?))))
     }
 }
 

@@ -1,23 +1,25 @@
 //! Requests to a hop with a key: inside TLS to that hop, through a tunnel if there are relays before it.
 
 use std::io;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, Error as TlsFailure};
+use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 use super::exchange::ExchangeError;
-use super::link::{Destination, UpstreamConn};
+use super::link::{Peer, UpstreamConn};
 use super::request::not_signed;
-use super::{OnStage, OpenTunnel, Upstream, UpstreamReply};
+use super::{OnStage, Upstream, UpstreamReply};
 use crate::keys::Fingerprint;
 use crate::net::os::clock::{ms_since, seconds};
 use crate::net::os::deadline::Deadline;
 use crate::net::tls::{ClientTls, WrongKey};
 use crate::route::{Hop, Protocol};
 use crate::wire::http::sign_tunnel;
-use crate::wire::{FailedAction, Leg, Problem, Reason, Request, TunnelRequest};
+use crate::wire::{FailedAction, Leg, Method, Problem, Reason, Request, TunnelRequest};
 
 impl Upstream {
     /// Requests a file from the last hop, which has this key. The relays before it see neither the request nor the
@@ -33,22 +35,23 @@ impl Upstream {
         let behind = std::mem::take(&mut request.route);
         let relays = behind.len() as u32;
         let end = behind.last().unwrap_or(hop);
-        let destination: Destination = std::iter::once(hop).chain(&behind).cloned().collect();
+        let destination: Arc<[Hop]> = std::iter::once(hop).chain(&behind).cloned().collect();
         request.host = Some(end.address.clone());
         request.ack = false;
         self.sign(end, &mut request)?;
         let of_end = |problem: Problem| beyond(problem, relays);
-        let mut kept = self.kept.take().filter(|link| link.leads_to(&destination));
+        let for_body = request.method == Method::Get;
+        let mut idle = self.links.idle.take(&Peer::Encrypted(Arc::clone(&destination)), for_body);
         loop {
-            let reused = kept.is_some();
-            let (mut link, leg, timing) = match kept.take() {
+            let reused = idle.is_some();
+            let (mut link, leg, timing) = match idle.take() {
                 Some(link) => (link, Leg::default(), None),
                 None => Box::pin(self.connect_encrypted(hop, &behind, key, deadline, on_stage)).await?,
             };
             match self.exchange(&mut link, end, &mut request, deadline, None, on_stage).await {
                 Ok(mut reply) => {
                     reply.timing = timing;
-                    link.destination = Some(destination);
+                    link.peer = Peer::Encrypted(destination);
                     let mut response = self.store_reply(link, reply, leg, &request);
                     response.leg.wait_ms = (ms_since(began) - leg.resolve_ms - leg.connect_ms).max(0.0);
                     let mut response = self.check(end, &request, response).map_err(of_end)?;
@@ -56,7 +59,7 @@ impl Upstream {
                     return Ok(response);
                 }
                 // The hop closed the connection when it was idle: once more, over a new one.
-                Err(ExchangeError::Unanswered(_)) if reused => {}
+                Err(ExchangeError::Unanswered(_)) if reused => self.links.idle.closed_unanswered(),
                 Err(ExchangeError::Problem(problem) | ExchangeError::Unanswered(problem)) => {
                     return Err(of_end(problem));
                 }
@@ -79,19 +82,7 @@ impl Upstream {
         on_stage: OnStage<'_>,
     ) -> Result<(UpstreamConn, Leg, Option<String>), Problem> {
         let end = behind.last().unwrap_or(hop);
-        let (mut link, leg, timing) = if behind.is_empty() {
-            let (link, leg, _) = self.connect(hop, None, Protocol::Http, deadline, b"", on_stage).await?;
-            (link, leg, None)
-        } else {
-            let request = Box::new(self.tunnel_request(hop, behind)?);
-            let OpenTunnel { reply, socket, early, low_rtt } =
-                self.open_tunnel(hop, request, deadline.left(), &|_| false, on_stage).await?;
-            if !early.is_empty() {
-                let detail = "bytes arrived in the tunnel before the TLS handshake";
-                return Err(Problem::next(Reason::BadResponse, FailedAction::Connect, &hop.address, detail, 0.0));
-            }
-            (UpstreamConn::with(reply.address, Protocol::Http, socket, low_rtt), reply.leg, reply.reply.timing)
-        };
+        let (mut link, leg, _) = self.connect(hop, None, Protocol::Http, deadline, b"", on_stage).await?;
         let began = Instant::now();
         let failed = |reason, detail: String| {
             let problem = Problem::next(reason, FailedAction::Connect, &end.address, detail, ms_since(began));
@@ -99,7 +90,20 @@ impl Upstream {
         };
         let tls = ClientTls::new(key).map_err(|error| failed(Reason::Internal, error.to_string()))?;
         let name = ServerName::IpAddress(link.address.ip().into());
-        link.stream = match deadline.bound(link.stream.connect_tls(tls.config(), name)).await {
+        let handshake = link.stream.begin_tls(tls.config(), name);
+        let handshake = handshake.map_err(|error| failed(Reason::Internal, error.to_string()))?;
+        let timing = if behind.is_empty() {
+            // A failed write shows again in the handshake.
+            let _ = deadline.bound(link.stream.write_all(handshake.hello())).await;
+            None
+        } else {
+            let mut request = self.tunnel_request(hop, behind)?;
+            // The first message follows the request at once, and saves a round trip.
+            self.request_tunnel(&mut link, hop, &mut request, deadline, handshake.hello(), on_stage).await?.timing
+        };
+        let received = link.read_ahead.bytes().to_vec();
+        link.read_ahead.consume(received.len());
+        link.stream = match deadline.bound(handshake.complete(received)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 let (reason, detail) = describe(&error);

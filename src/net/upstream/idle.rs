@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::link::UpstreamConn;
+use super::link::{Peer, UpstreamConn};
 use crate::snapshot::UpstreamTotals;
 
 /// Longest time for which a connection is kept: clients that fetch file after file are back by then, and few servers
@@ -42,21 +42,21 @@ pub(super) struct IdleConnections(Mutex<Pool<UpstreamConn>>);
 impl IdleConnections {
     /// Keeps a connection for the next request, unless `max` is 0. Another one may be closed instead.
     pub(super) fn put(&self, conn: UpstreamConn, max: usize) {
-        let (address, since) = (conn.address, Instant::now());
+        let (peer, address, since) = (conn.peer.clone(), conn.address, Instant::now());
         let expires = since + conn.idle_time;
         let (grown, verification_pending) = (conn.grown, conn.verification_pending);
-        let entry = Entry { address, since, expires, verification_pending, grown, conn };
+        let entry = Entry { peer, address, since, expires, verification_pending, grown, conn };
         // Dropped when the lock is released: closing a socket takes as long as everything else here.
         let displaced = self.lock().put(entry, max);
         drop(displaced);
     }
 
-    /// Takes the connection to an address that was used last, if there is one that is silent. For a body, its buffers
-    /// must not have grown.
-    pub(super) fn take(&self, address: SocketAddr, for_body: bool) -> Option<UpstreamConn> {
+    /// Takes the connection to a peer that was used last, if there is one that is silent. For a body, its buffers must
+    /// not have grown.
+    pub(super) fn take(&self, peer: &Peer, for_body: bool) -> Option<UpstreamConn> {
         let now = Instant::now();
         loop {
-            let conn = self.lock().take(address, for_body, now)?;
+            let conn = self.lock().take(peer, for_body, now)?;
             if conn.is_silent() {
                 return Some(conn);
             }
@@ -121,6 +121,8 @@ impl fmt::Debug for IdleConnections {
 /// An idle connection.
 #[derive(Debug)]
 struct Entry<C> {
+    peer: Peer,
+    /// Of the next hop, by which connections are counted.
     address: SocketAddr,
     since: Instant,
     expires: Instant,
@@ -160,9 +162,9 @@ impl<C> Pool<C> {
         displaced
     }
 
-    /// Takes the connection to an address that was used last; it counts as reused.
-    fn take(&mut self, address: SocketAddr, for_body: bool, now: Instant) -> Option<C> {
-        let fits = |entry: &Entry<C>| entry.address == address && entry.expires > now && !(for_body && entry.grown);
+    /// Takes the connection to a peer that was used last; it counts as reused.
+    fn take(&mut self, peer: &Peer, for_body: bool, now: Instant) -> Option<C> {
+        let fits = |entry: &Entry<C>| entry.peer == *peer && entry.expires > now && !(for_body && entry.grown);
         let at = self.entries.iter().rposition(fits)?;
         self.totals.reused += 1;
         Some(self.entries.remove(at).conn)
@@ -213,11 +215,18 @@ impl<C> Pool<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::route::Hop;
 
     const MAX: usize = 256;
 
     fn hop(port: u16) -> SocketAddr {
         ([127, 0, 0, 1], port).into()
+    }
+
+    fn entry(port: u16, conn: u32) -> Entry<u32> {
+        let (address, now) = (hop(port), Instant::now());
+        let (peer, since, expires) = (Peer::Next(address), now, now);
+        Entry { peer, address, since, expires, verification_pending: false, grown: false, conn }
     }
 
     /// The pool on a clock that starts at 0 s.
@@ -237,12 +246,12 @@ mod tests {
 
         fn put_of(&mut self, max: usize, port: u16, conn: u32, expires: u64) -> Option<u32> {
             let (since, expires) = (self.began, self.began + Duration::from_secs(expires));
-            let entry = Entry { address: hop(port), since, expires, verification_pending: false, grown: false, conn };
+            let entry = Entry { since, expires, ..entry(port, conn) };
             self.pool.put(entry, max).map(|entry| entry.conn)
         }
 
         fn take(&mut self, port: u16, now: u64) -> Option<u32> {
-            self.pool.take(hop(port), true, self.began + Duration::from_secs(now))
+            self.pool.take(&Peer::Next(hop(port)), true, self.began + Duration::from_secs(now))
         }
 
         fn expire(&mut self, now: u64) -> Vec<u32> {
@@ -324,7 +333,7 @@ mod tests {
         let mut scene = Scene::new();
         let expires = scene.began + Duration::from_secs(10);
         let since = scene.began;
-        let pending = |conn| Entry { address: hop(1), since, expires, verification_pending: true, grown: false, conn };
+        let pending = |conn| Entry { since, expires, verification_pending: true, ..entry(1, conn) };
         scene.put(1, 1, 10);
         scene.pool.put(pending(2), MAX);
         let drained: Vec<_> = scene.pool.drain().into_iter().map(|entry| entry.conn).collect();
@@ -338,10 +347,10 @@ mod tests {
         let mut scene = Scene::new();
         let (since, expires) = (scene.began, scene.began + Duration::from_secs(10));
         scene.put(1, 1, 10);
-        let grown = Entry { address: hop(1), since, expires, verification_pending: true, grown: true, conn: 2 };
+        let grown = Entry { since, expires, verification_pending: true, grown: true, ..entry(1, 2) };
         assert!(scene.pool.put(grown, MAX).is_none());
         assert_eq!((scene.take(1, 0), scene.take(1, 0)), (Some(1), None));
-        assert_eq!(scene.pool.take(hop(1), false, scene.began), Some(2));
+        assert_eq!(scene.pool.take(&Peer::Next(hop(1)), false, scene.began), Some(2));
     }
 
     #[test]
@@ -351,5 +360,20 @@ mod tests {
             let expected = Duration::from_millis(expected);
             assert_eq!(idle_time(announced.map(Duration::from_secs)), expected, "{announced:?}");
         }
+    }
+
+    #[test]
+    fn an_encrypted_connection_carries_only_requests_to_the_same_end_over_the_same_relays() {
+        let mut scene = Scene::new();
+        let (since, expires) = (scene.began, scene.began + Duration::from_secs(10));
+        let route = |text: &str| Peer::Encrypted(text.split(',').map(|hop| Hop::parse_line(hop).unwrap()).collect());
+        let key = "key=sha256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        let peer = route(&format!("a 1,b 2 {key}"));
+        assert!(scene.pool.put(Entry { since, expires, peer: peer.clone(), ..entry(1, 1) }, MAX).is_none());
+        assert_eq!(scene.take(1, 0), None, "the relay itself is another peer");
+        for other in [format!("b 2 {key}"), format!("a 1,c 3,b 2 {key}"), "a 1,b 2".to_owned()] {
+            assert_eq!(scene.pool.take(&route(&other), true, scene.began), None, "{other}");
+        }
+        assert_eq!(scene.pool.take(&peer, true, scene.began), Some(1));
     }
 }

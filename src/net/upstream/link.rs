@@ -19,8 +19,14 @@ use crate::net::os::deadline::ReusedTimer;
 use crate::net::os::socket::Socket;
 use crate::route::{Hop, Protocol};
 
-/// Where an encrypted connection leads: the relays, and the hop with the key.
-pub(super) type Destination = Arc<[Hop]>;
+/// The other end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// The next hop, without encryption.
+    Next(SocketAddr),
+    /// The last of these hops, which has a key, inside TLS.
+    Encrypted(Arc<[Hop]>),
+}
 
 /// An open connection to the next hop.
 pub(super) struct UpstreamConn {
@@ -41,8 +47,8 @@ pub(super) struct UpstreamConn {
     pub(super) verification_pending: bool,
     /// The kernel's buffers have grown, see [`Self::begin_body`].
     pub(super) grown: bool,
-    /// Where it leads, if it is encrypted.
-    pub(super) destination: Option<Destination>,
+    /// Where its requests arrive.
+    pub(super) peer: Peer,
 }
 
 /// The rest of a body; ends after exactly the announced bytes, or prematurely.
@@ -66,13 +72,8 @@ impl UpstreamConn {
             idle_time: Duration::ZERO,
             verification_pending: false,
             grown: false,
-            destination: None,
+            peer: Peer::Next(address),
         }
-    }
-
-    /// Returns true if it is an encrypted connection to this destination that is still open and silent.
-    pub(super) fn leads_to(&self, destination: &Destination) -> bool {
-        self.destination.as_ref() == Some(destination) && self.is_silent()
     }
 
     /// Records that a body of this length follows.
@@ -89,8 +90,8 @@ impl UpstreamConn {
     /// Returns true if the connection can carry another request: the last reply was read to its end, nothing was read
     /// behind it, and the peer keeps the connection open. One with grown buffers is kept only for the verification of
     /// what it delivered.
-    pub(super) fn is_reusable(&self) -> bool {
-        let is_read = self.remaining == 0 && self.read_ahead.is_empty();
+    pub(super) fn is_reusable(&mut self) -> bool {
+        let is_read = self.remaining == 0 && self.read_ahead.is_empty() && !self.stream.holds_unread();
         is_read && !self.idle_time.is_zero() && (!self.grown || self.verification_pending)
     }
 

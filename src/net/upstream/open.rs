@@ -5,7 +5,7 @@ use std::slice;
 use std::sync::Arc;
 
 use super::connect::{Addresses, Connected, Resolved, connect_resolved, resolve};
-use super::link::UpstreamConn;
+use super::link::{Peer, UpstreamConn};
 use super::policy::NotPermitted;
 use super::{ExchangeStage, OnStage, Upstream};
 use crate::allow_list::Purpose;
@@ -46,7 +46,7 @@ impl Upstream {
             let address = SocketAddr::new(ip.to_canonical(), hop.address.port);
             // Another base on the same server may not be allowed.
             self.check_address(hop, address).ok()?;
-            self.links.idle.take(address, method == Method::Get)
+            self.links.idle.take(&Peer::Next(address), method == Method::Get)
         })
     }
 

@@ -292,3 +292,35 @@ async fn a_name_that_moves_is_followed_after_ten_seconds() {
         assert_eq!([lookups.load(SeqCst), old.accepted(), new.accepted()], expected, "after {advance} s");
     }
 }
+
+#[tokio::test]
+async fn the_first_message_of_tls_follows_the_request_for_a_tunnel_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let relay = Hop::new(listener.local_addr().unwrap().into());
+    let end = Hop::parse_line("10.0.0.9 1 key=sha256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+    let mut request = Box::new(Request::new(Method::Get, FileName::new(b"f").unwrap()));
+    request.route = vec![end];
+    let mut upstream = client(&Arc::default(), Limits::default());
+    let requesting = upstream.request(&relay, request, TIMEOUT, &|_| ());
+    let reading = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (mut received, mut buffer) = (Vec::new(), [0; 4096]);
+        // Nothing is replied, so that what is complete here has come without waiting.
+        loop {
+            let read = stream.read(&mut buffer).await.unwrap();
+            assert!(read > 0, "{}", String::from_utf8_lossy(&received));
+            received.extend_from_slice(&buffer[..read]);
+            let Some(head) = received.windows(4).position(|end| end == b"\r\n\r\n") else { continue };
+            let Some([kind, _, _, length @ ..]) = received.get(head + 4..head + 9) else { continue };
+            let length = u16::from_be_bytes([length[0], length[1]]);
+            if received.len() == head + 9 + usize::from(length) {
+                return (String::from_utf8_lossy(&received[..head]).into_owned(), *kind);
+            }
+        }
+    };
+    let (head, kind) = tokio::select! {
+        reply = requesting => panic!("{reply:?}"),
+        read = timeout(TIMEOUT, reading) => read.unwrap(),
+    };
+    assert!(head.starts_with("CONNECT 10.0.0.9:1 HTTP/1.1\r\n") && kind == 0x16, "{kind:#x} {head}");
+}

@@ -55,7 +55,7 @@ impl Upstream {
         on_stage: OnStage<'_>,
     ) -> Result<OpenTunnel, Problem> {
         let began = Instant::now();
-        let deadline = Deadline::since(began, limit);
+        let mut deadline = Deadline::since(began, limit);
         let is_target = request.route.as_ref().is_none_or(Vec::is_empty);
         let purpose = if is_target { Purpose::TunnelTarget } else { Purpose::files(None) };
         let filter = |address| {
@@ -71,7 +71,7 @@ impl Upstream {
         let reply = if is_target && is_plain(address) {
             Box::new(Reply { status: 200, ..Reply::default() })
         } else {
-            let opened = self.request_tunnel(&mut link, next, &mut request, deadline, on_stage).await;
+            let opened = self.request_tunnel(&mut link, next, &mut request, &mut deadline, b"", on_stage).await;
             opened.map_err(|problem| if is_target { describe_target(problem) } else { problem })?
         };
         let wait_ms = (ms_since(began) - resolve_ms - connect_ms).max(0.0);
@@ -81,13 +81,15 @@ impl Upstream {
         Ok(OpenTunnel { reply, socket: stream, early: read_ahead.bytes().to_vec(), low_rtt })
     }
 
-    /// Requests the tunnel over a new connection, and reads the reply; what follows that stays in the buffer.
-    async fn request_tunnel(
+    /// Requests the tunnel over a new connection, and reads the reply; what follows that stays in the buffer. `early`
+    /// is the beginning of what goes into the tunnel: the hops keep it until the tunnel is open.
+    pub(super) async fn request_tunnel(
         &self,
         link: &mut UpstreamConn,
         next: &Hop,
         request: &mut TunnelRequest,
-        deadline: Deadline,
+        deadline: &mut Deadline,
+        early: &[u8],
         on_stage: OnStage<'_>,
     ) -> Result<Box<Reply>, Problem> {
         let known = next.protocol.or(self.protocol).or_else(|| self.links.known(&next.address));
@@ -108,6 +110,7 @@ impl Upstream {
         request.ack = known.is_none();
         let mut head = Vec::with_capacity(512);
         encode_tunnel(request, &mut head);
+        head.extend_from_slice(early);
         let mut wait = ReplyWait {
             hop: next,
             // For the form of the reply: an error has a body.

@@ -7,10 +7,10 @@ use std::task::{Context, Poll, ready};
 
 use rustls::pki_types::ServerName;
 use rustls::server::{Acceptor, ClientHello};
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{ClientConfig, ClientConnection, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
+use tokio_rustls::{Connect, LazyConfigAcceptor, TlsConnector, TlsStream};
 
 use super::plain::PlainSocket;
 
@@ -22,6 +22,12 @@ pub(super) struct TlsSocket {
     encrypted: usize,
 }
 
+/// A client's handshake before its first message is sent.
+pub(super) struct ClientHandshake {
+    connect: Connect<Unread>,
+    pub(super) hello: Vec<u8>,
+}
+
 /// A connection of which some bytes have been read already.
 #[derive(Debug)]
 pub(super) struct Unread {
@@ -30,15 +36,18 @@ pub(super) struct Unread {
 }
 
 impl TlsSocket {
-    /// Runs the handshake of a client.
-    pub(super) async fn connect(
+    /// Begins the handshake of a client, and takes out its first message, which the caller has to send.
+    pub(super) fn begin(
         socket: PlainSocket,
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
-    ) -> io::Result<Self> {
+    ) -> io::Result<ClientHandshake> {
         let unread = Unread { bytes: Vec::new(), socket };
-        let stream = TlsConnector::from(config).connect(name, unread).await?;
-        Ok(Self { stream: stream.into(), encrypted: 0 })
+        let mut hello = Vec::new();
+        let mut taken = Ok(0);
+        let take = |session: &mut ClientConnection| taken = session.write_tls(&mut hello);
+        let connect = TlsConnector::from(config).connect_with(name, unread, take);
+        taken.map(|_| ClientHandshake { connect, hello })
     }
 
     /// Runs the handshake of a server whose client has sent these bytes already.
@@ -64,13 +73,17 @@ impl TlsSocket {
 
     /// Waits until a read would not wait.
     pub(super) fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // What a record brought beyond the last read is here; an error shows again in the read.
+        if self.holds_unread() { Poll::Ready(Ok(())) } else { self.tcp().poll_read_ready(cx) }
+    }
+
+    /// Returns true if bytes or the end of the stream were received beyond the last read.
+    pub(super) fn holds_unread(&mut self) -> bool {
+        // An error shows again in the read.
         let state = match &mut self.stream {
             TlsStream::Client(stream) => stream.get_mut().1.process_new_packets(),
             TlsStream::Server(stream) => stream.get_mut().1.process_new_packets(),
         };
-        let has_bytes = state.is_ok_and(|state| state.plaintext_bytes_to_read() > 0 || state.peer_has_closed());
-        if has_bytes { Poll::Ready(Ok(())) } else { self.tcp().poll_read_ready(cx) }
+        state.is_ok_and(|state| state.plaintext_bytes_to_read() > 0 || state.peer_has_closed())
     }
 
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -101,6 +114,16 @@ impl TlsSocket {
             return Pin::new(&mut self.stream.get_mut().0).poll_shutdown(cx);
         }
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl ClientHandshake {
+    /// Completes the handshake with a server that was sent the first message, and whose first bytes these are.
+    pub(super) async fn complete(mut self, received: Vec<u8>) -> io::Result<TlsSocket> {
+        if let Some(unread) = self.connect.get_mut() {
+            unread.bytes = received;
+        }
+        Ok(TlsSocket { stream: self.connect.await?.into(), encrypted: 0 })
     }
 }
 
