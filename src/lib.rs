@@ -70,7 +70,7 @@
 //!               sockbuf  what the kernel may buffer;  tunnel  both directions of a tunnel
 //! admin         endpoints  of a node;  html, events, reply  their forms;  relay  to those of further hops;
 //!               control  changes to the node;  stream  what they are sent over;  metrics  counters as text
-//! http_client   requests to the endpoints of other nodes
+//! http_client   HTTP requests to other nodes;  endpoint_client  to their endpoints, inside TLS to a hop with a key
 //! admin_client  control of other nodes, and listings of origins
 //! faults        current faults and limits, for bodies that are being moved
 //! fetch         the client: to a partial file, verified, then given its name, unless the same file is there (present);

@@ -5,6 +5,7 @@ pub(crate) mod admin;
 pub mod admin_client;
 pub mod body;
 pub(crate) mod diagnose;
+mod endpoint_client;
 pub mod faults;
 pub mod fetch;
 mod http_client;

@@ -13,7 +13,7 @@ use crate::error::{Error, shown};
 use crate::net::admin_client::{self, ControlAccess, Credentials};
 use crate::net::supervisor::Order;
 use crate::plan::describe_token;
-use crate::route::{FileName, Hop, HostPort, Route};
+use crate::route::{FileName, Hop, Route};
 use crate::snapshot::{HopLink, Level, Listing};
 use crate::text::SafeText;
 use crate::units::Rate;
@@ -157,7 +157,7 @@ impl Controller {
             if let Err(why) = supervisor.order(hop, Order::Detach) {
                 return self.publisher.log.push(Level::Warn, Some(hop), why);
             }
-            self.detached.extend(self.watcher.direct(hop).ok().map(|address| (address, pid)));
+            self.detached.extend(self.watcher.direct(hop).ok().map(|node| (node.address, pid)));
         }
         let done = self.watcher.detach(hop);
         self.log_failure(Some(hop), done);
@@ -166,13 +166,9 @@ impl Controller {
     /// Requests a listing of a folder from the origin.
     fn list(&mut self, folder: Option<FileName>) {
         let (route, token) = (self.publisher.route.clone(), self.origin_token.get());
-        if route.is_encrypted() {
-            let why = "files cannot be listed over a chain with key= yet: their names would be readable";
-            return self.publisher.log.push(Level::Warn, None, why.to_owned());
-        }
         let identity = self.plan.fetch.identity.clone();
         self.tasks.spawn(async move {
-            let credentials = Credentials { token: token.as_ref(), identity: identity.as_deref() };
+            let credentials = Credentials { token: token.as_ref(), identity: identity.as_ref() };
             TaskResult::List(admin_client::list(&route, folder.as_ref(), None, credentials).await.unwrap_or_else(
                 |problem| Listing {
                     folder: folder.as_ref().map(FileName::shown).unwrap_or_default(),
@@ -185,7 +181,7 @@ impl Controller {
 
     /// Sends a node a control request, with the token of the nodes that this program started, or with the user's token
     /// or key.
-    fn control<F>(&mut self, hop: usize, action: String, request: impl FnOnce(HostPort, ControlAccess) -> F)
+    fn control<F>(&mut self, hop: usize, action: String, request: impl FnOnce(Hop, ControlAccess) -> F)
     where
         F: Future<Output = Result<(), Problem>> + Send + 'static,
     {
@@ -196,10 +192,20 @@ impl Controller {
         let access = token.map(ControlAccess::Token).or(key).ok_or_else(|| {
             "unknown control token: set it with --control-token-file, or sign with --identity".to_owned()
         });
-        match self.watcher.direct(hop).and_then(|node| Ok((node, access?))) {
+        let direct = self.watcher.direct(hop).and_then(|node| {
+            let access = access?;
+            let is_readable = matches!(access, ControlAccess::Token(_)) && node.key.is_none();
+            if is_readable && !spawned && self.publisher.route.is_encrypted() {
+                return Err("on a route with key= the control token goes to hops with key= only, because it would be \
+                            readable: sign with --identity"
+                    .to_owned());
+            }
+            Ok((node, access))
+        });
+        match direct {
             Ok((node, access)) => {
                 if !spawned && matches!(access, ControlAccess::Token(_)) {
-                    self.log_info(Some(hop), format!("sending the control token to {node}"));
+                    self.log_info(Some(hop), format!("sending the control token to {}", node.address));
                 }
                 let requested = request(node, access);
                 self.tasks.spawn(async move {

@@ -1,27 +1,26 @@
 //! Client for the control of nodes and for listings of origins, with typed replies and deadlines.
 //!
 //! Control requests go directly to the node, since no hop relays them; a listing goes through the chain like a file.
+//! Both are encrypted for a hop with a key.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::Request;
-use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONNECTION, HOST};
 
+use super::endpoint_client::EndpointClient;
 pub use super::http_client::Credentials;
-use super::http_client::{
-    CONTENT_DIGEST, PendingReply, endpoint_request, is_problem, relay_count, send_request, short_body, signed,
-};
-use super::upstream::connect::connect;
+use super::http_client::{CONTENT_DIGEST, signed};
+use super::os::machine::Machine;
 use crate::faults::{FaultChange, Faults};
 use crate::keys::{KeyPair, content_digest};
-use crate::route::{FileName, HostPort, Route};
+use crate::route::{FileName, Hop, Route};
 use crate::secret::Secret;
 use crate::snapshot::Listing;
 use crate::wire::http::encode_name;
-use crate::wire::{FailedAction, Problem, Reason, problem};
+use crate::wire::{FailedAction, Problem, Reason};
 
 /// Time limit for connecting, and for each half of the reply: head and body.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -46,27 +45,25 @@ pub enum ControlAccess {
 ///
 /// # Errors
 /// A problem if the node cannot be reached, rejects the access or the change, or replies with anything but its faults.
-pub async fn set_fault(node: &HostPort, access: &ControlAccess, change: FaultChange) -> Result<Faults, Problem> {
-    let reply = post(node, access, "/v1/faults", change.to_json()).await?;
-    serde_json::from_slice(&reply).map_err(|_| {
-        Problem::next(Reason::BadResponse, FailedAction::Reply, node, "the reply does not contain its faults", 0.0)
-    })
+pub async fn set_fault(node: &Hop, access: &ControlAccess, change: FaultChange) -> Result<Faults, Problem> {
+    let parse = |body: &[u8]| serde_json::from_slice(body).map_err(|_| "the reply does not contain its faults");
+    post(node, access, "/v1/faults", change.to_json(), parse).await
 }
 
 /// Closes one connection of a node.
 ///
 /// # Errors
 /// A problem if the node cannot be reached, rejects the access, or has no such connection.
-pub async fn close(node: &HostPort, access: &ControlAccess, connection: u64) -> Result<(), Problem> {
-    post(node, access, &format!("/v1/connections/{connection}/close"), Vec::new()).await.map(drop)
+pub async fn close(node: &Hop, access: &ControlAccess, connection: u64) -> Result<(), Problem> {
+    post(node, access, &format!("/v1/connections/{connection}/close"), Vec::new(), |_| Ok(())).await
 }
 
 /// Makes a node drain: it accepts no new requests, and exits when the current ones are finished.
 ///
 /// # Errors
 /// A problem if the node cannot be reached or rejects the access.
-pub async fn drain(node: &HostPort, access: &ControlAccess) -> Result<(), Problem> {
-    post(node, access, "/v1/drain", Vec::new()).await.map(drop)
+pub async fn drain(node: &Hop, access: &ControlAccess) -> Result<(), Problem> {
+    post(node, access, "/v1/drain", Vec::new(), |_| Ok(())).await
 }
 
 /// Requests a page of the listing of a folder and of its subfolders, in the order of a walk, from a route's origin. The
@@ -108,49 +105,41 @@ async fn request_listing(
     query: &str,
     credentials: Credentials<'_>,
 ) -> Result<Listing, Problem> {
-    let hops = route.hops();
-    let (first, behind) = (&hops[0].address, &hops[1..]);
-    let fail = |reason, detail: &str| Problem::next(reason, FailedAction::Reply, first, detail, 0.0);
+    let (first, behind) = route.split_first();
+    let client = client(credentials);
+    let conn = client.open(first, behind).await?;
+    let base = conn.base();
     let path = match folder {
-        None => format!("/files/{query}"),
-        Some(folder) => format!("/files/{}/{query}", encode_name(folder).to_string().trim_end_matches('/')),
+        None => format!("{base}{query}"),
+        Some(folder) => format!("{base}{}/{query}", encode_name(folder).to_string().trim_end_matches('/')),
     };
-    let connected = connect(first, CONNECT_TIMEOUT).await?;
-    let request = endpoint_request(first, behind, &path, credentials, REPLY_TIMEOUT);
-    let request = request.map_err(|error| fail(Reason::Malformed, &error.to_string()))?;
-    let pending = send_request(connected.stream, first, request, REPLY_TIMEOUT).await?;
-    let relays = relay_count(pending.reply.headers()) as usize;
-    let body = body_of(pending, first, MAX_LISTING).await?;
-    if relays != behind.len() {
-        return Err(fail(Reason::RouteIgnored, ""));
-    }
-    serde_json::from_slice(&body).map_err(|_| fail(Reason::BadResponse, "the reply is not a listing"))
+    let reply = client.request(conn, &path).await?;
+    let parse = |body: &[u8]| serde_json::from_slice(body).map_err(|_| "the reply is not a listing");
+    reply.read(MAX_LISTING, REPLY_TIMEOUT, parse).await
 }
 
-async fn post(node: &HostPort, access: &ControlAccess, path: &str, body: Vec<u8>) -> Result<Bytes, Problem> {
-    let connected = connect(node, CONNECT_TIMEOUT).await?;
-    let request = Request::post(path).header(HOST, node.to_string()).header(CONNECTION, "close");
+/// Sends a control request to a node itself, and parses the body of a success.
+async fn post<T>(
+    node: &Hop,
+    access: &ControlAccess,
+    path: &str,
+    body: Vec<u8>,
+    parse: impl FnOnce(&[u8]) -> Result<T, &'static str>,
+) -> Result<T, Problem> {
+    let conn = client(Credentials::default()).open(node, &[]).await?;
+    let address = &node.address;
+    let request = Request::post(path).header(HOST, address.to_string()).header(CONNECTION, "close");
     let request = match access {
         ControlAccess::Token(token) => request.header(AUTHORIZATION, format!("Bearer {}", token.reveal())),
-        ControlAccess::Key(pair) => signed(request.header(CONTENT_DIGEST, content_digest(&body)), pair, node, &[]),
+        ControlAccess::Key(pair) => signed(request.header(CONTENT_DIGEST, content_digest(&body)), pair, address, &[]),
     };
     let request = request.body(Full::from(body));
     let request =
-        request.map_err(|error| Problem::here(Reason::Malformed, FailedAction::Request, node, error.to_string()))?;
-    body_of(send_request(connected.stream, node, request, REPLY_TIMEOUT).await?, node, MAX_REPLY).await
+        request.map_err(|error| Problem::here(Reason::Malformed, FailedAction::Request, address, error.to_string()))?;
+    conn.send(request, REPLY_TIMEOUT).await?.read(MAX_REPLY, REPLY_TIMEOUT, parse).await
 }
 
-/// Returns the body of a success; anything else is a problem, with hops counted from here.
-async fn body_of(pending: PendingReply, from: &HostPort, max: usize) -> Result<Bytes, Problem> {
-    let PendingReply { reply, driver: _driver } = pending;
-    let (status, problem) = (reply.status(), is_problem(reply.headers()));
-    let max = if status.is_success() { max } else { problem::MAX_BODY };
-    let fail = |reason, detail: &str| Problem::next(reason, FailedAction::Reply, from, detail, 0.0);
-    let body = short_body(reply.into_body(), max, REPLY_TIMEOUT).await;
-    let body = body.ok_or_else(|| fail(Reason::Closed, "its reply was late, too long or incomplete"))?;
-    if status.is_success() {
-        return Ok(body);
-    }
-    let problem = if problem { Problem::from_json(&body) } else { None };
-    Err(problem.map_or_else(|| fail(Reason::of_status(status.as_u16()), &format!("status {status}")), Problem::relayed))
+fn client(credentials: Credentials<'_>) -> EndpointClient<'_> {
+    let machine = Machine::default();
+    EndpointClient { machine, credentials, connect: CONNECT_TIMEOUT, reply: REPLY_TIMEOUT }
 }

@@ -9,11 +9,11 @@ use std::time::Duration;
 use hyper::StatusCode;
 use tokio::task::JoinSet;
 
-use super::http_client::{Credentials, endpoint_request, is_problem, relay_count, send_request, short_body};
+use super::endpoint_client::EndpointClient;
+use super::http_client::{Credentials, short_body};
 use super::os::deadline::within;
 use super::os::machine::Machine;
 use super::supervisor::is_near;
-use super::upstream::connect::connect_from;
 use crate::keys::KeyPair;
 use crate::limits::Limits;
 use crate::route::{Hop, Protocol, Route};
@@ -89,7 +89,7 @@ pub(crate) async fn query_hops(
     for at in 0..count {
         let (route, identity) = (route.clone(), identity.cloned());
         probing.spawn(async move {
-            let client = Client { machine, identity: identity.as_deref() };
+            let client = Client { machine, identity: identity.as_ref() };
             (at, client.probe_hop(route.hops(), at, id, limit).await)
         });
     }
@@ -106,7 +106,7 @@ pub(crate) async fn query_hops(
 #[derive(Clone, Copy)]
 struct Client<'a> {
     machine: Machine,
-    identity: Option<&'a KeyPair>,
+    identity: Option<&'a Arc<KeyPair>>,
 }
 
 impl Client<'_> {
@@ -143,25 +143,22 @@ impl Client<'_> {
     /// Requests an endpoint of a hop behind others; the caller limits the time.
     async fn read(&self, first: &Hop, behind: &[Hop], path: &str) -> QueryResult {
         let (hop, time) = (behind.len() + 1, Limits::default().setup);
-        let connected = match connect_from(self.machine, &first.address, time).await {
-            Ok(connected) => connected,
-            Err(problem) => return QueryResult::of(&problem, hop),
-        };
         let credentials = Credentials { token: None, identity: self.identity };
-        let Ok(request) = endpoint_request(&first.address, behind, path, credentials, time) else {
-            return QueryResult::Inconclusive;
+        let client = EndpointClient { machine: self.machine, credentials, connect: time, reply: time };
+        let requested = match client.open(first, behind).await {
+            Ok(conn) => client.request(conn, path).await,
+            Err(problem) => Err(problem),
         };
-        let pending = match send_request(connected.stream, &first.address, request, time).await {
-            Ok(pending) => pending,
+        let reply = match requested {
+            Ok(reply) => reply,
             Err(problem) => return QueryResult::of(&problem, hop),
         };
-        let head = pending.reply.headers();
-        let (whole, problem) = (relay_count(head) as usize == behind.len(), is_problem(head));
-        let found = pending.reply.status() == StatusCode::OK && whole;
-        if !found && !problem {
+        let found = reply.pending.reply.status() == StatusCode::OK && reply.is_of_last();
+        if !found && !reply.is_problem() {
             return QueryResult::Inconclusive;
         }
-        let Some(body) = short_body(pending.reply.into_body(), MAX_RECORD, time).await else {
+        let counted = reply.counting();
+        let Some(body) = short_body(reply.pending.reply.into_body(), MAX_RECORD, time).await else {
             return QueryResult::Inconclusive;
         };
         if found {
@@ -169,7 +166,7 @@ impl Client<'_> {
                 .map_or(QueryResult::Inconclusive, |record| QueryResult::Record(Box::new(record)));
         }
         // A node counts itself as 0.
-        Problem::from_json(&body).map_or(QueryResult::Inconclusive, |problem| QueryResult::of(&problem.relayed(), hop))
+        Problem::from_json(&body).map_or(QueryResult::Inconclusive, |problem| QueryResult::of(&counted(problem), hop))
     }
 }
 

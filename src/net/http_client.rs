@@ -1,6 +1,7 @@
 //! A client for one HTTP request to a node's endpoint; shared by endpoint relays and the watcher.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http_body_util::{BodyExt, Empty, Limited};
@@ -10,13 +11,13 @@ use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, He
 use hyper::http::request::Builder;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::os::clock::{ms_since, seconds};
 use super::os::deadline::within;
 use super::os::random;
+use super::os::socket::Socket;
 use crate::keys::{Covered, KeyPair, Signatures};
 use crate::route::{Hop, HostPort};
 use crate::secret::Secret;
@@ -53,7 +54,7 @@ pub(super) struct PendingReply {
 
 /// Sends one request over a new connection and waits for the head of the reply.
 pub(super) async fn send_request<B>(
-    stream: TcpStream,
+    stream: Socket,
     to: &HostPort,
     request: Request<B>,
     limit: Duration,
@@ -89,7 +90,7 @@ pub struct Credentials<'a> {
     /// A token; every hop on the way sees it.
     pub token: Option<&'a Secret>,
     /// The key that signs requests.
-    pub identity: Option<&'a KeyPair>,
+    pub identity: Option<&'a Arc<KeyPair>>,
 }
 
 /// Returns a request for an endpoint of the last of these hops, to be sent to the first.

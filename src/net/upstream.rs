@@ -29,6 +29,7 @@ use crate::limits::Limits;
 use crate::net::access::Caller;
 use crate::route::Protocol;
 use crate::wire::{DigestProgress, Leg, Reply, legacy};
+pub(super) use encrypted::beyond;
 pub(super) use exchange::MAX_DIGEST_TIME;
 pub use link::UpstreamBody;
 use link::UpstreamConn;

@@ -17,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::supervisor::{HopLinks, is_near};
 use crate::keys::KeyPair;
-use crate::route::{Hop, HostPort, Route};
+use crate::route::{Hop, Route};
 use crate::secret::Secret;
 use crate::snapshot::{HopLink, HopSnapshot};
 use hop::HopTask;
@@ -130,17 +130,17 @@ impl Watcher {
         Ok(())
     }
 
-    /// Returns the address at which a hop, counted from 1, can be reached without another hop in between.
+    /// Returns a hop, counted from 1, that can be reached without another hop in between.
     ///
     /// # Errors
     /// A sentence for the user if there is no such hop, or if its loopback address belongs to another machine.
-    pub fn direct(&self, hop: usize) -> Result<HostPort, String> {
+    pub fn direct(&self, hop: usize) -> Result<Hop, String> {
         let watched = hop.checked_sub(1).and_then(|at| self.watched.get(at));
         let subject = &watched.ok_or_else(|| format!("there is no hop {hop}"))?.subject;
         if !is_near(&subject.hops, subject.at) {
             return Err("its loopback address is on another machine, and control requests are not relayed".to_owned());
         }
-        Ok(subject.hop().address.clone())
+        Ok(subject.hop().clone())
     }
 
     /// Returns the hops as they are now.

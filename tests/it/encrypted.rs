@@ -1,5 +1,7 @@
 //! Encrypted chains in the real program: `key=` on the last hop, and TLS at a node with `--identity`.
 
+mod folders;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -115,9 +117,13 @@ impl Scene {
     }
 
     fn write_input(&self, key: &str) {
+        self.write_input_for(NAME, key);
+    }
+
+    fn write_input_for(&self, name: &str, key: &str) {
         let [first, last] = [0, 1].map(|at: usize| self.forwarders[at].address.to_string());
         let second = self.nodes[1].address();
-        let input = format!("{NAME}\n{first}\n{second}\n{last} key={key}\n");
+        let input = format!("{name}\n{first}\n{second}\n{last} key={key}\n");
         fs::write(self.dir.path().join("in.txt"), input).unwrap();
     }
 
@@ -133,12 +139,18 @@ impl Scene {
 
     /// What the wire before the first relay and before the origin had of the file's name and content.
     fn leaks(&self) -> Vec<String> {
+        self.leaks_of(&[NAME.as_bytes(), MARK])
+    }
+
+    /// Which of these words were on the wire before the first relay, and before the origin.
+    fn leaks_of(&self, words: &[&[u8]]) -> Vec<String> {
         let has = |bytes: &[u8], words: &[u8]| bytes.windows(words.len()).any(|window| window == words);
         let found = |forwarder: &Forwarder| {
             let seen = forwarder.seen.lock().unwrap();
-            [NAME.as_bytes(), MARK].map(|words| has(&seen, words).then(|| String::from_utf8_lossy(words).into_owned()))
+            let found = words.iter().filter(|words| has(&seen, words));
+            found.map(|words| String::from_utf8_lossy(words).into_owned()).collect::<Vec<_>>()
         };
-        self.forwarders.iter().flat_map(found).flatten().collect()
+        self.forwarders.iter().flat_map(found).collect()
     }
 }
 
@@ -170,7 +182,8 @@ fn transfers_share_the_tunnels_of_those_before() {
     fs::write(scene.dir.path().join("root/small"), "a few bytes").unwrap();
     let input = fs::read_to_string(scene.dir.path().join("in.txt")).unwrap().replacen(NAME, "small", 1);
     fs::write(scene.dir.path().join("in.txt"), input).unwrap();
-    let fetched = scene.fetch("-n 12 -j 2 --force");
+    // Without the report, for which records of the hops are read, each over a connection of its own.
+    let fetched = chainview(scene.dir.path(), "--fetch in.txt -o got -q -n 12 -j 2 --force");
     assert_eq!(fetched.status.code(), Some(0), "{}", said(&fetched));
     let tunnels = scene.nodes[0].snapshot().totals.tunnels;
     assert!((1..=2).contains(&tunnels), "{tunnels} tunnels for 12 files, two at a time");
@@ -237,9 +250,6 @@ fn wrong_lines_with_a_key_are_explained() {
         assert_eq!(fetched.status.code(), Some(3), "{lines}");
         assert!(said(&fetched).contains(words), "{words}: {}", said(&fetched));
     }
-    fs::write(dir.path().join("in.txt"), format!("folder/\nh 1 key={key}\n")).unwrap();
-    let folder = chainview(dir.path(), "--fetch in.txt");
-    assert_eq!(folder.status.code(), Some(2), "{}", said(&folder));
 }
 
 #[test]

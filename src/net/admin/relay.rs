@@ -31,6 +31,7 @@ use crate::net::node::registry::ReaderGuard;
 use crate::net::node::{self, Node};
 use crate::net::os::clock::ms_since;
 use crate::net::os::deadline::{Passing, passing, within};
+use crate::net::os::socket::Socket;
 use crate::net::upstream::connect::connect_with;
 use crate::net::upstream::policy::NotPermitted;
 use crate::route::{DEFAULT_BASE, Hop, Host, HostPort, MAX_HOPS, Protocol};
@@ -112,7 +113,7 @@ pub(super) async fn relay(
     let path = path_at(request, base);
     let relayed_request = relayed_request(request, &path, &next, &rest, &via, id, remaining)
         .map_err(|error| refuse(Reason::Malformed, &error.to_string()))?;
-    let pending = send_request(connected.stream, &next, relayed_request, remaining + HOP_GRACE)
+    let pending = send_request(Socket::new(connected.stream), &next, relayed_request, remaining + HOP_GRACE)
         .await
         .map_err(|problem| since(problem, began))?;
     relay_reply(node, request, &next, rest.len(), pending, began, reader).await

@@ -19,6 +19,7 @@ use crate::limits::{Limits, MAX_EVENT_STREAMS_PER_SOURCE};
 use crate::net::http_client::{PendingReply, send_request};
 use crate::net::node::NodeConfig;
 use crate::net::node::root::Root;
+use crate::net::os::socket::Socket;
 use crate::route::{FileName, Protocol};
 use crate::secret::Secret;
 use crate::snapshot::{NodeSnapshot, TransferRecord};
@@ -70,7 +71,7 @@ async fn send(to: SocketAddr, method: &str, path: &str, lines: &[(&str, String)]
         request = request.header(*name, value);
     }
     let request = request.body(Empty::new()).unwrap();
-    send_request(stream, &to.into(), request, Duration::from_secs(5)).await.unwrap()
+    send_request(Socket::new(stream), &to.into(), request, Duration::from_secs(5)).await.unwrap()
 }
 
 async fn text(pending: PendingReply) -> (u16, String) {

@@ -51,11 +51,6 @@ pub(super) async fn fetch_folder(
     if let VerifyMode::Expect(_) = job.verify {
         return Err(Error::Usage("--expect is the digest of one file, and this is a folder".to_owned()));
     }
-    if job.route.is_encrypted() {
-        return Err(Error::Usage(
-            "a folder cannot be fetched over a chain with key= yet: its names would be readable".to_owned(),
-        ));
-    }
     let path = TreePath::of(&job.output, &job.route.file)?;
     tracker.path(&path.path());
     let progress = Arc::new(Mutex::new(FolderProgress::default()));

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, Error as TlsFailure};
@@ -16,6 +16,7 @@ use super::{OnStage, Upstream, UpstreamReply};
 use crate::keys::Fingerprint;
 use crate::net::os::clock::{ms_since, seconds};
 use crate::net::os::deadline::Deadline;
+use crate::net::os::socket::Socket;
 use crate::net::tls::{ClientTls, WrongKey};
 use crate::route::{Hop, Protocol};
 use crate::wire::http::sign_tunnel;
@@ -70,6 +71,18 @@ impl Upstream {
                 }
             }
         }
+    }
+
+    /// Opens a connection to the last hop, which has this key, for a request that is no file: within a time limit.
+    pub(in crate::net) async fn open_encrypted(
+        &self,
+        hop: &Hop,
+        behind: &[Hop],
+        key: Fingerprint,
+        limit: Duration,
+    ) -> Result<Socket, Problem> {
+        let mut deadline = Deadline::after(limit);
+        self.connect_encrypted(hop, behind, key, &mut deadline, &|_| ()).await.map(|(link, ..)| link.stream)
     }
 
     /// Opens a connection to the hop with the key, the last one; returns the times of the set-up, too.
@@ -127,9 +140,9 @@ impl Upstream {
 }
 
 /// Counts the hops of a problem from this client, if it was counted from behind these relays.
-fn beyond(problem: Problem, relays: u32) -> Problem {
-    let reporter = if problem.reporter == 0 { 0 } else { problem.reporter + relays };
-    Problem { hop: if problem.hop == 0 { 0 } else { problem.hop + relays }, reporter, ..problem }
+pub(in crate::net) fn beyond(problem: Problem, relays: u32) -> Problem {
+    let counted = |hop: u32| if hop == 0 { 0 } else { hop.saturating_add(relays) };
+    Problem { hop: counted(problem.hop), reporter: counted(problem.reporter), ..problem }
 }
 
 /// Classifies the failure of a handshake.

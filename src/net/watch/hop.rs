@@ -12,10 +12,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::stream::{BodyLines, StreamEnd};
 use super::subject::Subject;
 use crate::keys::KeyPair;
-use crate::net::http_client::{
-    Credentials, PendingReply, endpoint_request, is_problem, relay_count, send_request, short_body,
-};
+use crate::net::endpoint_client::{EndpointClient, EndpointReply};
+use crate::net::http_client::{Credentials, PendingReply, short_body};
 use crate::net::os::deadline::within;
+use crate::net::os::machine::Machine;
 use crate::net::supervisor::{HopLinks, is_near};
 use crate::net::upstream::connect::connect;
 use crate::net::upstream::protocols::{SILENCE, probe};
@@ -246,45 +246,44 @@ impl HopTask {
                 }
             }
         }
-        let connected = connect(&hop.address, CONNECT_TIMEOUT).await;
-        let connected = connected.map_err(|problem| not_connected(&problem))?;
-        let request = endpoint_request(&hop.address, &[], EVENTS, self.credentials(), REPLY_TIMEOUT)
-            .map_err(|error| no_request(&error))?;
-        let requesting = send_request(connected.stream, &hop.address, request, REPLY_TIMEOUT);
+        let client = self.client();
+        let conn = client.open(hop, &[]).await.map_err(|problem| not_connected(&problem))?;
+        let requesting = client.request(conn, EVENTS);
         pin!(requesting);
         let early = within(SILENCE, &mut requesting).await.ok();
         // The legacy program does not reply to HTTP, or fails on it and closes; a probe in its own protocol
-        // distinguishes it from a slow node and from one that is shutting down.
-        let suspicious =
-            early.as_ref().is_none_or(|pending| pending.as_ref().is_err_and(|why| why.reason == Reason::Closed));
+        // distinguishes it from a slow node and from one that is shutting down. It has no TLS, either.
+        let suspicious = hop.key.is_none()
+            && early.as_ref().is_none_or(|reply| reply.as_ref().is_err_and(|why| why.reason == Reason::Closed));
         if suspicious
             && probe(&Resolver::default(), &hop.address, PROBE_TIMEOUT, &|_| Ok(())).await == Some(Protocol::Legacy)
         {
             return Err(Failure::Legacy);
         }
-        let pending = match early {
-            Some(pending) => pending,
+        let reply = match early {
+            Some(reply) => reply,
             None => requesting.await,
         };
-        match pending {
-            Ok(pending) => classify(pending, 0, 0).await,
+        match reply {
+            Ok(reply) => classify(reply, 1).await,
             Err(problem) => Err(failed_reply(&problem)),
         }
     }
 
-    /// Requests this hop's events from hop 1.
+    /// Requests this hop's events through hop 1.
     async fn through(&self) -> Result<PendingReply, Failure> {
-        let (first, rest) = (&self.subject.hops[0].address, &self.subject.hops[1..=self.subject.at]);
-        let named = |problem: Problem| Failure::Down(format!("hop 1: {problem}").into());
-        let connected = connect(first, CONNECT_TIMEOUT).await.map_err(named)?;
-        let request = endpoint_request(first, rest, EVENTS, self.credentials(), REPLY_TIMEOUT)
-            .map_err(|error| no_request(&error))?;
-        let pending = send_request(connected.stream, first, request, REPLY_TIMEOUT).await.map_err(named)?;
-        classify(pending, self.subject.at as u32, self.subject.at as u32).await
+        let (first, rest) = (&self.subject.hops[0], &self.subject.hops[1..=self.subject.at]);
+        let hop = self.subject.at as u32 + 1;
+        let failed = |problem: Problem| if problem.hop == hop { failed_reply(&problem) } else { on_the_way(&problem) };
+        let client = self.client();
+        let conn = client.open(first, rest).await.map_err(failed)?;
+        let reply = client.request(conn, EVENTS).await.map_err(failed)?;
+        classify(reply, hop).await
     }
 
-    fn credentials(&self) -> Credentials<'_> {
-        Credentials { token: self.token(), identity: self.identity.as_deref() }
+    fn client(&self) -> EndpointClient<'_> {
+        let credentials = Credentials { token: self.token(), identity: self.identity.as_ref() };
+        EndpointClient { machine: Machine::default(), credentials, connect: CONNECT_TIMEOUT, reply: REPLY_TIMEOUT }
     }
 
     /// Returns the token for this hop; the generated token must only be sent to nodes that this program started.
@@ -311,28 +310,29 @@ async fn link_change(links: Option<&mut HopLinks>, at: usize, reported_link: Opt
     std::future::pending().await
 }
 
-/// Accepts a stream of events that exactly `hops` relays passed on, and classifies any other reply as a failure.
-async fn classify(pending: PendingReply, hops: u32, hop: u32) -> Result<PendingReply, Failure> {
-    let (status, headers) = (pending.reply.status(), pending.reply.headers());
+/// Accepts a stream of events of the hop itself, and classifies any other reply as a failure; `hop` counts from 1.
+async fn classify(reply: EndpointReply, hop: u32) -> Result<PendingReply, Failure> {
+    let (status, headers) = (reply.pending.reply.status(), reply.pending.reply.headers());
     let events = headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/x-ndjson");
-    if status == StatusCode::OK && events && relay_count(headers) == hops {
-        return Ok(pending);
+    if status == StatusCode::OK && events && reply.is_of_last() {
+        return Ok(reply.pending);
     }
-    if !is_problem(headers) {
+    if !reply.is_problem() {
         let busy = status == StatusCode::SERVICE_UNAVAILABLE;
         return Err(if busy { Failure::Down(Reason::Busy.as_str().into()) } else { Failure::Foreign });
     }
-    let PendingReply { reply, driver: _driver } = pending;
+    let counted = reply.counting();
+    let PendingReply { reply, driver: _driver } = reply.pending;
     let body = short_body(reply.into_body(), problem::MAX_BODY, PROBE_TIMEOUT).await;
-    let Some(problem) = body.and_then(|body| Problem::from_json(&body)) else { return Err(Failure::Foreign) };
+    let problem = body.and_then(|body| Problem::from_json(&body)).map(counted);
+    let Some(problem) = problem else { return Err(Failure::Foreign) };
     // It replied, with something else or with a refusal; a hop that does not reply may be anything.
     let replied = matches!(
         problem.reason,
         Reason::RouteIgnored | Reason::Unauthorized | Reason::KeyRequired | Reason::BadSignature
     );
     if problem.hop != hop {
-        // The path to the hop is broken, which is no evidence about the hop itself.
-        return Err(Failure::Down(format!("hop {}: {problem}", problem.hop.saturating_add(1)).into()));
+        return Err(on_the_way(&problem));
     }
     Err(if replied { Failure::Foreign } else { failed_reply(&problem) })
 }
@@ -346,9 +346,9 @@ fn failed_reply(problem: &Problem) -> Failure {
     }
 }
 
-/// No request can be built for its address.
-fn no_request(error: &hyper::http::Error) -> Failure {
-    Failure::Down(format!("no request can be built: {error}").into())
+/// The path to the hop is broken, which is no evidence about the hop itself.
+fn on_the_way(problem: &Problem) -> Failure {
+    Failure::Down(format!("hop {}: {problem}", problem.hop.max(1)).into())
 }
 
 /// Classifies a failed connection attempt to the hop.

@@ -9,7 +9,7 @@ use chainview::net::admin_client::{self, ControlAccess};
 use chainview::net::node::drain::Drain;
 use chainview::net::node::{Node, NodeConfig};
 use chainview::net::server;
-use chainview::route::HostPort;
+use chainview::route::{Hop, HostPort};
 use chainview::secret::Secret;
 use chainview::snapshot::ConnState;
 use chainview::wire::Reason;
@@ -187,7 +187,7 @@ async fn limits_and_faults_are_set_and_reported() {
 #[tokio::test]
 async fn the_control_client_reports_each_outcome() {
     let site = site(|_| {}).await;
-    let (address, token) = (site.address(), ControlAccess::Token(control_token()));
+    let (address, token) = (Hop::new(site.address()), ControlAccess::Token(control_token()));
     let faults = admin_client::set_fault(&address, &token, FaultChange::Limit(Some(9_000_000))).await.unwrap();
     assert_eq!((faults.limit, site.node.faults.now()), (Some(9_000_000), faults));
     let refused = admin_client::set_fault(&address, &token, FaultChange::Reject(true)).await.unwrap_err();
@@ -203,7 +203,7 @@ async fn the_control_client_reports_each_outcome() {
     admin_client::close(&address, &token, id).await.unwrap();
     drop(stream);
     let closed_address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let refused = admin_client::drain(&closed_address.into(), &token).await.unwrap_err();
+    let refused = admin_client::drain(&Hop::new(closed_address.into()), &token).await.unwrap_err();
     assert_eq!((refused.reason, refused.hop), (Reason::Refused, 1));
 }
 
@@ -213,12 +213,12 @@ async fn a_connection_is_closed_in_any_state() {
     // Before any request.
     let mut silent = site.connect().await;
     let id = site.connection(ConnState::Head).await;
-    admin_client::close(&site.address(), &ControlAccess::Token(control_token()), id).await.unwrap();
+    admin_client::close(&Hop::new(site.address()), &ControlAccess::Token(control_token()), id).await.unwrap();
     assert_eq!(timeout(TIMEOUT, silent.read(&mut [0; 1])).await.unwrap().unwrap(), 0);
     // With a body to a reader that reads nothing.
     let mut body = site.begin(&mut [0; 100]).await;
     let id = site.connection(ConnState::Streaming).await;
-    admin_client::close(&site.address(), &ControlAccess::Token(control_token()), id).await.unwrap();
+    admin_client::close(&Hop::new(site.address()), &ControlAccess::Token(control_token()), id).await.unwrap();
     let mut rest = Vec::new();
     let ended = timeout(TIMEOUT, body.read_to_end(&mut rest)).await.unwrap();
     assert!(rest.len() < 64 << 20, "it is complete: {ended:?}");
@@ -239,7 +239,7 @@ async fn a_legacy_protocol_body_that_is_closed_ends_in_a_reset() {
     stream.read_exact(&mut [0; 8]).await.unwrap();
     stream.write_all(b"ack_").await.unwrap();
     let id = site.connection(ConnState::Streaming).await;
-    admin_client::close(&site.address(), &ControlAccess::Token(control_token()), id).await.unwrap();
+    admin_client::close(&Hop::new(site.address()), &ControlAccess::Token(control_token()), id).await.unwrap();
     // The legacy client spins forever on a clean end.
     let ended = timeout(TIMEOUT, stream.read_to_end(&mut Vec::new())).await.unwrap();
     assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
@@ -254,7 +254,7 @@ async fn a_drained_node_finishes_transfers_and_exits() {
         assert_eq!(exchange(&mut idle, "GET", "/files/none", "").await.status, 404);
         idle
     };
-    admin_client::drain(&site.address(), &ControlAccess::Token(control_token())).await.unwrap();
+    admin_client::drain(&Hop::new(site.address()), &ControlAccess::Token(control_token())).await.unwrap();
     assert!(site.node.draining());
     assert_eq!({ idle }.read(&mut [0; 1]).await.unwrap(), 0, "idle connections are closed");
     while TcpStream::connect(site.node.address).await.is_ok() {

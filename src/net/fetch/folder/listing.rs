@@ -41,7 +41,7 @@ pub(super) struct Page {
 /// `Error::Interrupted` if `stop` was cancelled.
 pub(super) async fn page(job: &FetchJob, after: Option<&FileName>, stop: &CancellationToken) -> Result<Page, Error> {
     let folder = job.route.file.as_folder();
-    let credentials = Credentials { token: job.token.as_ref(), identity: job.identity.as_deref() };
+    let credentials = Credentials { token: job.token.as_ref(), identity: job.identity.as_ref() };
     let listing = tokio::select! {
         biased;
         () = stop.cancelled() => return Err(Error::Interrupted { kept: KeptBytes::default() }),
