@@ -86,6 +86,7 @@ fn pace(meter: &Meter) -> CopyOptions<'_> {
         meter,
         clock: Clock::start(),
         faults: &NO_FAULTS,
+        key: None,
         idle: LIMIT,
         stall: LIMIT,
         step: LIMIT,

@@ -21,7 +21,7 @@ mod signature_error;
 mod spent;
 
 pub use crate::fingerprint::{Fingerprint, FingerprintError};
-pub use authorized::{AuthorizedKeys, AuthorizedKeysError, Granted, MAX_AUTHORIZED};
+pub use authorized::{AuthorizedKeys, AuthorizedKeysError, Granted, KeyLimits, MAX_AUTHORIZED};
 pub use pair::{KeyError, KeyPair, MAX_KEY_FILE};
 pub use public::PublicKey;
 pub use signature::{Claim, Covered, Signatures, SignedId, content_digest};

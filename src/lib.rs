@@ -59,7 +59,7 @@
 //!               requests;  root  the served folder as a handle;  digests  computed once per file;  folder_work  how
 //!               many listings and streams are made at once;  drain  graceful shutdown;  latest_line  of the stream of
 //!               events
-//! access        who may read and control;  caller  the key that signed a request, and what that may do
+//! access        who may read and control;  caller  the key that signed a request, what that may do and (usage) moves
 //! upstream      requests to the next hop over either protocol (request, exchange);  protocols  which one a hop uses;
 //!               idle  idle connections, shared by all requests;  open  one of these, or a new connection (link);
 //!               read_ahead  what was read from one;  tunnel  opens a tunnel;  encrypted  TLS to a hop with a key;

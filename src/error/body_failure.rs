@@ -28,6 +28,8 @@ pub enum BodyFailure {
     Unheard,
     /// It aborted a slow body, because it was running out of connections.
     TooSlow,
+    /// It ended the body, because the key of the client has moved as many bytes as it may in a day.
+    DailyLimit,
 }
 
 impl BodyFailure {
@@ -38,6 +40,7 @@ impl BodyFailure {
             Self::Silent => ": is it stopped, or its machine down?",
             Self::Closed | Self::Reset | Self::Unreadable => ": see that hop's log",
             Self::Restarted | Self::Stopped | Self::Changed | Self::Unheard | Self::TooSlow => ": try again",
+            Self::DailyLimit => "",
         }
     }
 }
@@ -55,6 +58,7 @@ impl fmt::Display for BodyFailure {
             Self::Changed => "has another file by now",
             Self::Unheard => "timed out: its receiver stopped reading",
             Self::TooSlow => "aborted the slow transfer, as it was running out of connections",
+            Self::DailyLimit => "ended the transfer: the daily limit was reached",
         })
     }
 }

@@ -51,6 +51,8 @@ impl HopError {
             | Reason::Closed
             | Reason::RouteIgnored
             | Reason::BadResponse
+            | Reason::TooManyTransfers
+            | Reason::DailyLimit
             | Reason::Busy
             | Reason::Draining
             | Reason::Fault

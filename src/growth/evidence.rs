@@ -45,6 +45,7 @@ impl Finding {
             Limit::Origin { .. }
             | Limit::Relay { .. }
             | Limit::RateLimit { .. }
+            | Limit::KeyRate { .. }
             | Limit::Fault { .. }
             | Limit::Receiver { .. }
             | Limit::Client { .. }

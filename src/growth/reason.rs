@@ -106,6 +106,7 @@ fn cause(limit: Limit) -> String {
         Limit::Link { cause: LinkCause::RoundTrip, .. } => format!("{place} has a long round trip"),
         Limit::Link { .. } => format!("{place} limits, and is not full"),
         Limit::RateLimit { rate, .. } => format!("{place} is rate-limited to {}", short_rate(rate)),
+        Limit::KeyRate { rate, .. } => format!("{place} limits the key's rate to {}", short_rate(rate)),
         Limit::Fault { .. } => format!("{place} injects a fault"),
         Limit::Receiver { .. } => format!("{place} does not read"),
         Limit::Origin { resource, .. } | Limit::Client { resource } => match resource {
@@ -126,9 +127,11 @@ fn place(limit: Limit) -> String {
         Limit::Link { from, to: 0, .. } => format!("link {from}>client"),
         Limit::Link { from, to, .. } => format!("link {from}>{to}"),
         Limit::Origin { .. } => "the origin".to_owned(),
-        Limit::Relay { hop } | Limit::RateLimit { hop, .. } | Limit::Fault { hop, .. } | Limit::Setup { hop, .. } => {
-            stage(hop)
-        }
+        Limit::Relay { hop }
+        | Limit::RateLimit { hop, .. }
+        | Limit::KeyRate { hop, .. }
+        | Limit::Fault { hop, .. }
+        | Limit::Setup { hop, .. } => stage(hop),
         Limit::Receiver { to, .. } => stage(to),
         Limit::Client { .. } => stage(0),
         Limit::Unobserved { after, before } => format!("between {} and {}", stage(after), stage(before)),

@@ -13,6 +13,7 @@ use crate::allow_list::{AllowList, Listed, Purpose};
 use crate::fingerprint::FingerprintError;
 use crate::route::FileName;
 use crate::text::SafeText;
+use crate::units::parse_bytes;
 
 /// Largest file of authorized keys, in bytes: some ten thousand keys.
 pub const MAX_AUTHORIZED: usize = 1 << 20;
@@ -20,8 +21,8 @@ pub const MAX_AUTHORIZED: usize = 1 << 20;
 const MAX_KEY_NAME: usize = 64;
 /// In the place of a key: requests without a signature.
 const ANONYMOUS: &str = "anonymous";
-/// The rights, for errors.
-const RIGHTS: &str = "fetch=PREFIX, relay=LIST, connect=LIST, read and control";
+/// The rights and limits, for errors.
+const RIGHTS: &str = "fetch=PREFIX, relay=LIST, connect=LIST, read, control, rate=RATE, transfers=N and per-day=SIZE";
 
 /// The keys that a node serves, and what each may do.
 ///
@@ -41,12 +42,25 @@ const RIGHTS: &str = "fetch=PREFIX, relay=LIST, connect=LIST, read and control";
 pub struct AuthorizedKeys {
     keys: HashMap<Fingerprint, AuthorizedKey>,
     anonymous: Rights,
+    anonymous_limits: KeyLimits,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct AuthorizedKey {
     name: SafeText,
     rights: Rights,
+    limits: KeyLimits,
+}
+
+/// Limits on what the requests of one key move together, or those without a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyLimits {
+    /// Bytes per second.
+    pub rate: Option<u64>,
+    /// Bodies and tunnels at once.
+    pub transfers: Option<u32>,
+    /// Bytes a day.
+    pub per_day: Option<u64>,
 }
 
 /// Rights of one line.
@@ -103,16 +117,28 @@ impl AuthorizedKeys {
         Granted([own, Some(&self.anonymous)])
     }
 
+    /// Returns the limits of a key, or of requests without one; a key that is not authorized counts as none.
+    pub fn limits(&self, key: Option<Fingerprint>) -> KeyLimits {
+        key.and_then(|key| self.keys.get(&key)).map_or(self.anonymous_limits, |key| key.limits)
+    }
+
+    /// Returns the keys that are authorized.
+    pub fn iter(&self) -> impl Iterator<Item = Fingerprint> {
+        self.keys.keys().copied()
+    }
+
     /// Adds a line.
     fn add(&mut self, line: &str) -> Result<(), (usize, String)> {
         let mut words = words(line);
         let Some((column, first)) = words.next().filter(|(_, first)| !first.starts_with('#')) else { return Ok(()) };
         if first == ANONYMOUS {
-            let rights = Rights::parse(words)?;
+            let (rights, limits) = parse_rights(words)?;
             if rights.control {
                 return Err((column, "control needs a key: anonymous requests cannot have it".to_owned()));
             }
-            if std::mem::replace(&mut self.anonymous, rights) != Rights::default() {
+            let before = (std::mem::replace(&mut self.anonymous, rights), self.anonymous_limits);
+            self.anonymous_limits = limits;
+            if before != (Rights::default(), KeyLimits::default()) {
                 return Err((column, "there is a line for anonymous requests already".to_owned()));
             }
             return Ok(());
@@ -120,22 +146,23 @@ impl AuthorizedKeys {
         let key: Fingerprint = first.parse().map_err(|error| match error {
             FingerprintError::Character { at, .. } => (column + at - 1, error.to_string()),
             FingerprintError::Prefix => {
-                (column, format!("{error}: write KEY NAME [RIGHT...], or {ANONYMOUS} [RIGHT...]"))
+                (column, format!("{error}: write KEY NAME [RIGHT...] [LIMIT...], or {ANONYMOUS} [RIGHT...] [LIMIT...]"))
             }
             FingerprintError::Length { .. } => (column, error.to_string()),
         })?;
         let after = column + first.chars().count();
-        let (at, name) =
-            words.next().ok_or_else(|| (after, "the key has no name: write KEY NAME [RIGHT...]".to_owned()))?;
+        let (at, name) = words
+            .next()
+            .ok_or_else(|| (after, "the key has no name: write KEY NAME [RIGHT...] [LIMIT...]".to_owned()))?;
         if name.contains('=') || name.chars().count() > MAX_KEY_NAME {
             let reason = format!("{name:?} is not a name: it has 1 to {MAX_KEY_NAME} characters, and no =");
             return Err((at, reason));
         }
-        let rights = Rights::parse(words)?;
+        let (rights, limits) = parse_rights(words)?;
         match self.keys.entry(key) {
             Entry::Occupied(other) => Err((column, format!("this key is authorized already, as {}", other.get().name))),
             Entry::Vacant(place) => {
-                place.insert(AuthorizedKey { name: SafeText::new(name), rights });
+                place.insert(AuthorizedKey { name: SafeText::new(name), rights, limits });
                 Ok(())
             }
         }
@@ -155,36 +182,51 @@ impl FromStr for AuthorizedKeys {
     }
 }
 
-impl Rights {
-    fn parse<'a>(words: impl Iterator<Item = (usize, &'a str)>) -> Result<Self, (usize, String)> {
-        let mut rights = Self::default();
-        for (column, word) in words {
-            let wrong = |reason: String| (column, reason);
-            let repeated = match word.split_once('=') {
-                Some(("fetch", prefix)) => {
-                    let prefix = Prefix::parse(prefix).map_err(wrong)?;
-                    let repeated = rights.fetch.contains(&prefix);
-                    rights.fetch.push(prefix);
-                    repeated
-                }
-                Some(("relay", list)) => {
-                    let list = list.parse().map_err(|reason| wrong(format!("relay: {reason}")))?;
-                    std::mem::replace(&mut rights.relay, list) != AllowList::default()
-                }
-                Some(("connect", list)) => {
-                    let list = AllowList::of_targets(list).map_err(|reason| wrong(format!("connect: {reason}")))?;
-                    std::mem::replace(&mut rights.connect, list) != AllowList::default()
-                }
-                None if word == "read" => std::mem::replace(&mut rights.read, true),
-                None if word == "control" => std::mem::replace(&mut rights.control, true),
-                _ => return Err(wrong(format!("{word:?} is not a right: there are {RIGHTS}"))),
-            };
-            if repeated {
-                return Err(wrong(format!("{word:?} is repeated")));
+/// Parses the rights and limits of a line.
+fn parse_rights<'a>(words: impl Iterator<Item = (usize, &'a str)>) -> Result<(Rights, KeyLimits), (usize, String)> {
+    let (mut rights, mut limits) = (Rights::default(), KeyLimits::default());
+    for (column, word) in words {
+        let wrong = |reason: String| (column, reason);
+        let repeated = match word.split_once('=') {
+            Some(("fetch", prefix)) => {
+                let prefix = Prefix::parse(prefix).map_err(wrong)?;
+                let repeated = rights.fetch.contains(&prefix);
+                rights.fetch.push(prefix);
+                repeated
             }
+            Some(("relay", list)) => {
+                let list = list.parse().map_err(|reason| wrong(format!("relay: {reason}")))?;
+                std::mem::replace(&mut rights.relay, list) != AllowList::default()
+            }
+            Some(("connect", list)) => {
+                let list = AllowList::of_targets(list).map_err(|reason| wrong(format!("connect: {reason}")))?;
+                std::mem::replace(&mut rights.connect, list) != AllowList::default()
+            }
+            Some(("rate", rate)) => {
+                let rate = parse_bytes(rate).map_err(|reason| wrong(format!("rate: {reason}")))?;
+                limits.rate.replace(rate).is_some()
+            }
+            Some(("transfers", count)) => {
+                let count = count.parse().ok().filter(|count| *count > 0);
+                let count = count.ok_or_else(|| wrong(format!("{word:?} is not a limit: write transfers=4")))?;
+                limits.transfers.replace(count).is_some()
+            }
+            Some(("per-day", size)) if size.ends_with("/s") => {
+                return Err(wrong(format!("{word:?} is not a limit: write per-day=50GB")));
+            }
+            Some(("per-day", size)) => {
+                let size = parse_bytes(size).map_err(|reason| wrong(format!("per-day: {reason}")))?;
+                limits.per_day.replace(size).is_some()
+            }
+            None if word == "read" => std::mem::replace(&mut rights.read, true),
+            None if word == "control" => std::mem::replace(&mut rights.control, true),
+            _ => return Err(wrong(format!("{word:?} is not a right or a limit: there are {RIGHTS}"))),
+        };
+        if repeated {
+            return Err(wrong(format!("{word:?} is repeated")));
         }
-        Ok(rights)
     }
+    Ok((rights, limits))
 }
 
 impl Prefix {
@@ -333,6 +375,19 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_those_of_the_line() {
+        let keys = keys(&format!(
+            "{ALICE} alice fetch=/ rate=10MB/s transfers=4 per-day=50GB\n{BOB} bob fetch=/\n\
+             anonymous fetch=/ rate=1MiB\n"
+        ));
+        let limits = KeyLimits { rate: Some(10_000_000), transfers: Some(4), per_day: Some(50_000_000_000) };
+        let anonymous = KeyLimits { rate: Some(1 << 20), ..KeyLimits::default() };
+        assert_eq!(keys.limits(Some(ALICE.parse().unwrap())), limits);
+        assert_eq!(keys.limits(Some(BOB.parse().unwrap())), KeyLimits::default());
+        assert_eq!([None, Some(Fingerprint::new([9; 32]))].map(|key| keys.limits(key)), [anonymous; 2]);
+    }
+
+    #[test]
     fn the_root_is_everything() {
         let keys = keys("anonymous fetch=/");
         for file in [&b"a"[..], b"/", b"a/b/"] {
@@ -359,6 +414,16 @@ mod tests {
             (format!("{ALICE} a read read"), "1:60: \"read\" is repeated"),
             (format!("{ALICE} a fetch=a fetch=a/"), "1:63: "),
             (format!("{ALICE} a read=yes"), "1:55: "),
+            (format!("{ALICE} a rate=fast"), "1:55: rate: \"fast\" is not a unit"),
+            (format!("{ALICE} a rate=0"), "1:55: rate: \"0\" is out of range"),
+            (format!("{ALICE} a rate=1M rate=2M"), "1:63: \"rate=2M\" is repeated"),
+            (format!("{ALICE} a transfers=0"), "1:55: \"transfers=0\" is not a limit"),
+            (format!("{ALICE} a transfers=-1"), "1:55: "),
+            (format!("{ALICE} a transfers=4 transfers=4"), "1:67: \"transfers=4\" is repeated"),
+            (format!("{ALICE} a per-day=5GB/s"), "1:55: \"per-day=5GB/s\" is not a limit"),
+            (format!("{ALICE} a per-day="), "1:55: per-day: "),
+            (format!("{ALICE} a per-day=1G per-day=1G"), "1:66: "),
+            ("anonymous rate=1M\nanonymous read".to_owned(), "2:1: there is a line"),
             (format!("{ALICE} a\n{ALICE} b"), "2:1: this key is authorized already, as a"),
             ("anonymous control".to_owned(), "1:1: control needs a key"),
             ("anonymous read\nanonymous read".to_owned(), "2:1: there is a line"),

@@ -2,6 +2,7 @@
 
 mod caller;
 mod local;
+mod usage;
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -17,6 +18,7 @@ use crate::wire::http::{parse_bearer, parse_host, plain_text};
 
 pub use caller::{Caller, Denied, KeyTable};
 pub use local::LocalPeers;
+pub use usage::{KeyTransfer, KeyUsage, until_next_day};
 
 /// Header fields that show a proxy between the client and this node that is no chainview node: our relays write only
 /// `Via`.

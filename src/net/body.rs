@@ -89,7 +89,7 @@ async fn send_rest<S: Source>(
 ) -> Result<(), CopyError> {
     let mut left = length;
     while left > 0 {
-        left -= if options.faults.disturb_bodies() {
+        left -= if options.disturbed() {
             // A disturbed body is fragmented by the faults.
             sockbuf::bound(reader, options.fixed);
             copy_body(source, reader, left, options, early).await?
@@ -147,9 +147,11 @@ async fn send_head<S: Source>(
 ) -> Result<u64, CopyError> {
     let mut max = usize::try_from(length).unwrap_or(WITH_HEAD).min(WITH_HEAD);
     // The faults apply to every byte of a body; the copy loop handles them.
-    if head.is_empty() || options.faults.disturb_bodies() {
+    if head.is_empty() || options.disturbed() {
         max = 0;
     }
+    // Once no byte may be moved, the head goes alone, and the copy loop ends the body.
+    max = options.allowed(max).unwrap_or_default();
     let available = source.peek(max).map_err(CopyError::Source)?;
     let with = available.len() as u64;
     options.meter.record_read(with);

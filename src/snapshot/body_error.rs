@@ -21,6 +21,8 @@ pub enum BodyError {
     ReaderStuck,
     /// It was too slow for a node that was running out of connections.
     TooSlow,
+    /// Its key has moved as many bytes as it may in a day.
+    DailyLimit,
     /// A control request aborted the transfer, or the shutdown timed out.
     Stopped,
     /// A reason of a newer node that is not known here.
@@ -39,6 +41,7 @@ impl BodyError {
             Self::ReaderLeft => "its reader disconnected",
             Self::ReaderStuck => "its reader stopped reading",
             Self::TooSlow => "it was too slow while the node was running out of connections",
+            Self::DailyLimit => "the daily limit of its key was reached",
             Self::Stopped => "it was stopped",
             Self::Other => "it was aborted",
         }

@@ -172,6 +172,9 @@ pub struct ConnSnapshot {
     pub name: SafeText,
     /// Size of its body, in bytes.
     pub size: Option<u64>,
+    /// Rate limit of the key of its request, in bytes per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_rate: Option<u64>,
     /// Time since it was accepted, in ms.
     pub age_ms: u64,
     /// The socket toward the client, as the kernel sees it.
@@ -223,6 +226,9 @@ pub struct TransferRecord {
     pub upstream_flow: Option<Flow>,
     /// The node's faults and limits at the last change.
     pub faults: Faults,
+    /// Rate limit of the key of its request, in bytes per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_rate: Option<u64>,
     /// Time of this record, in µs by the node's own clock.
     pub uptime_us: u64,
     /// CPU time and delays, if the system reports them.

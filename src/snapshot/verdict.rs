@@ -29,6 +29,13 @@ pub enum Limit {
         /// Bytes per second.
         rate: u64,
     },
+    /// The rate limit of the client's key at this hop.
+    KeyRate {
+        /// Its number, from 1.
+        hop: usize,
+        /// Bytes per second.
+        rate: u64,
+    },
     /// A fault injected at this hop.
     Fault {
         /// Its number, from 1.
@@ -163,6 +170,7 @@ impl Limit {
             Self::Origin { hop, .. }
             | Self::Relay { hop }
             | Self::RateLimit { hop, .. }
+            | Self::KeyRate { hop, .. }
             | Self::Fault { hop, .. }
             | Self::Setup { hop, step: SetupStep::Delay } => Some(hop),
             Self::Receiver { to, .. } => Some(to),
@@ -176,6 +184,7 @@ impl Limit {
     pub fn is_same(&self, other: &Self) -> bool {
         let kind = |limit: &Self| match *limit {
             Self::RateLimit { hop, .. } => Self::RateLimit { hop, rate: 0 },
+            Self::KeyRate { hop, .. } => Self::KeyRate { hop, rate: 0 },
             Self::Client { .. } => Self::Client { resource: Resource::Either },
             Self::Link { from, to, .. } => Self::Link { from, to, cause: LinkCause::Unknown },
             other => other,

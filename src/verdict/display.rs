@@ -16,6 +16,9 @@ impl fmt::Display for Verdict {
             Limit::Measuring => return f.pad("too short to measure"),
             Limit::Balanced => return f.pad("balanced: no stage waits much more than the others"),
             Limit::RateLimit { hop, rate } => format!("slowest: {}, rate-limited to {}", stage_name(hop), Rate(rate)),
+            Limit::KeyRate { hop, rate } => {
+                format!("slowest: hop {hop}, limited by the key's rate of {}", Rate(rate))
+            }
             Limit::Fault { hop, fault: FaultKind::Delay } => {
                 format!("slowest: hop {hop}, injected delay, {percent}% of the time")
             }
@@ -104,6 +107,7 @@ mod tests {
             (Limit::Measuring, "too short to measure"),
             (Limit::Balanced, "balanced: no stage waits much more than the others"),
             (Limit::RateLimit { hop: 2, rate: 2_000_000 }, "slowest: hop 2, rate-limited to 2.0 MB/s"),
+            (Limit::KeyRate { hop: 2, rate: 2_000_000 }, "slowest: hop 2, limited by the key's rate of 2.0 MB/s"),
             (Limit::RateLimit { hop: 0, rate: 2_000_000 }, "slowest: client, rate-limited to 2.0 MB/s"),
             (Limit::Fault { hop: 3, fault: FaultKind::Stall }, "slowest: hop 3, injected stall: it sends nothing"),
             (Limit::Fault { hop: 3, fault: FaultKind::Delay }, "slowest: hop 3, injected delay, 88% of the time"),

@@ -242,8 +242,13 @@ fn rate_limited(stage: &StageShares<'_>) -> Option<Verdict> {
     // The rate limit of a node that does not report it is estimated by its rate.
     let moved = if stage.number == 0 { stage.flow.bytes_in } else { stage.flow.bytes_out };
     let sent = moved as f64 * 1e6 / stage.flow.active_us.max(1) as f64;
-    let rate = stage.stage.and_then(|stage| stage.faults.limit).unwrap_or(sent as u64);
-    (stage.limited >= HIGH).then(|| of(Limit::RateLimit { hop: stage.number, rate }, stage.limited, Confidence::High))
+    let (of_node, of_key) = stage.stage.map(|stage| (stage.faults.limit, stage.key_rate)).unwrap_or_default();
+    let hop = stage.number;
+    let limit = match of_key.filter(|rate| of_node.is_none_or(|limit| *rate < limit)) {
+        Some(rate) => Limit::KeyRate { hop, rate },
+        None => Limit::RateLimit { hop, rate: of_node.unwrap_or(sent as u64) },
+    };
+    (stage.limited >= HIGH).then(|| of(limit, stage.limited, Confidence::High))
 }
 
 fn link(from: &StageShares<'_>, to: &StageShares<'_>) -> Verdict {

@@ -62,6 +62,8 @@ struct LimitedBody {
 struct ReportedState {
     uptime_us: u64,
     faults: Faults,
+    /// The smallest rate limit of a key of our bodies.
+    key_rate: Option<u64>,
     rtt_us: u64,
     unread: u64,
     /// Time for which its bodies have moved no byte, in µs; `None` if it has none of ours.
@@ -221,6 +223,7 @@ impl Trace {
         let state = ReportedState {
             uptime_us: node.uptime_us,
             faults: node.faults,
+            key_rate: ours().filter_map(|conn| conn.key_rate).min(),
             rtt_us: ours().filter_map(|conn| conn.tcp).map(|tcp| tcp.rtt_us).max().unwrap_or_default(),
             unread: ours().map(|conn| conn.queued_in).max().unwrap_or_default(),
             idle_us: ours().map(|conn| conn.idle_us).min(),
@@ -234,6 +237,7 @@ impl Trace {
         let state = ReportedState {
             uptime_us: record.uptime_us,
             faults: record.faults,
+            key_rate: record.key_rate,
             rtt_us: record.tcp.map_or(0, |tcp| tcp.rtt_us),
             unread: record.queued_in,
             idle_us: Some(record.idle_us),
@@ -280,7 +284,8 @@ impl Trace {
     fn stage(&self, number: usize, now_us: u64) -> Stage {
         let change = self.window.change().filter(|_| self.is_fresh(now_us));
         let Some(BodyCounters { flow, tcp, load }) = change else { return Stage { number, ..Stage::default() } };
-        Stage { number, reports: true, flow, tcp, load, unread: self.last.unread, faults: self.last.faults }
+        let ReportedState { unread, faults, key_rate, .. } = self.last;
+        Stage { number, reports: true, flow, tcp, load, unread, faults, key_rate }
     }
 
     fn is_fresh(&self, now_us: u64) -> bool {

@@ -24,6 +24,8 @@ pub struct Stage {
     pub unread: u64,
     /// Its faults and limits.
     pub faults: Faults,
+    /// Rate limit of the key of the transfers, in bytes per second.
+    pub key_rate: Option<u64>,
 }
 
 impl Stage {
@@ -39,6 +41,7 @@ impl Stage {
                 load: None,
                 unread: record.queued_in,
                 faults: record.faults,
+                key_rate: record.key_rate,
             },
         };
         records.iter().enumerate().map(stage).collect()

@@ -23,7 +23,7 @@ const UNREACHABLE: &str = "Address not found";
 /// Texts after the address, by which chainview nodes encode and parse a reason. They are part of the protocol and do
 /// not follow changes of the displayed texts. The texts of all policy refusals begin with the general one, which is all
 /// that older nodes know.
-const SENTENCES: [(Reason, Option<Refusal>, &str); 30] = [
+const SENTENCES: [(Reason, Option<Refusal>, &str); 32] = [
     (Reason::Refused, None, "connection refused"),
     (Reason::Unreachable, None, "address unreachable"),
     (Reason::Unresolved, None, "name not found"),
@@ -33,6 +33,8 @@ const SENTENCES: [(Reason, Option<Refusal>, &str); 30] = [
     (Reason::Policy, None, "refused by policy"),
     (Reason::TimedOut, None, "did not reply in time"),
     (Reason::Loop, None, "route returns to a node that it has passed"),
+    (Reason::TooManyTransfers, None, "too many transfers of this client"),
+    (Reason::DailyLimit, None, "daily limit reached"),
     (Reason::Busy, None, "too many connections"),
     (Reason::Draining, None, "shutting down"),
     (Reason::Closed, None, "closed before it replied"),
@@ -233,6 +235,8 @@ fn action_of(reason: Reason) -> FailedAction {
         | Reason::Unauthorized
         | Reason::KeyRequired
         | Reason::BadSignature
+        | Reason::TooManyTransfers
+        | Reason::DailyLimit
         | Reason::Method
         | Reason::HeadTimeout
         | Reason::Changed

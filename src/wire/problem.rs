@@ -164,7 +164,9 @@ impl Problem {
         let own = self.hop == 0
             && match self.reason {
                 Reason::Unauthorized | Reason::Policy | Reason::KeyRequired | Reason::BadSignature => true,
-                Reason::Busy | Reason::Draining => self.action != FailedAction::Body,
+                Reason::Busy | Reason::Draining | Reason::TooManyTransfers | Reason::DailyLimit => {
+                    self.action != FailedAction::Body
+                }
                 Reason::Closed | Reason::Internal => false,
                 _ => self.action == FailedAction::Request,
             };
@@ -270,7 +272,7 @@ impl Problem {
                 }
                 (Some(Refusal::NoRight | Refusal::Other) | None, _) => "",
             },
-            Reason::Busy | Reason::Draining => "try again in a moment",
+            Reason::Busy | Reason::Draining | Reason::TooManyTransfers => "try again in a moment",
             Reason::TimedOut => "is it up, or behind a firewall?",
             Reason::RouteIgnored => "is it a chainview node?",
             Reason::Fault => "disable the fault there",

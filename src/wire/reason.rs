@@ -42,6 +42,10 @@ pub enum Reason {
     RouteIgnored,
     /// The peer sent an invalid response.
     BadResponse,
+    /// The key of the request has as many transfers at the node as it may have.
+    TooManyTransfers,
+    /// The key of the request has moved as many bytes at the node as it may in a day.
+    DailyLimit,
     /// The node has no free connection.
     Busy,
     /// The node is shutting down.
@@ -85,6 +89,8 @@ impl Reason {
         Self::Closed,
         Self::RouteIgnored,
         Self::BadResponse,
+        Self::TooManyTransfers,
+        Self::DailyLimit,
         Self::Busy,
         Self::Draining,
         Self::TimedOut,
@@ -108,6 +114,7 @@ impl Reason {
             Self::HeadTimeout => 408,
             Self::Changed => 412,
             Self::Range => 416,
+            Self::TooManyTransfers | Self::DailyLimit => 429,
             Self::HeadTooLarge => 431,
             Self::Internal => 500,
             Self::Unsupported => 501,
@@ -166,6 +173,8 @@ impl Reason {
             Self::Closed => "closed before it replied",
             Self::RouteIgnored => "ignored the route and sent its own file",
             Self::BadResponse => "bad response",
+            Self::TooManyTransfers => "too many transfers of this client",
+            Self::DailyLimit => "daily limit reached",
             Self::Busy => "too many connections",
             Self::Draining => "shutting down",
             Self::TimedOut => "did not reply in time",

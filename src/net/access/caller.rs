@@ -1,9 +1,12 @@
 //! The caller of a request: the key that signed it, and what that may do at this node.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use super::usage::{KeyTransfer, KeyUsage, OverLimit};
 use crate::allow_list::Purpose;
 use crate::keys::{AuthorizedKeys, Fingerprint, Granted, SignatureError, SignedId, SpentError, SpentIds};
 use crate::route::FileName;
@@ -11,15 +14,24 @@ use crate::text::SafeText;
 use crate::wire::http::{SignedHead, signed_head};
 use crate::wire::{FailedAction, Problem, Reason, Refusal};
 
-/// The authorized keys of a node, and the signed requests that it has served. Clones share both: the keys can be
-/// replaced while nodes run.
+/// The authorized keys of a node, what they use of their limits, and the signed requests that it has served. Clones
+/// share all of it: the keys can be replaced while nodes run.
 #[derive(Clone, Debug)]
 pub struct KeyTable(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    keys: RwLock<Arc<AuthorizedKeys>>,
+    keys: RwLock<Arc<Table>>,
     spent: Mutex<SpentIds>,
+}
+
+/// The keys since they were read last.
+#[derive(Debug, Default)]
+struct Table {
+    keys: AuthorizedKeys,
+    /// Of each key, and of requests without one; also of keys that are not authorized any longer, because they may be
+    /// again on the same day.
+    usage: HashMap<Option<Fingerprint>, Arc<KeyUsage>>,
 }
 
 /// The caller of one request. Without authorized keys, every caller may do everything that the node does at all.
@@ -28,8 +40,10 @@ pub struct Caller(Option<Arc<KnownCaller>>);
 
 #[derive(Debug)]
 struct KnownCaller {
-    keys: Arc<AuthorizedKeys>,
+    table: Arc<Table>,
     key: Option<Fingerprint>,
+    /// What the limits are about: its key, if that is authorized.
+    usage: Option<Arc<KeyUsage>>,
     used: Option<(KeyTable, SignedId)>,
 }
 
@@ -43,26 +57,29 @@ pub struct Denied {
 impl KeyTable {
     /// Creates a table at this time, in seconds since 1970.
     pub fn new(keys: AuthorizedKeys, now: u64) -> Self {
-        Self(Arc::new(Shared { keys: RwLock::new(Arc::new(keys)), spent: Mutex::new(SpentIds::new(now)) }))
+        let table = Table::default().replaced(keys);
+        Self(Arc::new(Shared { keys: RwLock::new(Arc::new(table)), spent: Mutex::new(SpentIds::new(now)) }))
     }
 
-    /// Replaces the keys; requests that have begun keep their rights.
+    /// Replaces the keys; requests that have begun keep their rights. Limits change at once, and what was used of them
+    /// remains counted.
     pub fn replace(&self, keys: AuthorizedKeys) {
-        *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        let mut table = self.0.keys.write().unwrap_or_else(PoisonError::into_inner);
+        *table = Arc::new(table.replaced(keys));
     }
 
     /// Returns the number of authorized keys.
     pub fn count(&self) -> usize {
-        self.keys().len()
+        self.table().keys.len()
     }
 
-    fn keys(&self) -> Arc<AuthorizedKeys> {
+    fn table(&self) -> Arc<Table> {
         Arc::clone(&self.0.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Returns the caller of a request without a signature.
     pub(in crate::net) fn unsigned(&self) -> Caller {
-        Caller::known(self.keys(), None, None)
+        Caller::known(self.table(), None, None)
     }
 
     /// Returns the caller of a request with this head, which has come at this time, in seconds since 1970. `is_own` is
@@ -88,10 +105,10 @@ impl KeyTable {
             Err(error) => return Err(refused(&error)),
         };
         // Read once: a key that is authorized only after this was never verified.
-        let keys = self.keys();
-        if keys.name(claim.key).is_none() {
+        let table = self.table();
+        if table.keys.name(claim.key).is_none() {
             // It has the rights of an unsigned request, so there is nothing to verify.
-            return Ok(Caller::known(keys, Some(claim.key), None));
+            return Ok(Caller::known(table, Some(claim.key), None));
         }
         if !is_own(&covered.authority) {
             let address = SafeText::new(&covered.authority);
@@ -101,7 +118,7 @@ impl KeyTable {
         claim.verify(&covered).map_err(|error| refused(&error))?;
         let mut spent = self.0.spent.lock().unwrap_or_else(PoisonError::into_inner);
         match spent.admit(claim.id, now) {
-            Ok(()) => Ok(Caller::known(keys, Some(claim.key), Some((self.clone(), claim.id)))),
+            Ok(()) => Ok(Caller::known(table, Some(claim.key), Some((self.clone(), claim.id)))),
             Err(error @ SpentError::Full) => Err(Denied::boxed(Reason::Busy, error.to_string())),
             Err(error) => Err(refused(&error)),
         }
@@ -109,8 +126,27 @@ impl KeyTable {
 }
 
 impl Caller {
-    fn known(keys: Arc<AuthorizedKeys>, key: Option<Fingerprint>, used: Option<(KeyTable, SignedId)>) -> Self {
-        Self(Some(Arc::new(KnownCaller { keys, key, used })))
+    fn known(table: Arc<Table>, key: Option<Fingerprint>, used: Option<(KeyTable, SignedId)>) -> Self {
+        let authorized = key.filter(|key| table.keys.name(*key).is_some());
+        let usage = table.usage.get(&authorized).map(Arc::clone);
+        Self(Some(Arc::new(KnownCaller { table, key, usage, used })))
+    }
+
+    /// Returns what its key uses of its limits.
+    pub(in crate::net) fn usage(&self) -> Option<&KeyUsage> {
+        self.0.as_ref()?.usage.as_deref()
+    }
+
+    /// Begins a transfer of its key, which ends when the result is dropped.
+    ///
+    /// # Errors
+    /// [`Denied`] beyond a limit of the key.
+    pub(in crate::net) async fn begin_transfer(&self) -> Result<Option<KeyTransfer>, Box<Denied>> {
+        let Some(usage) = self.0.as_ref().and_then(|known| known.usage.as_ref()) else { return Ok(None) };
+        usage.begin().await.map(Some).map_err(|over| match over {
+            OverLimit::Transfers(detail) => Denied::boxed(Reason::TooManyTransfers, detail),
+            OverLimit::Day(detail) => Denied::boxed(Reason::DailyLimit, detail),
+        })
     }
 
     /// Records that a reply begins: the same signed request is not served again.
@@ -123,7 +159,7 @@ impl Caller {
     /// Returns the name of its key, if that is authorized.
     pub fn name(&self) -> Option<&SafeText> {
         let known = self.0.as_ref()?;
-        known.keys.name(known.key?)
+        known.table.keys.name(known.key?)
     }
 
     /// Checks whether it may fetch a file, or list or fetch a folder, of this node.
@@ -182,17 +218,36 @@ impl Caller {
                 let detail = format!("unsigned requests have no right {right}: sign with --identity");
                 Denied::boxed(Reason::KeyRequired, detail)
             }
-            Some(key) => {
-                let name = known.keys.name(key).map_or_else(|| "not authorized".to_owned(), ToString::to_string);
-                Denied::boxed(Reason::Policy, format!("{key} ({name}) has no right {right}"))
-            }
+            Some(key) => Denied::boxed(Reason::Policy, format!("{} has no right {right}", known.table.who(key))),
         })
+    }
+}
+
+impl Table {
+    /// Returns the table with other keys.
+    fn replaced(&self, keys: AuthorizedKeys) -> Self {
+        let mut table = Self { keys, usage: self.usage.clone() };
+        for key in table.keys.iter().map(Some).chain([None]) {
+            let who = key.map_or_else(|| "unsigned requests".to_owned(), |key| table.who(key));
+            let limits = table.keys.limits(key);
+            match table.usage.entry(key) {
+                Entry::Occupied(known) => known.get().set(who, limits),
+                Entry::Vacant(place) => drop(place.insert(Arc::new(KeyUsage::new(who, limits)))),
+            }
+        }
+        table
+    }
+
+    /// Returns a key and its name, as errors show them.
+    fn who(&self, key: Fingerprint) -> String {
+        let name = self.keys.name(key).map_or("not authorized", SafeText::as_str);
+        format!("{key} ({name})")
     }
 }
 
 impl KnownCaller {
     fn rights(&self) -> Granted<'_> {
-        self.keys.rights(self.key)
+        self.table.keys.rights(self.key)
     }
 }
 

@@ -41,13 +41,13 @@ where
     if length == 0 {
         return Ok(0);
     }
-    let disturbed = options.faults.disturb_bodies();
+    let disturbed = options.disturbed();
     // Boxed to keep this future small for all other bodies.
     let mut shaper = disturbed.then(|| Box::new(Shaper::new(options)));
     let mut buffer = vec![0; FIRST_CHUNK.min(usize::try_from(length).unwrap_or(CHUNK).max(1))];
     let mut left = length;
-    while left > 0 && options.faults.disturb_bodies() == disturbed {
-        let mut max = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+    while left > 0 && options.disturbed() == disturbed {
+        let mut max = options.allowed(buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX)))?;
         if let Some(shaper) = &mut shaper {
             max = shaper.readable_len(max, options, reader, early).await?;
         }
@@ -78,7 +78,7 @@ impl CopyOptions<'_> {
     where
         D: Reader,
     {
-        if self.faults.disturb_bodies() {
+        if self.disturbed() {
             // A fault was set meanwhile.
             let mut shaper = Shaper::new(*self);
             return Box::pin(self.send_shaped(reader, chunk, early, &mut shaper)).await;
@@ -154,7 +154,7 @@ impl CopyOptions<'_> {
             let of_head = count.min(head.len());
             head = &head[of_head..];
             piece = &piece[count - of_head..];
-            self.meter.record_write((count - of_head) as u64);
+            self.record_write((count - of_head) as u64);
         }
         Ok(())
     }

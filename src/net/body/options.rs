@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::meter::Meter;
+use crate::net::access::KeyUsage;
 use crate::net::faults::LiveFaults;
 use crate::net::os::clock::Clock;
 use crate::snapshot::BodyError;
@@ -48,6 +49,9 @@ pub enum CopyError {
     /// The stall fault was not lifted for the stall limit.
     #[error("an injected fault stalled the body for more than {0:?}")]
     StalledByFault(Duration),
+    /// The key of the request has moved as many bytes as it may in a day.
+    #[error("{0}")]
+    DailyLimit(String),
 }
 
 impl CopyError {
@@ -61,6 +65,7 @@ impl CopyError {
             Self::Idle(_) => BodyError::SourceSilent,
             Self::Stalled(_) => BodyError::ReaderStuck,
             Self::ReaderClosed | Self::ReaderReset => BodyError::ReaderLeft,
+            Self::DailyLimit(_) => BodyError::DailyLimit,
             Self::Truncated(_) | Self::StalledByFault(_) => BodyError::Stopped,
         }
     }
@@ -130,6 +135,8 @@ pub struct CopyOptions<'a> {
     pub clock: Clock,
     /// Faults and limits of the node.
     pub faults: &'a LiveFaults,
+    /// What the key of the request uses of its limits.
+    pub key: Option<&'a KeyUsage>,
     /// Limit on the silence of the source.
     pub idle: Duration,
     /// Limit on the time in which the reader accepts nothing.
@@ -146,11 +153,34 @@ pub struct CopyOptions<'a> {
 impl<'a> CopyOptions<'a> {
     /// Options of a body that is not the last one of its connection, with one limit for all waits.
     pub(crate) fn of_test(meter: &'a Meter, clock: Clock, faults: &'a LiveFaults, limit: Duration) -> Self {
-        Self { meter, clock, faults, idle: limit, stall: limit, step: limit, fixed: false, last: false }
+        Self { meter, clock, faults, key: None, idle: limit, stall: limit, step: limit, fixed: false, last: false }
     }
 }
 
 impl CopyOptions<'_> {
+    /// Returns whether faults or limits apply to the body.
+    pub(super) fn disturbed(&self) -> bool {
+        self.faults.disturb_bodies() || self.key.is_some_and(KeyUsage::limits_rate)
+    }
+
+    /// Returns how many of these bytes may be moved today.
+    ///
+    /// # Errors
+    /// `DailyLimit` if none may.
+    pub(super) fn allowed(&self, bytes: usize) -> Result<usize, CopyError> {
+        let Some(key) = self.key else { return Ok(bytes) };
+        let left = key.left_today().map_err(CopyError::DailyLimit)?;
+        Ok(usize::try_from(left).map_or(bytes, |left| bytes.min(left)))
+    }
+
+    /// Counts bytes that were written to the reader.
+    pub(super) fn record_write(&self, bytes: u64) {
+        self.meter.record_write(bytes);
+        if let Some(key) = self.key {
+            key.moved(bytes);
+        }
+    }
+
     /// Classifies an error of the reader's socket. On a timeout the reader has not disconnected: its kernel
     /// acknowledged nothing until ours gave up.
     pub(super) fn lost(&self, error: &io::Error) -> CopyError {

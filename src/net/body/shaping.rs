@@ -1,7 +1,8 @@
 //! Applies faults and limits to a body: when its next piece is sent, and how long that piece is.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -10,14 +11,40 @@ use super::options::{CopyError, CopyOptions, EarlyInput, poll_early};
 use super::reader::Reader;
 use crate::faults::Faults;
 use crate::meter::WaitKind;
-use crate::net::faults::{FaultState, Share};
+use crate::net::access::KeyUsage;
+use crate::net::faults::{FaultState, Share, SharedLimit};
 
 /// One body that faults or limits apply to.
 #[derive(Debug)]
 pub(super) struct Shaper {
-    changes: watch::Receiver<FaultState>,
-    /// Its share of the rate limit, if there is one.
+    changes: Changes,
+    /// Its share of the node's rate limit, if there is one.
     share: Option<Share>,
+    /// Its share of the rate limit of its key, if there is one.
+    key_share: Option<Share>,
+}
+
+/// Changes of what applies to a body.
+#[derive(Debug)]
+struct Changes {
+    faults: watch::Receiver<FaultState>,
+    key: Option<watch::Receiver<Option<Arc<SharedLimit>>>>,
+}
+
+impl Changes {
+    async fn changed(&mut self) {
+        let of_key = async {
+            match &mut self.key {
+                Some(key) => key.changed().await,
+                None => pending().await,
+            }
+        };
+        // The senders are owned by the node, and by the caller of the request.
+        tokio::select! {
+            _ = self.faults.changed() => {}
+            _ = of_key => {}
+        }
+    }
 }
 
 /// How a wait for the rate limit or for the end of a stall ended.
@@ -29,7 +56,8 @@ enum Paused {
 
 impl Shaper {
     pub(super) fn new(options: CopyOptions<'_>) -> Self {
-        Self { changes: options.faults.subscribe(), share: None }
+        let changes = Changes { faults: options.faults.subscribe(), key: options.key.map(KeyUsage::subscribe) };
+        Self { changes, share: None, key_share: None }
     }
 
     /// Returns how many bytes to read now; waits while the body is stalled, and ends it at the truncation offset.
@@ -41,7 +69,7 @@ impl Shaper {
         early: &mut EarlyInput<'_>,
     ) -> Result<usize, CopyError> {
         let faults = self.wait_not_stalled(options, reader, early).await?;
-        let max = self.share.as_ref().map_or(max, |share| shorter(max, share.chunk()));
+        let max = self.shares().fold(max, |max, share| shorter(max, share.chunk()));
         Ok(untruncated(faults, options, max))
     }
 
@@ -57,15 +85,32 @@ impl Shaper {
         loop {
             let faults = self.wait_not_stalled(options, reader, early).await?;
             let max = fragment_len(faults, options, max);
-            let Some(share) = &mut self.share else { return Ok(max) };
-            // Many bodies share the rate limit, so this one's turn may be far off.
-            let turn = share.turn(options.clock, || options.meter.wait(WaitKind::RateLimit, options.clock.now_us()));
-            if let Paused::Passed = paused(turn, &mut self.changes, options, reader, early).await? {
-                let piece = shorter(max, share.granted());
-                share.spend(piece as u64);
+            if self.share.is_none() && self.key_share.is_none() {
+                return Ok(max);
+            }
+            let waits = || options.meter.wait(WaitKind::RateLimit, options.clock.now_us());
+            let (share, key_share) = (&mut self.share, &mut self.key_share);
+            // Many bodies share a rate limit, so this one's turn may be far off.
+            let turns = async {
+                if let Some((share, key)) = key_share.as_mut().zip(options.key) {
+                    share.turn(key.clock(), waits).await;
+                }
+                if let Some(share) = share {
+                    share.turn(options.clock, waits).await;
+                }
+            };
+            if let Paused::Passed = paused(turns, &mut self.changes, options, reader, early).await? {
+                let piece = self.shares().fold(max, |max, share| shorter(max, share.granted()));
+                for share in [&mut self.share, &mut self.key_share].into_iter().flatten() {
+                    share.spend(piece as u64);
+                }
                 return Ok(piece);
             }
         }
+    }
+
+    fn shares(&self) -> impl Iterator<Item = &Share> {
+        [&self.share, &self.key_share].into_iter().flatten()
     }
 
     /// Waits until the body is not stalled by a fault; returns the faults at that time.
@@ -94,18 +139,26 @@ impl Shaper {
 
     /// Returns the current faults, and joins a rate limit that was set meanwhile.
     fn update(&mut self) -> Faults {
-        let state = self.changes.borrow_and_update();
-        if !self.share.as_ref().zip(state.limit.as_ref()).is_some_and(|(share, limit)| share.is_of(limit)) {
-            self.share = state.limit.clone().map(Share::new);
+        if let Some(key) = &mut self.changes.key {
+            join(&mut self.key_share, key.borrow_and_update().as_ref());
         }
+        let state = self.changes.faults.borrow_and_update();
+        join(&mut self.share, state.limit.as_ref());
         state.faults
+    }
+}
+
+/// Joins the current limit, unless this is a share of it.
+fn join(share: &mut Option<Share>, limit: Option<&Arc<SharedLimit>>) {
+    if !share.as_ref().zip(limit).is_some_and(|(share, limit)| share.is_of(limit)) {
+        *share = limit.map(|limit| Share::new(Arc::clone(limit)));
     }
 }
 
 /// Waits for the end of a pause, or until a fault is changed.
 async fn paused<D: Reader>(
     pause: impl Future<Output = ()>,
-    changes: &mut watch::Receiver<FaultState>,
+    changes: &mut Changes,
     options: CopyOptions<'_>,
     reader: &mut D,
     early: &mut EarlyInput<'_>,
@@ -114,8 +167,7 @@ async fn paused<D: Reader>(
     let ended = tokio::select! {
         biased;
         () = pause => Paused::Passed,
-        // The sender is owned by the node.
-        _ = changes.changed() => Paused::Changed,
+        () = changes.changed() => Paused::Changed,
         closed = closed => return Err(closed),
     };
     options.meter.resume(|| options.clock.now_us());

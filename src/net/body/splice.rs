@@ -101,7 +101,7 @@ pub(super) async fn from_socket(
     let mut left = length;
     while left > 0 {
         left -= way.copy_phase(left).await?;
-        if left == 0 || options.faults.disturb_bodies() {
+        if left == 0 || options.disturbed() {
             break;
         }
         match pipes.take() {
@@ -118,14 +118,15 @@ impl SpliceCopy<'_, '_> {
     /// Bytes are peeked, offered to the reader, and removed from the source only as far as the reader accepted them.
     async fn copy_phase(&mut self, left: u64) -> Result<u64, CopyError> {
         let mut moved = 0;
-        while moved < left && !self.buffers.flow().wants_pipe() && !self.options.faults.disturb_bodies() {
+        while moved < left && !self.buffers.flow().wants_pipe() && !self.options.disturbed() {
             let max = usize::try_from(left - moved).unwrap_or(usize::MAX).min(self.offer_len);
+            let max = self.options.allowed(max)?;
             match self.copy(max)? {
                 SpliceStep::End => return Err(CopyError::Short { missing: left - moved }),
                 SpliceStep::Sent(sent) => {
                     self.options.meter.resume(|| self.options.clock.now_us());
                     self.options.meter.record_read(sent as u64);
-                    self.options.meter.record_write(sent as u64);
+                    self.options.record_write(sent as u64);
                     self.buffers.moved(sent as u64);
                     moved += sent as u64;
                 }
@@ -184,9 +185,10 @@ impl SpliceCopy<'_, '_> {
     /// The pipe is filled only when it is empty, so "would block" can only mean that the source has no data.
     async fn splice_phase(&mut self, mut taken: BorrowedPipe, left: u64) -> Result<u64, CopyError> {
         let mut moved = 0;
-        while moved < left && self.buffers.flow().wants_pipe() && !self.options.faults.disturb_bodies() {
+        while moved < left && self.buffers.flow().wants_pipe() && !self.options.disturbed() {
             let Some(pipe) = &taken.pipe else { return Ok(moved) };
             let max = usize::try_from(left - moved).unwrap_or(usize::MAX).min(pipe.size);
+            let max = self.options.allowed(max)?;
             match self.fill(pipe, max).await? {
                 Some(0) => return Err(CopyError::Short { missing: left - moved }),
                 Some(read) => taken.buffered = read,
@@ -260,11 +262,11 @@ async fn send(
     mut write: impl FnMut() -> rustix::io::Result<usize>,
 ) -> Result<Option<(usize, Duration)>, CopyError> {
     let mut waited = Duration::ZERO;
-    while !options.faults.disturb_bodies() {
+    while !options.disturbed() {
         match reader.try_io(Interest::WRITABLE, || Ok(retry_on_intr(&mut write)?)) {
             Ok(wrote) => {
                 options.meter.resume(|| options.clock.now_us());
-                options.meter.record_write(wrote as u64);
+                options.record_write(wrote as u64);
                 return Ok(Some((wrote, waited)));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

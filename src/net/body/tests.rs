@@ -185,7 +185,7 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
         Err(CopyError::Idle(_)) => "idle",
         Err(CopyError::Stalled(_)) => "stalled",
         Err(CopyError::ReaderClosed | CopyError::ReaderReset) => "gone",
-        Err(CopyError::Truncated(_) | CopyError::StalledByFault(_)) => "disturbed",
+        Err(CopyError::Truncated(_) | CopyError::StalledByFault(_) | CopyError::DailyLimit(_)) => "disturbed",
     };
     // How much a socket of a reader that accepts nothing buffers is up to the kernel.
     let flow = if matches!(ending, Ending::NotReading) { (0, 0) } else { (bytes_in, bytes_out) };

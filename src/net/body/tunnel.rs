@@ -94,7 +94,12 @@ impl TunnelError {
             Self::Direction(Toward::NextHop, CopyError::ReaderClosed | CopyError::ReaderReset) => {
                 BodyError::SourceFailed
             }
-            Self::Direction(Toward::NextHop, error @ (CopyError::Truncated(_) | CopyError::StalledByFault(_))) => {
+            Self::Direction(Toward::NextHop, error)
+                if matches!(
+                    error,
+                    CopyError::Truncated(_) | CopyError::StalledByFault(_) | CopyError::DailyLimit(_)
+                ) =>
+            {
                 error.body_error()
             }
             Self::Direction(Toward::NextHop, _) | Self::Idle(_) | Self::HalfClosed(_) => BodyError::SourceSilent,
@@ -283,7 +288,7 @@ async fn move_all(
         drop(before);
     }
     loop {
-        let moved = if options.faults.disturb_bodies() {
+        let moved = if options.disturbed() {
             sockbuf::bound(reader, options.fixed);
             copy_body(&mut source, reader, u64::MAX, options, &mut early).await.map(drop)
         } else {

@@ -45,6 +45,7 @@ pub(crate) fn blame(results: &[QueryResult], ended: BodyFailure) -> Blame {
             Some(BodyError::SourceEnded | BodyError::SourceChanged) => return seen(BodyFailure::Changed),
             Some(BodyError::SourceFailed | BodyError::SourceSilent) => return seen(BodyFailure::Unreadable),
             Some(BodyError::Stopped) => return seen(BodyFailure::Stopped),
+            Some(BodyError::DailyLimit) => return seen(BodyFailure::DailyLimit),
             Some(BodyError::TooSlow) => return seen(BodyFailure::TooSlow),
             Some(BodyError::ReaderStuck) => return seen(BodyFailure::Unheard),
             None | Some(BodyError::ReaderLeft) if waited && record.faults.stall => return seen(BodyFailure::Silent),

@@ -31,7 +31,7 @@ struct Waiting<'a> {
 
 impl SharedLimit {
     /// Creates a limit, in bytes per second.
-    pub(super) fn new(rate: u64) -> Self {
+    pub(in crate::net) fn new(rate: u64) -> Self {
         Self(Mutex::new(FairQueue::new(rate)))
     }
 

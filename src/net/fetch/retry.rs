@@ -82,6 +82,7 @@ pub(super) fn is_transient(error: &Error) -> bool {
                 | Reason::Unreachable
                 | Reason::Unresolved
                 | Reason::Closed
+                | Reason::TooManyTransfers
                 | Reason::Busy
                 | Reason::Draining
                 | Reason::TimedOut

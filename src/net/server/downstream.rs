@@ -12,15 +12,15 @@ use tokio::net::TcpStream;
 
 use super::file_body::SentBytes;
 use crate::limits::Limits;
-use crate::net::access::Caller;
+use crate::net::access::{Caller, until_next_day};
 use crate::net::body::reader::{STEP, write_some};
-use crate::net::os::clock::http_date;
+use crate::net::os::clock::{http_date, seconds};
 use crate::net::os::deadline::within;
 use crate::net::os::socket::{Socket, drain};
 use crate::net::tls::ServerTls;
 use crate::text::SafeText;
 use crate::wire::http::{MAX_HEAD, encode_reply};
-use crate::wire::{Method, Problem, Reply, problem};
+use crate::wire::{Method, Problem, Reason, Reply, problem};
 
 /// Header lines of a problem: it must not be cached, and browsers must not guess a type.
 const PROBLEM_LINES: &str = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
@@ -241,6 +241,14 @@ impl Downstream {
     }
 }
 
+/// Returns after how many seconds a request may succeed that failed for a reason of a chainview node.
+fn own_retry_after(failed: &Problem) -> Option<u64> {
+    match failed.reason {
+        Reason::DailyLimit => Some(until_next_day(seconds(SystemTime::now())).as_secs()),
+        reason => matches!(reason.status(), 429 | 503).then_some(1),
+    }
+}
+
 /// Encodes a reply with a problem: as a body, or for HEAD in a header line.
 pub(crate) fn problem_message(failed: &Problem, method: Method, keep_alive: bool) -> Vec<u8> {
     let body = failed.to_json();
@@ -254,7 +262,7 @@ pub(crate) fn problem_message(failed: &Problem, method: Method, keep_alive: bool
         date: http_date(SystemTime::now()),
         content_type: Some(problem::MEDIA_TYPE.into()),
         range_outside: failed.size.filter(|_| status == 416),
-        retry_after: failed.server.as_ref().and_then(|server| server.retry_after).or((status == 503).then_some(1)),
+        retry_after: failed.server.as_ref().and_then(|server| server.retry_after).or_else(|| own_retry_after(failed)),
         lines: if status == 405 { METHOD_LINES } else { PROBLEM_LINES }.into(),
         challenge: (status == 401).then(|| challenge.unwrap_or("Bearer").to_owned()),
         problem: (method == Method::Head).then(|| failed.clone()),

@@ -7,7 +7,9 @@ use super::downstream::Downstream;
 use super::file_body::{FileBody, SentBytes};
 use super::origin;
 use super::relay;
-use super::response::{admit, delay_reply, inject_rejection, permits, record_faults, send_body};
+use super::response::{
+    admit, begin_transfer, delay_reply, inject_rejection, permits, record_faults, record_key, send_body,
+};
 use crate::net::node::Node;
 use crate::net::node::registry::{ConnGuard, FileRequestGuard, HeadGuard};
 use crate::net::os::deadline::{Deadline, within};
@@ -72,16 +74,22 @@ pub(crate) async fn run(
             return refuse(down, &job, &problem).await;
         }
         // The protocol has no signatures.
-        let caller = node.unsigned_caller();
-        if let Err(denied) = permits(&caller, &request) {
-            return refuse(down, &job, &denied.problem(node.address_for(&request))).await;
-        }
+        down.caller = node.unsigned_caller();
+        record_key(&down, &job);
+        let begun = match permits(&down.caller, &request) {
+            Ok(()) => begin_transfer(&down.caller, &request).await,
+            Err(denied) => Err(denied),
+        };
+        let _transfer = match begun {
+            Ok(transfer) => transfer,
+            Err(denied) => return refuse(down, &job, &denied.problem(node.address_for(&request))).await,
+        };
         match advance(std::mem::take(&mut request.route)) {
             Role::Origin => return serve(node, down, &job, &request).await,
             Role::Relay { next, rest } => {
                 request.route = rest;
                 let mut upstream = node.upstream();
-                upstream.set_caller(caller);
+                upstream.set_caller(down.caller.clone());
                 match ask(node, &mut down, &job, Box::new(request), &next, &mut upstream).await {
                     LegacyReply::Grew => job.superseded(),
                     LegacyReply::Disconnected => return,

@@ -4,7 +4,7 @@ use super::downstream::{AfterRequest, Downstream};
 use super::latency;
 use crate::limits::MINIMUM_RATE;
 use crate::meter::WaitKind;
-use crate::net::access::{Caller, Denied};
+use crate::net::access::{Caller, Denied, KeyTransfer, KeyUsage};
 use crate::net::body::options::{CopyError, CopyOptions, EarlyInput};
 use crate::net::body::reader::STEP;
 use crate::net::body::{self, Source};
@@ -33,6 +33,24 @@ pub fn admit(node: &Node, down: &mut Downstream, conn: &ConnGuard) -> Result<(),
 /// [`Denied`] without the right.
 pub fn permits(caller: &Caller, request: &Request) -> Result<(), Box<Denied>> {
     if request.route.is_empty() { caller.may_fetch(&request.name) } else { caller.may_relay() }
+}
+
+/// Begins a transfer of the caller's key, unless the request is for a head, which moves nothing.
+///
+/// # Errors
+/// [`Denied`] beyond a limit of the key.
+pub async fn begin_transfer(caller: &Caller, request: &Request) -> Result<Option<KeyTransfer>, Box<Denied>> {
+    if request.method == Method::Head { Ok(None) } else { caller.begin_transfer().await }
+}
+
+/// Records the key of the caller and the rate that limits it.
+pub fn record_key(down: &Downstream, job: &FileRequestGuard<'_>) {
+    if let Some(key) = down.caller.name() {
+        job.signed_by(key);
+    }
+    if let Some(rate) = down.caller.usage().and_then(KeyUsage::rate) {
+        job.update(|record| record.key_rate = Some(rate));
+    }
 }
 
 /// Logs a request that was refused before it was counted.
@@ -120,6 +138,7 @@ pub async fn send_body<S: Source>(
         meter,
         clock,
         faults: &node.faults,
+        key: down.caller.usage(),
         idle: limits.idle,
         stall: limits.stall,
         step: STEP,
@@ -139,6 +158,7 @@ pub async fn send_body<S: Source>(
                 CopyError::Short { .. } | CopyError::Source(_) => Reason::Short,
                 CopyError::Idle(_) | CopyError::Stalled(_) => Reason::TimedOut,
                 CopyError::ReaderClosed | CopyError::ReaderReset => Reason::Closed,
+                CopyError::DailyLimit(_) => Reason::DailyLimit,
                 CopyError::Truncated(_) | CopyError::StalledByFault(_) => Reason::Fault,
             };
             (reason, error.body_error(), error.to_string())

@@ -7,7 +7,9 @@ use std::time::SystemTime;
 use tokio::net::TcpStream;
 
 use super::downstream::{AfterRequest, Downstream};
-use super::response::{admit, inject_rejection, log_refused, permits, record_faults, send_failure};
+use super::response::{
+    admit, begin_transfer, inject_rejection, log_refused, permits, record_faults, record_key, send_failure,
+};
 use super::{legacy, origin, relay, tar_stream, tunnel};
 use crate::net::access::{Caller, Denied, NO_LISTING, UNKNOWN_NAME, host_allowed};
 use crate::net::admin;
@@ -345,17 +347,23 @@ async fn file(
     } else {
         admit(node, down, conn).err().map(|why| (Reason::Policy, why))
     };
-    let refused = if let Some((reason, detail)) = refused {
-        Some(Problem::here(reason, FailedAction::Request, node.address_for(&request), detail))
+    let begun = if let Some((reason, detail)) = refused {
+        Err(Problem::here(reason, FailedAction::Request, node.address_for(&request), detail))
     } else {
-        let denied = caller.and_then(|caller| permits(&caller, &request)).err();
-        denied.map(|denied| denied.problem(node.address_for(&request)))
+        let begun = match caller.and_then(|caller| permits(&caller, &request)) {
+            Ok(()) => begin_transfer(&down.caller, &request).await,
+            Err(denied) => Err(denied),
+        };
+        begun.map_err(|denied| denied.problem(node.address_for(&request)))
     };
-    if let Some(problem) = refused {
-        log_refused(conn, &problem);
-        conn.audit_refused(&request, down.caller.name(), &problem);
-        return Box::pin(down.send_problem(&problem, request.method, false)).await;
-    }
+    let _transfer = match begun {
+        Ok(transfer) => transfer,
+        Err(problem) => {
+            log_refused(conn, &problem);
+            conn.audit_refused(&request, down.caller.name(), &problem);
+            return Box::pin(down.send_problem(&problem, request.method, false)).await;
+        }
+    };
     let id = *request.transfer.get_or_insert_with(|| node.machine().transfer_id());
     let job = conn.begin_job(id, request.method, &request.name, Protocol::Http);
     if request.query.is_some() {
@@ -365,9 +373,7 @@ async fn file(
         // Reports are read over chains without encryption, too.
         job.update(|record| record.name = ENCRYPTED_NAME.into());
     }
-    if let Some(key) = down.caller.name() {
-        job.signed_by(key);
-    }
+    record_key(down, &job);
     if request.ack && request.interim && down.write(&encode_working(None)).await.is_err() {
         return AfterRequest::Drop;
     }

@@ -8,7 +8,8 @@ use std::time::SystemTime;
 use super::downstream::{AfterRequest, Downstream};
 use super::relay::{allow_name, begin_setup, is_own, log_unreachable, relayed, track_stage};
 use super::response::{
-    BodyFailed, admit, closed, delay_reply, inject_rejection, log_refused, record_failure, record_faults, send_failure,
+    BodyFailed, admit, closed, delay_reply, inject_rejection, log_refused, record_failure, record_faults, record_key,
+    send_failure,
 };
 use crate::allow_list::Purpose;
 use crate::net::access::{Caller, Denied};
@@ -58,9 +59,7 @@ pub(crate) async fn serve(
     let id = *request.transfer.get_or_insert_with(|| node.machine().transfer_id());
     // A file that comes no further for this long is given up on; a tunnel has nothing to carry.
     let job = conn.begin_tunnel(id, &request.target, node.config.limits.idle);
-    if let Some(key) = down.caller.name() {
-        job.signed_by(key);
-    }
+    record_key(down, &job);
     if request.ack && request.interim && down.write(&encode_working(None)).await.is_err() {
         return AfterRequest::Drop;
     }
@@ -82,10 +81,17 @@ pub(crate) async fn serve(
         }
         Role::Relay { next, rest } => {
             // At the end of a tunnel nothing is done yet; what comes inside is checked by itself.
-            if let Err(denied) = down.caller.may_tunnel() {
-                let denied = denied.problem(node.address_or(named.as_ref()));
-                return send_failure(down, &job, &denied, Method::Get, keep).await;
-            }
+            let begun = match down.caller.may_tunnel() {
+                Ok(()) => down.caller.begin_transfer().await,
+                Err(denied) => Err(denied),
+            };
+            let _transfer = match begun {
+                Ok(transfer) => transfer,
+                Err(denied) => {
+                    let denied = denied.problem(node.address_or(named.as_ref()));
+                    return send_failure(down, &job, &denied, Method::Get, keep).await;
+                }
+            };
             let Some(_pending) = begin_setup(node, local, id, &next, &rest) else {
                 return send_failure(down, &job, &problem(Reason::Loop, String::new()), Method::Get, keep).await;
             };
@@ -168,6 +174,7 @@ async fn relay(
         meter,
         clock: node.registry.clock(),
         faults: &node.faults,
+        key: down.caller.usage(),
         idle: limits.idle,
         stall: limits.stall,
         step: STEP,
@@ -220,6 +227,7 @@ async fn send_opened(
 fn failed(error: &TunnelError) -> BodyFailed {
     let reason = match error {
         TunnelError::Direction(_, CopyError::Truncated(_) | CopyError::StalledByFault(_)) => Reason::Fault,
+        TunnelError::Direction(_, CopyError::DailyLimit(_)) => Reason::DailyLimit,
         TunnelError::Direction(Toward::Client, CopyError::ReaderClosed | CopyError::ReaderReset)
         | TunnelError::Direction(Toward::NextHop, CopyError::Source(_)) => Reason::Closed,
         TunnelError::Direction(_, CopyError::Idle(_) | CopyError::Stalled(_))

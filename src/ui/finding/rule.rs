@@ -38,6 +38,9 @@ pub(crate) fn limit_rule(limit: &Limit) -> &'static str {
         Limit::RateLimit { .. } => {
             "A stage that waits for its own rate limit at least half of the time is the bottleneck."
         }
+        Limit::KeyRate { .. } => {
+            "A stage that waits for the rate limit of the client's key at least half of the time is the bottleneck."
+        }
         Limit::Fault { fault: FaultKind::Stall, .. } => "A stall is injected at this hop: it sends nothing.",
         Limit::Fault { fault: FaultKind::Delay, .. } => {
             "Injected delays took at least half of the time, before the body."

@@ -56,6 +56,7 @@ pub(crate) fn cause_word(finding: &Finding, chain: &ChainSnapshot) -> String {
     match finding {
         Finding::Verdict { verdict, .. } => match verdict.limit {
             Limit::RateLimit { rate, .. } => format!("limit {}", short_rate(rate)),
+            Limit::KeyRate { rate, .. } => format!("key {}", short_rate(rate)),
             Limit::Fault { fault: FaultKind::Fragment, .. } => "fragments".to_owned(),
             Limit::Client { resource } | Limit::Origin { resource, .. } => match resource {
                 Resource::Either => "disk or cpu".to_owned(),
@@ -88,6 +89,7 @@ fn limit_word(limit: &Limit) -> String {
         Limit::Measuring => "measuring".to_owned(),
         Limit::Balanced => "balanced".to_owned(),
         Limit::RateLimit { rate, .. } => format!("rate limit {}", Rate(rate)),
+        Limit::KeyRate { rate, .. } => format!("the key's rate {}", Rate(rate)),
         Limit::Fault { fault: FaultKind::Delay, .. } | Limit::Setup { step: SetupStep::Delay, .. } => {
             "injected delay".to_owned()
         }

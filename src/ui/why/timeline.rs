@@ -85,7 +85,7 @@ fn color(finding: &Finding) -> StyleRole {
         _ if finding.severity() == Severity::Bad => StyleRole::Bad,
         Finding::Verdict { verdict, .. } => match verdict.limit {
             Limit::Balanced | Limit::Measuring => StyleRole::Dim,
-            Limit::RateLimit { .. } | Limit::Fault { .. } => StyleRole::Cause,
+            Limit::RateLimit { .. } | Limit::KeyRate { .. } | Limit::Fault { .. } => StyleRole::Cause,
             _ if matches!(finding.place(), Some(Place::Link { .. })) => StyleRole::Flow,
             _ => StyleRole::Good,
         },

@@ -1,5 +1,6 @@
 //! Authorized keys over real chains: signed requests, and every way in which one is refused.
 
+mod limits;
 mod site;
 
 use std::net::SocketAddr;

@@ -79,3 +79,50 @@ async fn a_tunnel_needs_the_right_at_each_relay_and_one_of_its_own_to_other_serv
     read_opened(&mut client).await;
     assert_eq!(get(&mut client, "/files/f").await.status, 401);
 }
+
+#[tokio::test]
+async fn the_limits_of_a_key_hold_for_its_tunnels_in_both_directions() {
+    let pair = || KeyPair::parse(&KeyPair::generate().unwrap()).unwrap();
+    let [alice, bob] = [pair(), pair()];
+    let line = |pair: &KeyPair, rest: &str| {
+        format!("{} x relay=127.0.0.0/8 connect=127.0.0.0/8 {rest}\n", pair.public().fingerprint())
+    };
+    let keys = line(&alice, "transfers=1 rate=400KB/s per-day=500KB") + &line(&bob, "");
+    let scene = Scene::start_with(1, Limits::default(), |config| {
+        config.access.keys = Some(KeyTable::new(keys.parse().unwrap(), 0));
+    })
+    .await;
+    let (mut client, reply) = open(&scene, &signed(&scene, Some(&alice), 1)).await;
+    assert_eq!(reply.status, 200, "{}", reply.head);
+    let mut server = scene.target.accept().await.unwrap().0;
+    let (_, reply) = open(&scene, &signed(&scene, Some(&alice), 2)).await;
+    assert_eq!(reply.status, 429, "{}", reply.head);
+    assert!(reply.problem().detail.as_str().contains("may have 1 at once"), "{}", reply.problem());
+    let (_of_bob, reply) = open(&scene, &signed(&scene, Some(&bob), 3)).await;
+    assert_eq!(reply.status, 200, "{}", reply.head);
+    // Both directions share the rate.
+    let began = std::time::Instant::now();
+    let sent = pattern(200_000);
+    let (mut down, mut up) = (vec![0; 200_000], vec![0; 200_000]);
+    {
+        let ((mut client_in, mut client_out), (mut server_in, mut server_out)) = (client.split(), server.split());
+        let moved = async {
+            tokio::try_join!(
+                client_out.write_all(&sent),
+                server_out.write_all(&sent),
+                client_in.read_exact(&mut down),
+                server_in.read_exact(&mut up),
+            )
+        };
+        timeout(TIMEOUT, moved).await.unwrap().unwrap();
+    }
+    let took = began.elapsed().as_secs_f64();
+    assert!(down == sent && up == sent && (0.7..2.0).contains(&took), "{took} s");
+    // And the bytes of the day, after which it is reset.
+    client.write_all(&sent).await.unwrap();
+    let mut rest = Vec::new();
+    assert!(timeout(TIMEOUT, server.read_to_end(&mut rest)).await.unwrap().is_err());
+    assert_eq!(rest.len(), 100_000);
+    let (_, reply) = open(&scene, &signed(&scene, Some(&alice), 4)).await;
+    assert!(reply.status == 429 && reply.problem().detail.as_str().contains("may have 500.0 KB a day"));
+}

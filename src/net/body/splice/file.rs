@@ -37,6 +37,7 @@ pub(in crate::net) async fn from_file(
     while sent < length {
         let at = offset + sent;
         let chunk = usize::try_from(length - sent).unwrap_or(CHUNK).min(CHUNK);
+        let chunk = options.allowed(chunk)?;
         if !warm(file, at, chunk, options).await? {
             return Ok(sent);
         }

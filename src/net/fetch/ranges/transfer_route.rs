@@ -178,5 +178,5 @@ fn round_trip(legs: &[Leg]) -> Duration {
 }
 
 fn is_busy(error: &Error) -> bool {
-    matches!(error, Error::Hop(fault) if fault.problem.reason == Reason::Busy)
+    matches!(error, Error::Hop(fault) if matches!(fault.problem.reason, Reason::Busy | Reason::TooManyTransfers))
 }

@@ -60,6 +60,7 @@ impl FileRequest {
             flow: self.meter.flow(now_us),
             upstream_flow: self.upstream_meter().map(|meter| meter.flow(now_us)),
             faults: known.faults.as_deref().copied().unwrap_or_default(),
+            key_rate: known.key_rate,
             uptime_us: now_us,
             load: None,
             tcp: tcp.or(known.tcp.as_deref().copied()),
@@ -108,6 +109,7 @@ impl Conn {
             snapshot.transfer = job.id.short().into();
             snapshot.name = record.name.clone();
             snapshot.size = record.size;
+            snapshot.key_rate = record.key_rate;
             snapshot.flow.add(&job.meter.flow(now_us));
             job.fill(&mut snapshot, now_us);
         } else {

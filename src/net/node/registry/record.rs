@@ -32,6 +32,8 @@ pub struct RequestRecord {
     pub has_query: bool,
     /// The name of the key that signed it.
     pub key: Option<Box<SafeText>>,
+    /// The rate limit of that key, in bytes per second.
+    pub key_rate: Option<u64>,
     /// The role of the node.
     pub role: ConnRole,
     /// Its current or last state.
