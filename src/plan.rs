@@ -264,7 +264,8 @@ pub fn fetch_job(plan: &FetchPlan, number: u64, route: Route) -> FetchJob {
 /// Describes which token a hop is sent; `None` if its line names none.
 pub(crate) fn describe_token(hop: &Hop) -> Option<String> {
     let name = hop.token_file.as_deref().map(SafeText::new)?;
-    Some(format!("the read token in {name} is sent to {}", hop.address))
+    let how = if hop.key.is_some() { ", encrypted" } else { "" };
+    Some(format!("the read token in {name} is sent to {}{how}", hop.address))
 }
 
 fn spawning(route: &Route, root: PathBuf, nodes: &NodePlan) -> Result<Spawning, Error> {

@@ -115,6 +115,7 @@ impl Route {
             FileName::new(first).map_err(|error| at(1)(format!("{error}: write the name of the file to fetch")))?;
         let mut hops = Vec::new();
         let mut last_line = 1;
+        let mut readable_token = None;
         for (line, number) in lines {
             let text = std::str::from_utf8(line).map_err(|_| at(number)("the line is not UTF-8".to_owned()))?;
             if text.trim().is_empty() || text.trim_start().starts_with('#') {
@@ -130,8 +131,17 @@ impl Route {
             if hops.last().is_some_and(|before: &Hop| before.key.is_some()) {
                 return Err(at(last_line)("key= belongs on the last hop, the origin".to_owned()));
             }
+            if hop.token_file.is_some() && hop.key.is_none() {
+                readable_token = readable_token.or(Some(number));
+            }
             hops.push(hop);
             last_line = number;
+        }
+        let is_encrypted = hops.last().is_some_and(|hop| hop.key.is_some());
+        if let Some(line) = readable_token.filter(|_| is_encrypted) {
+            let reason = "token-file= needs key= on the same hop: on a route whose last hop has key=, no token is sent \
+                          in clear text";
+            return Err(at(line)(reason.to_owned()));
         }
         Self::new(file, hops)
             .ok_or_else(|| at(2)("no hop follows the file name: write HOST PORT, the origin last".to_owned()))

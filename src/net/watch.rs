@@ -89,12 +89,16 @@ impl Watcher {
     /// Watches one more node, or a detached one again; returns its number.
     ///
     /// # Errors
-    /// A sentence for the user if that node is watched already, or if too many are watched in addition to the route.
+    /// A sentence for the user if that node is watched already, if too many are watched in addition to the route, or if
+    /// the token would be readable on a route where nothing else is.
     pub fn attach(&mut self, hop: Hop, token: Option<Secret>) -> Result<usize, String> {
         let existing = self.watched.iter().position(|watched| watched.subject.hop().address == hop.address);
         if let Some(at) = existing {
             if self.watched[at].task.is_some() {
                 return Err(format!("hop {} is {} already", at + 1, hop.address));
+            }
+            if token.is_some() && !self.watched[at].subject.may_have_token() {
+                return Err("no token is sent in clear text to a hop of a route with key=".to_owned());
             }
             self.watched[at].token = token.or(self.watched[at].token.take());
             self.follow(at);
@@ -180,6 +184,7 @@ impl Watcher {
 
     fn watch(&mut self, hops: Arc<[Hop]>, at: usize, extra: bool, token: Option<Secret>) {
         let subject = Arc::new(Subject::new(hops, at, extra, Arc::clone(&self.shared.generation)));
+        let token = token.filter(|_| subject.may_have_token());
         self.shared.subjects().push(Arc::clone(&subject));
         self.watched.push(WatchedHop { subject, token, task: None });
         self.follow(self.watched.len() - 1);

@@ -128,9 +128,6 @@ impl Hop {
         if self.key.is_some() && self.protocol == Some(Protocol::Legacy) {
             return Err("key= needs protocol=http: the legacy protocol has no encryption".to_owned());
         }
-        if self.key.is_some() && self.token_file.is_some() {
-            return Err("token-file= and key= exclude each other: every relay would see the token".to_owned());
-        }
         Ok(self)
     }
 

@@ -1,5 +1,6 @@
 //! Encrypted chains in the real program: `key=` on the last hop, and TLS at a node with `--identity`.
 
+mod endpoints;
 mod folders;
 
 use std::fs;
@@ -54,6 +55,13 @@ impl Forwarder {
             }
         });
         Self { address, seen, connections }
+    }
+
+    /// Which of these words have passed.
+    fn found(&self, words: &[&[u8]]) -> Vec<String> {
+        let seen = self.seen.lock().unwrap();
+        let found = words.iter().filter(|words| seen.windows(words.len()).any(|window| window == **words));
+        found.map(|words| String::from_utf8_lossy(words).into_owned()).collect()
     }
 }
 
@@ -144,13 +152,7 @@ impl Scene {
 
     /// Which of these words were on the wire before the first relay, and before the origin.
     fn leaks_of(&self, words: &[&[u8]]) -> Vec<String> {
-        let has = |bytes: &[u8], words: &[u8]| bytes.windows(words.len()).any(|window| window == words);
-        let found = |forwarder: &Forwarder| {
-            let seen = forwarder.seen.lock().unwrap();
-            let found = words.iter().filter(|words| has(&seen, words));
-            found.map(|words| String::from_utf8_lossy(words).into_owned()).collect::<Vec<_>>()
-        };
-        self.forwarders.iter().flat_map(found).collect()
+        self.forwarders.iter().flat_map(|forwarder| forwarder.found(words)).collect()
     }
 }
 
@@ -240,7 +242,7 @@ fn wrong_lines_with_a_key_are_explained() {
     let key = "sha256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
     for (lines, words) in [
         (format!("h 1 key={key}\nh 2\n"), "2: key= belongs on the last hop"),
-        (format!("h 1 key={key} token-file=t\n"), "2: token-file= and key= exclude each other"),
+        (format!("h 1 token-file=t\nh 2 key={key}\n"), "2: token-file= needs key= on the same hop"),
         (format!("h 1 key={key} protocol=legacy\n"), "2: key= needs protocol=http"),
         (format!("h 1 key={}\n", key.replace("AwQ", "Aw-")), "2: key=: character 14 of the fingerprint is '-'"),
         (format!("h 1 key={key} key={key}\n"), "2: key= is repeated"),

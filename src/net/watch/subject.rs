@@ -28,6 +28,11 @@ impl Subject {
         &self.hops[self.at]
     }
 
+    /// Returns whether a token may be sent to it: in clear text, only on a route on which nothing is encrypted.
+    pub(super) fn may_have_token(&self) -> bool {
+        self.hop().key.is_some() || self.hops.last().is_none_or(|last| last.key.is_none())
+    }
+
     /// Returns the state. A panic in one task must not blind the others: no change is left half-made.
     pub(super) fn state(&self) -> MutexGuard<'_, HopState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

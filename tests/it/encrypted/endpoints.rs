@@ -1,0 +1,127 @@
+//! Endpoints and control of a hop with a key, and the tokens that they need.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use chainview::faults::FaultChange;
+use chainview::net::admin_client::{self, ControlAccess, Credentials};
+use chainview::net::watch::{Tokens, Watcher};
+use chainview::route::Route;
+use chainview::secret::Secret;
+use chainview::snapshot::{HopLink, HopSnapshot};
+
+use super::*;
+
+const READ: &str = "token-that-reads-0123456789";
+const CONTROL: &str = "token-that-controls-0123456789";
+/// What must be on no wire.
+const SECRETS: &[&[u8]] = &[READ.as_bytes(), CONTROL.as_bytes(), NAME.as_bytes()];
+/// Parts of requests, snapshots and orders, which must not be on that of a hop with a key.
+const PARTS: &[&[u8]] = &[b"/v1/events", b"/v1/faults", b"\"connections\"", b"5000", b"limit"];
+
+/// Writes a token that only this user can read.
+fn write_token(path: &Path, token: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, token).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// A scene whose origin has tokens, and is named with the read token in the input file.
+fn scene() -> Scene {
+    let mut scene = Scene::start(Harm::Nothing, 0);
+    let path = |name: &str| scene.dir.path().join(name);
+    write_token(&path("read"), READ);
+    write_token(&path("control"), CONTROL);
+    write_token(&path(".config/chainview/origin"), READ);
+    let files = ["key", "read", "control"].map(|name| path(name).to_str().unwrap().to_owned());
+    let flags =
+        ["--identity", &files[0], "--read-token-file", &files[1], "--control-token-file", &files[2]].map(str::to_owned);
+    let origin = Node::chainview(&path("root"), &flags.each_ref().map(String::as_str));
+    scene.forwarders[1] = Forwarder::start(origin.address(), Harm::Nothing, 0);
+    scene.nodes[2] = origin;
+    scene.write_input(&format!("{} token-file=origin", scene.key));
+    scene
+}
+
+fn route(scene: &Scene) -> Route {
+    Route::parse(&fs::read(scene.dir.path().join("in.txt")).unwrap()).unwrap()
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(future)
+}
+
+/// Watches the route until every hop is identified.
+async fn watched(route: &Route, tokens: Tokens) -> Vec<HopSnapshot> {
+    let watcher = Watcher::start(route, &tokens, None);
+    tokio::time::timeout(Duration::from_secs(20), watcher.all_known()).await.unwrap();
+    watcher.hops()
+}
+
+fn secret(token: &str) -> Secret {
+    Secret::new(token).unwrap()
+}
+
+#[test]
+fn a_token_of_a_hop_with_a_key_is_sent_inside_tls_only() {
+    let scene = scene();
+    let route = route(&scene);
+    let token = Some(secret(READ));
+    let hops = block_on(watched(&route, Tokens { hops: vec![None, None, token.clone()], ..Tokens::default() }));
+    assert!(hops.iter().all(|hop| hop.link == HopLink::Attached && hop.node.is_some()), "{:?}", hops[2].link);
+    assert_eq!(scene.forwarders[0].found(PARTS), ["/v1/events", "\"connections\"", "limit"], "of a hop without a key");
+    let credentials = Credentials { token: token.as_ref(), identity: None };
+    let listing = block_on(admin_client::list(&route, None, None, credentials)).unwrap();
+    assert_eq!(listing.entries.len(), 1);
+    let without = block_on(admin_client::list(&route, None, None, Credentials::default())).unwrap_err();
+    assert_eq!((without.hop, without.reason.as_str()), (3, "token missing or wrong"), "{without}");
+    scene.write_input_for("./", &format!("{} token-file=origin", scene.key));
+    let folder = chainview(scene.dir.path(), "--fetch in.txt -o got -q");
+    assert_eq!(folder.status.code(), Some(0), "{}", said(&folder));
+    assert!(fs::read(scene.dir.path().join("got").join(NAME)).unwrap() == scene.content);
+    assert_eq!(scene.leaks_of(SECRETS), Vec::<String>::new());
+    assert_eq!(scene.forwarders[1].found(PARTS), Vec::<String>::new());
+}
+
+#[test]
+fn control_of_a_hop_with_a_key_is_encrypted() {
+    let scene = scene();
+    let origin = route(&scene).hops()[2].clone();
+    let access = ControlAccess::Token(secret(CONTROL));
+    let faults = block_on(admin_client::set_fault(&origin, &access, FaultChange::Limit(Some(5000)))).unwrap();
+    assert_eq!(faults.limit, Some(5000));
+    let wrong = ControlAccess::Token(secret(READ));
+    assert!(block_on(admin_client::drain(&origin, &wrong)).is_err());
+    assert!(scene.forwarders[1].connections.load(Relaxed) >= 2);
+    assert_eq!(scene.leaks_of(SECRETS), Vec::<String>::new());
+    assert_eq!(scene.forwarders[1].found(PARTS), Vec::<String>::new());
+}
+
+#[test]
+fn tokens_of_the_other_hops_are_not_sent_in_clear_text() {
+    let scene = scene();
+    let route = route(&scene);
+    // As another program might configure it: the input file refuses such a token.
+    let tokens = Tokens { hops: [CONTROL, CONTROL, READ].map(|token| Some(secret(token))).into(), ..Tokens::default() };
+    let hops = block_on(watched(&route, tokens));
+    assert!(hops.iter().all(|hop| hop.link == HopLink::Attached));
+    assert_eq!(scene.leaks_of(&[READ.as_bytes(), CONTROL.as_bytes()]), Vec::<String>::new());
+    // Without the key, they are.
+    let plain = fs::read_to_string(scene.dir.path().join("in.txt")).unwrap();
+    let plain = plain.replace(&format!(" key={}", scene.key), "");
+    let tokens = Tokens { hops: vec![Some(secret(CONTROL)), None, Some(secret(READ))], ..Tokens::default() };
+    block_on(watched(&Route::parse(plain.as_bytes()).unwrap(), tokens));
+    assert_eq!(scene.leaks_of(&[READ.as_bytes(), CONTROL.as_bytes()]), [CONTROL, READ]);
+}
+
+#[test]
+fn a_watched_hop_with_another_key_is_down_with_both_fingerprints() {
+    let scene = scene();
+    let other = format!("sha256:{}=", "A".repeat(43));
+    scene.write_input(&other);
+    let hops = block_on(watched(&route(&scene), Tokens::default()));
+    let HopLink::Down { reason } = &hops[2].link else { panic!("{:?}", hops[2].link) };
+    let reason = reason.to_string();
+    assert!(reason.contains(&scene.key) && reason.contains(&other), "{reason}");
+}
