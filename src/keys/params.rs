@@ -12,6 +12,7 @@ pub(super) struct Params<'a> {
     pub(super) expires: Option<u64>,
     pub(super) nonce: u128,
     pub(super) key: Fingerprint,
+    pub(super) node_key: Option<Fingerprint>,
     pub(super) tag: &'a str,
 }
 
@@ -39,8 +40,8 @@ impl<'a> Params<'a> {
                 return Err(wrong("it has too many components"));
             }
         }
-        let (mut created, mut expires, mut nonce, mut key, mut tag, mut algorithm) =
-            (None, None, None, None, None, None);
+        let (mut created, mut expires, mut nonce, mut key, mut node_key, mut tag, mut algorithm) =
+            (None, None, None, None, None, None, None);
         let mut params = params;
         while !params.is_empty() {
             let param = params.strip_prefix(';').ok_or(wrong("a parameter does not follow a semicolon"))?;
@@ -50,9 +51,9 @@ impl<'a> Params<'a> {
                 "created" => created.replace(number(value).ok_or(wrong("created is not a number"))?).is_some(),
                 "expires" => expires.replace(number(value).ok_or(wrong("expires is not a number"))?).is_some(),
                 "nonce" => nonce.replace(hex(value).ok_or(wrong("nonce is not 32 hex digits"))?).is_some(),
-                "keyid" => {
-                    let id = string(value).and_then(|id| id.parse().ok());
-                    key.replace(id.ok_or(wrong("keyid is not a fingerprint"))?).is_some()
+                "keyid" => key.replace(fingerprint(value).ok_or(wrong("keyid is not a fingerprint"))?).is_some(),
+                "node-key" => {
+                    node_key.replace(fingerprint(value).ok_or(wrong("node-key is not a fingerprint"))?).is_some()
                 }
                 "tag" => tag.replace(string(value).ok_or(wrong("tag is not a text"))?).is_some(),
                 "alg" if string(value) == Some(ALGORITHM) => algorithm.replace(()).is_some(),
@@ -70,6 +71,7 @@ impl<'a> Params<'a> {
             expires,
             nonce: nonce.ok_or(wrong("it has no nonce"))?,
             key: key.ok_or(wrong("it has no keyid"))?,
+            node_key,
             tag: tag.ok_or(wrong("it has no tag"))?,
         })
     }
@@ -80,6 +82,10 @@ fn string(text: &str) -> Option<&str> {
     let inner = text.strip_prefix('"')?.strip_suffix('"')?;
     let plain = |byte: u8| (b' '..=b'~').contains(&byte) && !matches!(byte, b'"' | b'\\');
     inner.bytes().all(plain).then_some(inner)
+}
+
+fn fingerprint(text: &str) -> Option<Fingerprint> {
+    string(text)?.parse().ok()
 }
 
 /// Parses a number without a sign and leading zeros.

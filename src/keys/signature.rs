@@ -36,6 +36,8 @@ pub struct Covered<'a> {
     pub authorization: Option<Cow<'a, str>>,
     /// The digest of the body, if there is one.
     pub content_digest: Option<Cow<'a, str>>,
+    /// The key of the hop: for a client, as far as it is known; for the hop, its own, if it has one.
+    pub node_key: Option<Fingerprint>,
 }
 
 /// The fields of a head that carry signatures: for each hop that has not removed its own.
@@ -87,6 +89,7 @@ impl<'a> Covered<'a> {
             route: None,
             authorization: None,
             content_digest: None,
+            node_key: None,
         }
     }
 
@@ -135,6 +138,9 @@ impl<'a> Covered<'a> {
             params,
             ");created={created};expires={expires};nonce=\"{nonce:032x}\";keyid=\"{key}\";tag=\"{TAG}\""
         );
+        if let Some(key) = self.node_key {
+            let _ = write!(params, ";node-key=\"{key}\"");
+        }
         params
     }
 }
@@ -191,8 +197,8 @@ impl Signatures {
     /// at this time, in seconds since 1970. Everything but the signature itself is checked.
     ///
     /// # Errors
-    /// [`SignatureError`] if there is no such signature, it does not cover all of these parts or others, or it is too
-    /// old or too new.
+    /// [`SignatureError`] if there is no such signature, it does not cover all of these parts or others, it is for a
+    /// hop with another key, or it is too old or too new.
     pub fn claim(&self, hops_after: usize, covered: &Covered<'_>, now: u64) -> Result<Claim, SignatureError> {
         let label = label(hops_after);
         let own = |field, what| {
@@ -214,6 +220,9 @@ impl Signatures {
         }
         if params.tag != TAG {
             return Err(SignatureError::Malformed("its tag is not chainview"));
+        }
+        if let Some(named) = params.node_key.filter(|named| covered.node_key != Some(*named)) {
+            return Err(SignatureError::OtherNode { named, own: covered.node_key });
         }
         let age = now.saturating_sub(params.created);
         if age > MAX_AGE || params.expires.is_some_and(|expires| expires < now) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Fingerprint;
 use crate::units::HumanDuration;
 
 /// Largest difference between the time of a signature and the checking node's, in seconds: the longest setup of a chain
@@ -20,6 +21,14 @@ pub enum SignatureError {
     /// A part of the request is not covered, or one that the request does not have is.
     #[error("the signature does not cover what it has to: {0}")]
     Components(&'static str),
+    /// The signature is for a node with another key.
+    #[error("signed for the node with the key {named}, and this node {}", own_key(*.own))]
+    OtherNode {
+        /// The key that the client knows.
+        named: Fingerprint,
+        /// The node's own.
+        own: Option<Fingerprint>,
+    },
     /// `Chain-Key` is not the key that the signature names.
     #[error("Chain-Key is not the key that the signature names")]
     Key,
@@ -40,4 +49,8 @@ pub enum SignatureError {
     /// The signature is that of another request, or of another key.
     #[error("the signature is not that of this request: was it changed on the way, or signed for another hop?")]
     Wrong,
+}
+
+fn own_key(key: Option<Fingerprint>) -> String {
+    key.map_or_else(|| "has none".to_owned(), |key| format!("has {key}"))
 }

@@ -225,10 +225,12 @@ impl Node {
     /// [`Denied`] if it is signed, and the signature does not hold here.
     pub(in crate::net) fn caller_of(&self, head: &[u8], stream: &TcpStream) -> Result<Caller, Box<Denied>> {
         let Some(keys) = &self.config.access.keys else { return Ok(Caller::default()) };
-        keys.caller_of(head, seconds(SystemTime::now()), |named| {
+        let is_own = |named: &str| {
             let listener = self.local_addr_of(stream).unwrap_or(self.address);
             is_own_address(&self.config.access, listener, named)
-        })
+        };
+        let own_key = self.config.tls.as_ref().map(|tls| tls.key());
+        keys.caller_of(head, seconds(SystemTime::now()), is_own, own_key)
     }
 
     /// Returns the caller of a request that cannot be signed.

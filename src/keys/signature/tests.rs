@@ -20,6 +20,7 @@ fn covered() -> Covered<'static> {
         route: Some("10.0.0.3:9102, 10.0.0.4:9103".into()),
         authorization: Some("Bearer s3cret".into()),
         content_digest: None,
+        node_key: None,
     }
 }
 
@@ -97,6 +98,25 @@ fn the_time_of_a_signature_is_limited_in_both_directions() {
 }
 
 #[test]
+fn a_signature_for_the_key_of_a_node_holds_at_that_node_alone() {
+    let node = |key: &KeyPair| Covered { node_key: Some(key.public().fingerprint()), ..covered() };
+    let (own, other) = (node(&OTHER), node(&PAIR));
+    let signatures = signed(&own);
+    assert!(signatures.input.ends_with(&format!(";tag=\"chainview\";node-key=\"{}\"", OTHER.public().fingerprint())));
+    assert!(check(&signatures, &own, NOW).is_ok());
+    for wrong in [&other, &covered()] {
+        let named = OTHER.public().fingerprint();
+        let expected = SignatureError::OtherNode { named, own: wrong.node_key };
+        assert_eq!(check(&signatures, wrong, NOW), Err(expected));
+    }
+    // Without the parameter it is for whichever node has the address; a relay cannot take it out.
+    assert!(check(&signed(&covered()), &own, NOW).is_ok());
+    let start = signatures.input.find(";node-key").unwrap();
+    let stripped = Signatures { input: signatures.input[..start].to_owned(), ..signatures };
+    assert_eq!(check(&stripped, &own, NOW), Err(SignatureError::Wrong));
+}
+
+#[test]
 fn the_key_is_the_one_that_is_named() {
     let signatures = signed(&covered());
     let other_key = Signatures { key: Signatures::new(&OTHER).key, ..signatures.clone() };
@@ -140,6 +160,8 @@ fn other_forms_are_rejected() {
         (";tag", ";created=1800000000;tag"),
         (";tag", ";tag=\"chainview\";tag"),
         (";tag", "; tag"),
+        (";tag", ";node-key=\"sha256:AA\";tag"),
+        (";tag", ";node-key=1;tag"),
         ("sha256:", "sha256;"),
         ("h2=(", "h2=("),
     ] {
@@ -218,6 +240,7 @@ proptest! {
             route: route.map(Into::into),
             authorization: authorization.map(Into::into),
             content_digest: content_digest.map(Into::into),
+            node_key: None,
         };
         let mut signatures = Signatures::new(&PAIR);
         signatures.sign(&PAIR, hops_after, &covered, created, nonce).unwrap();

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::usage::{KeyTransfer, KeyUsage, OverLimit};
 use crate::allow_list::Purpose;
-use crate::keys::{AuthorizedKeys, Fingerprint, Granted, SignatureError, SignedId, SpentError, SpentIds};
+use crate::keys::{AuthorizedKeys, Covered, Fingerprint, Granted, SignatureError, SignedId, SpentError, SpentIds};
 use crate::route::FileName;
 use crate::text::SafeText;
 use crate::wire::http::{SignedHead, signed_head};
@@ -83,7 +83,8 @@ impl KeyTable {
     }
 
     /// Returns the caller of a request with this head, which has come at this time, in seconds since 1970. `is_own` is
-    /// true for an address by which this node is reached: a signature for another node is none for this one.
+    /// true for an address by which this node is reached, and `own_key` is its key, if it has one: a signature for
+    /// another node is none for this one.
     ///
     /// # Errors
     /// [`Denied`] if the signature for this hop is malformed or of another time, or if that of an authorized key does
@@ -93,10 +94,12 @@ impl KeyTable {
         head: &[u8],
         now: u64,
         is_own: impl Fn(&str) -> bool,
+        own_key: Option<Fingerprint>,
     ) -> Result<Caller, Box<Denied>> {
         let Some(SignedHead { covered, signatures, hops_after }) = signed_head(head) else {
             return Ok(self.unsigned());
         };
+        let covered = Covered { node_key: own_key, ..covered };
         let refused = |error: &dyn fmt::Display| Denied::boxed(Reason::BadSignature, error.to_string());
         let claim = match signatures.claim(hops_after, &covered, now) {
             Ok(claim) => claim,
@@ -303,7 +306,7 @@ mod tests {
                     table.replace(AuthorizedKeys::default());
                 }
             });
-            let accepted = (0..2_000).filter_map(|_| table.caller_of(&forged, NOW, |_| true).ok());
+            let accepted = (0..2_000).filter_map(|_| table.caller_of(&forged, NOW, |_| true, None).ok());
             let named = accepted.filter(|caller| caller.name().is_some()).count();
             ended.store(true, Ordering::Relaxed);
             assert_eq!(named, 0);

@@ -9,7 +9,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ConfigBuilder, ServerConfig, WantsVerifier, version};
 
 use super::{ALPN, TlsError, provider};
-use crate::keys::KeyPair;
+use crate::keys::{Fingerprint, KeyPair};
 
 /// Name in the certificate: clients check its key, not its name.
 const CERTIFICATE_NAME: &str = "chainview";
@@ -19,6 +19,7 @@ const CERTIFICATE_NAME: &str = "chainview";
 pub struct ServerTls {
     raw: Arc<ServerConfig>,
     certificate: Arc<ServerConfig>,
+    key: Fingerprint,
 }
 
 impl ServerTls {
@@ -36,7 +37,13 @@ impl ServerTls {
         let signing = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8, &PKCS_ECDSA_P256_SHA256)?;
         let own = CertificateParams::new([CERTIFICATE_NAME.to_owned()])?.self_signed(&signing)?;
         let certificate = builder()?.with_no_client_auth().with_single_cert(vec![own.der().clone()], pkcs8.into())?;
-        Ok(Self { raw: Arc::new(without_resumption(raw)), certificate: Arc::new(without_resumption(certificate)) })
+        let key = pair.public().fingerprint();
+        Ok(Self { raw: Arc::new(without_resumption(raw)), certificate: Arc::new(without_resumption(certificate)), key })
+    }
+
+    /// Returns the fingerprint of the key.
+    pub fn key(&self) -> Fingerprint {
+        self.key
     }
 
     /// Returns the configuration for a client, by the kinds of keys that it can check.

@@ -44,13 +44,14 @@ pub fn signed_head(head: &[u8]) -> Option<SignedHead<'_>> {
         route,
         authorization: fields.authorization.map(Cow::Borrowed),
         content_digest: fields.content_digest,
+        node_key: None,
     };
     Some(SignedHead { covered, signatures, hops_after })
 }
 
-/// Signs a request for a hop and for each hop of `rest` behind it, with the parts that all of them receive; the address
-/// and the route of each replace those of `covered`. Only our nodes check signatures: hops that are marked as others
-/// get none. `None` if there is no hop to sign for.
+/// Signs a request for a hop and for each hop of `rest` behind it, with the parts that all of them receive; the
+/// address, the route and the key of each replace those of `covered`. Only our nodes check signatures: hops that are
+/// marked as others get none. `None` if there is no hop to sign for.
 ///
 /// # Errors
 /// [`KeyError::Random`] if the system has no random numbers.
@@ -70,7 +71,8 @@ pub fn sign_for_hops(
             continue;
         }
         let route = (!behind.is_empty()).then(|| encode_route(behind).into());
-        let covered = Covered { authority: hop.address.text().into(), route, ..covered.clone() };
+        let authority = hop.address.text().into();
+        let covered = Covered { authority, route, node_key: hop.key, ..covered.clone() };
         signatures.sign(pair, behind.len(), &covered, created, nonce)?;
     }
     Ok((!signatures.input.is_empty()).then_some(signatures))

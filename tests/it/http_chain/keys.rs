@@ -11,10 +11,11 @@ use chainview::keys::{Covered, KeyPair, MAX_AGE, Signatures, content_digest};
 use chainview::limits::Limits;
 use chainview::net::admin_client::{self, Credentials};
 use chainview::net::fetch::{FetchJob, client, fetch};
+use chainview::net::tls::ServerTls;
 use chainview::net::watch::{Tokens, Watcher};
 use chainview::route::{FileName, Hop, Route};
 use chainview::snapshot::{HopLink, TransferSnapshot};
-use chainview::wire::http::encode_request;
+use chainview::wire::http::{encode_request, sign_request};
 use chainview::wire::{Method, Reason, Refusal, Request, TransferId};
 use site::{Site, TIMEOUT, assert_refused, fetch_over, key, now, problem_of, send, send_head};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -95,6 +96,31 @@ async fn an_anonymous_line_serves_unsigned_requests_of_both_protocols() {
     assert_eq!(legacy("pub/f").await, "100000");
     let refused = legacy("private").await;
     assert!(refused.starts_with("Address not found: ") && refused.contains(": key required"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_signature_for_the_key_of_a_node_is_refused_by_a_node_with_another() {
+    let (alice, own, other) = (key(), key(), key());
+    let keys = format!("{} alice fetch=/\n", alice.public().fingerprint());
+    let identity = |pair: &KeyPair| Some(Arc::new(ServerTls::new(pair).unwrap()));
+    let with = Site::start_with(1, &keys, now(), |config| config.tls = identity(&own)).await;
+    let without = Site::start(1, &keys, now()).await;
+    let signed = |site: &Site, node: Option<&KeyPair>, nonce: u128| {
+        let mut hop = site.hops().remove(0);
+        hop.key = node.map(|node| node.public().fingerprint());
+        let mut request = site.signed(&alice, now(), nonce);
+        request.signatures = None;
+        request.signatures = sign_request(&alice, &hop, &request, now(), nonce).unwrap().map(Box::new);
+        request
+    };
+    for node in [None, Some(&*own)] {
+        let nonce = 1 + u128::from(node.is_some());
+        assert_eq!(send(with.address(0), &signed(&with, node, nonce)).await.body, pattern(100_000));
+    }
+    let wrong = format!("the key {}, and this node has {}", other.public().fingerprint(), own.public().fingerprint());
+    assert_refused(&send(with.address(0), &signed(&with, Some(&other), 3)).await, 401, Reason::BadSignature, &wrong);
+    let refused = send(without.address(0), &signed(&without, Some(&own), 4)).await;
+    assert_refused(&refused, 401, Reason::BadSignature, "and this node has none");
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use chainview::keys::KeyPair;
 use chainview::limits::Limits;
 use chainview::net::access::KeyTable;
 use chainview::net::fetch::{FetchJob, client, fetch};
-use chainview::net::node::Node;
 use chainview::net::node::drain::Drain;
+use chainview::net::node::{Node, NodeConfig};
 use chainview::net::server;
 use chainview::route::{FileName, Hop, Route};
 use chainview::snapshot::{Integrity, TransferSnapshot};
@@ -46,6 +46,11 @@ pub(super) struct Site {
 impl Site {
     /// Starts nodes with these lines of keys, as if since this time.
     pub(super) async fn start(count: usize, keys: &str, since: u64) -> Self {
+        Self::start_with(count, keys, since, |_| {}).await
+    }
+
+    /// The same, with a change to the configuration of each.
+    pub(super) async fn start_with(count: usize, keys: &str, since: u64, change: impl Fn(&mut NodeConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (mut nodes, mut tables, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..count {
@@ -55,6 +60,7 @@ impl Site {
             let mut config = config(folder.path(), address, Limits::default());
             config.access.keys = Some(table.clone());
             config.access.list = true;
+            change(&mut config);
             let node = Node::new(config, address);
             tasks.push(tokio::spawn(server::run(Arc::clone(&node), listener, Drain::new())));
             nodes.push(node);
