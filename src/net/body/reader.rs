@@ -58,7 +58,7 @@ impl Reader for Socket {
     }
 
     fn end(&self) {
-        // TLS has an end of its own, which is sent when the connection is closed.
+        // TLS has an end of its own, which is written when the connection is closed.
         if self.is_plain() {
             // A connection that is lost shows when it is closed.
             let _ = shutdown(&**self, Shutdown::Write);

@@ -11,16 +11,17 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use super::copy::copy_body;
 use super::options::{CopyError, CopyOptions, EarlyInput};
-use super::reader::Reader as _;
 use super::sockbuf::{self, Incoming};
 use super::splice::{self, Pipes};
 use crate::meter::Meter;
@@ -202,14 +203,15 @@ async fn both(
     options: CopyOptions<'_>,
     pipes: &Arc<Pipes>,
 ) -> Result<(), TunnelError> {
-    let sinks = [client.socket.another(), next_hop.socket.another()];
-    let sink = |toward| &sinks[usize::from(toward == Toward::NextHop)];
+    let (to_client, to_next_hop) = (client.socket.another(), next_hop.socket.another());
     let meters = [next_hop.meter, client.meter];
     for meter in meters {
         meter.begin(options.clock.now_us());
     }
-    let mut down = pin!(direction(next_hop, sink(Toward::Client).another(), options, pipes));
-    let mut up = pin!(direction(client, sink(Toward::NextHop).another(), options, pipes));
+    // After a reset has been reported, the kernel shows the end of a stream that had none.
+    let reset = AtomicBool::new(false);
+    let mut down = pin!(direction(next_hop, to_client, options, &reset, pipes));
+    let mut up = pin!(direction(client, to_next_hop, options, &reset, pipes));
     let (first, ended) = {
         // They take turns in being polled first: one that always has data would use up the turns of this task.
         let mut turn = false;
@@ -233,12 +235,12 @@ async fn both(
         }
     };
     let failed = match ended {
-        Ok(()) => {
-            sink(first).end();
-            None
-        }
+        Ok(()) => None,
         // A peer that accepts no more may have sent its answer before, which is still to be read.
-        Err(error @ (CopyError::ReaderClosed | CopyError::ReaderReset)) => Some(error),
+        Err(error @ (CopyError::ReaderClosed | CopyError::ReaderReset)) => {
+            reset.store(matches!(error, CopyError::ReaderReset), Relaxed);
+            Some(error)
+        }
         Err(error) => return Err(TunnelError::Direction(first, error)),
     };
     let (second, other, meter): (Pin<&mut (dyn Future<Output = Result<(), CopyError>> + Send)>, _, _) = match first {
@@ -251,27 +253,29 @@ async fn both(
         ended = second => ended,
         () = silent(limits.half_closed, &meter, options) => return Err(TunnelError::HalfClosed(limits.half_closed)),
     };
-    // After a reset has been reported, the kernel shows the end of a stream that had none.
-    if ended.is_ok() && !matches!(failed, Some(CopyError::ReaderReset)) {
-        sink(other).end();
-    }
     match failed {
         Some(error) => Err(TunnelError::Direction(first, error)),
         None => ended.map_err(|error| TunnelError::Direction(other, error)),
     }
 }
 
-/// Moves one direction until its source ends; that end is still to be passed on.
+/// Moves one direction until its source ends, and passes that end on.
 async fn direction(
     source: TunnelEnd<'_>,
     mut reader: Socket,
     options: CopyOptions<'_>,
+    reset: &AtomicBool,
     pipes: &Arc<Pipes>,
 ) -> Result<(), CopyError> {
     let options = CopyOptions { meter: source.meter, ..options };
     let moved = move_all(source, &mut reader, options, pipes).await;
     options.meter.end(options.clock.now_us());
-    moved
+    moved?;
+    if !reset.load(Relaxed) {
+        // The end of TLS is a message that the reader has to accept. A connection that is lost shows when it is closed.
+        let _ = within(options.stall, reader.shutdown()).await;
+    }
+    Ok(())
 }
 
 async fn move_all(
@@ -288,8 +292,11 @@ async fn move_all(
         drop(before);
     }
     loop {
-        let moved = if options.disturbed() {
-            sockbuf::bound(reader, options.fixed);
+        let disturbed = options.disturbed();
+        let moved = if disturbed || !(source.is_plain() && reader.is_plain()) {
+            if disturbed {
+                sockbuf::bound(reader, options.fixed);
+            }
             copy_body(&mut source, reader, u64::MAX, options, &mut early).await.map(drop)
         } else {
             let incoming = Incoming { stream: &source, low_rtt };
@@ -332,3 +339,5 @@ fn keep_alive(stream: &TcpStream) {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -38,8 +38,15 @@ pub struct Socket(Layer);
 #[derive(Debug)]
 enum Layer {
     Plain(PlainSocket),
-    // Boxed: the sessions of connections without TLS stay small.
-    Tls(Box<TlsSocket>),
+    Tls(TlsLayer),
+}
+
+/// TLS on a connection, shared by its two directions.
+#[derive(Clone, Debug)]
+struct TlsLayer {
+    tcp: Arc<TcpStream>,
+    /// Locked for one poll. The directions of a tunnel are polled by one task, so that nothing waits for it.
+    session: Arc<Mutex<TlsSocket>>,
 }
 
 /// The TLS handshake of a client on a connection that can be used until the server has been sent the first message.
@@ -55,23 +62,25 @@ impl Socket {
     pub fn held(&self) -> Arc<TcpStream> {
         match &self.0 {
             Layer::Plain(plain) => Arc::clone(&plain.0),
-            Layer::Tls(tls) => Arc::clone(tls.tcp()),
+            Layer::Tls(tls) => Arc::clone(&tls.tcp),
         }
     }
 
-    /// Returns the same connection without TLS once more, for the other direction: one reads while the other writes.
+    /// Returns the same connection once more, for the other direction: one reads while the other writes.
     #[must_use]
     pub fn another(&self) -> Self {
-        debug_assert!(self.is_plain(), "a tunnel begins on a connection without TLS");
-        Self(Layer::Plain(PlainSocket(self.held())))
+        Self(match &self.0 {
+            Layer::Plain(plain) => Layer::Plain(PlainSocket(Arc::clone(&plain.0))),
+            Layer::Tls(tls) => Layer::Tls(tls.clone()),
+        })
     }
 
     /// Begins the TLS handshake of a client with a server of this name. Nothing is sent yet.
     ///
     /// # Errors
-    /// The error of a connection that has TLS already.
+    /// The error of the library if it makes no first message.
     pub fn begin_tls(&self, config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<TlsHandshake> {
-        TlsSocket::begin(self.another().into_plain()?, config, name).map(TlsHandshake)
+        TlsSocket::begin(self.another(), config, name).map(TlsHandshake)
     }
 
     /// Runs the TLS handshake of a server whose client has sent these bytes already; the configuration depends on what
@@ -84,24 +93,20 @@ impl Socket {
         received: Vec<u8>,
         choose: impl FnOnce(&ClientHello<'_>) -> Arc<ServerConfig>,
     ) -> io::Result<Self> {
-        let tls = TlsSocket::accept(self.into_plain()?, received, choose).await?;
-        Ok(Self(Layer::Tls(Box::new(tls))))
+        TlsSocket::accept(self, received, choose).await.map(Self::with_tls)
     }
 
-    /// Returns the connection without TLS.
-    fn into_plain(self) -> io::Result<PlainSocket> {
-        match self.0 {
-            Layer::Plain(plain) => Ok(plain),
-            Layer::Tls(_) => Err(io::Error::other("the connection has TLS already")),
-        }
+    fn with_tls(session: TlsSocket) -> Self {
+        let tcp = session.under().held();
+        Self(Layer::Tls(TlsLayer { tcp, session: Arc::new(Mutex::new(session)) }))
     }
 
-    /// Returns what the TLS handshake has agreed on; `None` without TLS.
+    /// Returns the protocol that the TLS handshake has agreed on; `None` without TLS.
     #[cfg(test)]
-    pub(in crate::net) fn tls(&self) -> Option<&rustls::CommonState> {
+    pub(in crate::net) fn alpn(&self) -> Option<Vec<u8>> {
         match &self.0 {
             Layer::Plain(_) => None,
-            Layer::Tls(tls) => Some(tls.session()),
+            Layer::Tls(tls) => tls.lock().session().alpn_protocol().map(<[u8]>::to_vec),
         }
     }
 
@@ -111,10 +116,10 @@ impl Socket {
     }
 
     /// Returns true if bytes or an end were taken from the kernel that were not read: TLS reads whole records.
-    pub fn holds_unread(&mut self) -> bool {
-        match &mut self.0 {
+    pub fn holds_unread(&self) -> bool {
+        match &self.0 {
             Layer::Plain(_) => false,
-            Layer::Tls(tls) => tls.holds_unread(),
+            Layer::Tls(tls) => tls.lock().holds_unread(),
         }
     }
 
@@ -122,7 +127,7 @@ impl Socket {
     pub fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
             Layer::Plain(plain) => plain.0.poll_read_ready(cx),
-            Layer::Tls(tls) => tls.poll_read_ready(cx),
+            Layer::Tls(tls) => tls.lock().poll_read_ready(cx),
         }
     }
 
@@ -130,8 +135,15 @@ impl Socket {
     pub fn poll_send_more(&mut self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match &mut self.0 {
             Layer::Plain(plain) => plain.poll_send_more(cx, pieces),
-            Layer::Tls(tls) => tls.poll_write_vectored(cx, pieces),
+            Layer::Tls(tls) => tls.lock().poll_write_vectored(cx, pieces),
         }
+    }
+}
+
+impl TlsLayer {
+    /// A panic in a poll has ended the connection's task.
+    fn lock(&self) -> MutexGuard<'_, TlsSocket> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -146,7 +158,7 @@ impl TlsHandshake {
     /// # Errors
     /// The error of the connection, or of the handshake with a [`rustls::Error`] inside.
     pub async fn complete(self, received: Vec<u8>) -> io::Result<Socket> {
-        Ok(Socket(Layer::Tls(Box::new(self.0.complete(received).await?))))
+        self.0.complete(received).await.map(Socket::with_tls)
     }
 }
 
@@ -156,7 +168,7 @@ impl Deref for Socket {
     fn deref(&self) -> &TcpStream {
         match &self.0 {
             Layer::Plain(plain) => &plain.0,
-            Layer::Tls(tls) => tls.tcp(),
+            Layer::Tls(tls) => &tls.tcp,
         }
     }
 }
@@ -165,7 +177,7 @@ impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
             Layer::Plain(plain) => Pin::new(plain).poll_read(cx, buf),
-            Layer::Tls(tls) => tls.poll_read(cx, buf),
+            Layer::Tls(tls) => tls.lock().poll_read(cx, buf),
         }
     }
 }
@@ -174,7 +186,7 @@ impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.0 {
             Layer::Plain(plain) => Pin::new(plain).poll_write(cx, bytes),
-            Layer::Tls(tls) => tls.poll_write_vectored(cx, &[IoSlice::new(bytes)]),
+            Layer::Tls(tls) => tls.lock().poll_write_vectored(cx, &[IoSlice::new(bytes)]),
         }
     }
 
@@ -185,7 +197,7 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         match &mut self.0 {
             Layer::Plain(plain) => Pin::new(plain).poll_write_vectored(cx, pieces),
-            Layer::Tls(tls) => tls.poll_write_vectored(cx, pieces),
+            Layer::Tls(tls) => tls.lock().poll_write_vectored(cx, pieces),
         }
     }
 
@@ -200,7 +212,7 @@ impl AsyncWrite for Socket {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
             Layer::Plain(plain) => Pin::new(plain).poll_shutdown(cx),
-            Layer::Tls(tls) => tls.poll_shutdown(cx),
+            Layer::Tls(tls) => tls.lock().poll_shutdown(cx),
         }
     }
 }

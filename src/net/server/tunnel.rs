@@ -74,11 +74,6 @@ pub(crate) async fn serve(
             (down.relayed, down.proxied) = (down.relayed || request.via.is_some(), proxied);
             end_here(node, down, &job).await
         }
-        Role::Relay { .. } if !down.stream.is_plain() => {
-            // Both directions would be moved past the session of the connection.
-            let refused = problem(Reason::Unsupported, "a tunnel to another hop cannot begin inside TLS".to_owned());
-            send_failure(down, &job, &refused, Method::Get, keep).await
-        }
         Role::Relay { next, rest } => {
             // At the end of a tunnel nothing is done yet; what comes inside is checked by itself.
             let begun = match down.caller.may_tunnel() {

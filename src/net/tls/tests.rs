@@ -11,12 +11,16 @@ use super::*;
 use crate::keys::KeyPair;
 use crate::net::os::socket::Socket;
 
-fn pair() -> KeyPair {
+pub(in crate::net) fn pair() -> KeyPair {
     KeyPair::parse(&KeyPair::generate().unwrap()).unwrap()
 }
 
 /// Connects a client that expects this key with a server that has that one, which reads some bytes before.
-async fn connected(expected: &KeyPair, server: &KeyPair, early: usize) -> (io::Result<Socket>, io::Result<Socket>) {
+pub(in crate::net) async fn connected(
+    expected: &KeyPair,
+    server: &KeyPair,
+    early: usize,
+) -> (io::Result<Socket>, io::Result<Socket>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let client = ClientTls::new(expected.public().fingerprint()).unwrap();
@@ -45,7 +49,7 @@ async fn bytes_of_every_size_arrive_both_ways_without_a_flush() {
     for early in [0, 1, 5, 60] {
         let (near, far) = connected(&key, &key, early).await;
         let (mut near, mut far) = (near.unwrap(), far.unwrap());
-        assert!(!near.is_plain() && near.tls().unwrap().alpn_protocol() == Some(ALPN));
+        assert!(!near.is_plain() && near.alpn().as_deref() == Some(ALPN));
         let _held = (near.held(), far.held());
         let content: Vec<u8> = (0..3_000_000).map(|at| (at % 251) as u8).collect();
         let sent = content.clone();

@@ -1,4 +1,4 @@
-//! A TCP connection with TLS 1.3: the session of rustls on a connection that reports hold.
+//! A connection with TLS 1.3: the session of rustls, on a connection with or without TLS.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,10 +9,9 @@ use rustls::pki_types::ServerName;
 use rustls::server::{Acceptor, ClientHello};
 use rustls::{ClientConfig, ClientConnection, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::{Connect, LazyConfigAcceptor, TlsConnector, TlsStream};
 
-use super::plain::PlainSocket;
+use super::Socket;
 
 /// A connection after its handshake.
 #[derive(Debug)]
@@ -32,13 +31,13 @@ pub(super) struct ClientHandshake {
 #[derive(Debug)]
 pub(super) struct Unread {
     bytes: Vec<u8>,
-    socket: PlainSocket,
+    socket: Socket,
 }
 
 impl TlsSocket {
     /// Begins the handshake of a client, and takes out its first message, which the caller has to send.
     pub(super) fn begin(
-        socket: PlainSocket,
+        socket: Socket,
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
     ) -> io::Result<ClientHandshake> {
@@ -52,7 +51,7 @@ impl TlsSocket {
 
     /// Runs the handshake of a server whose client has sent these bytes already.
     pub(super) async fn accept(
-        socket: PlainSocket,
+        socket: Socket,
         bytes: Vec<u8>,
         choose: impl FnOnce(&ClientHello<'_>) -> Arc<ServerConfig>,
     ) -> io::Result<Self> {
@@ -62,8 +61,9 @@ impl TlsSocket {
         Ok(Self { stream: stream.into(), encrypted: 0 })
     }
 
-    pub(super) fn tcp(&self) -> &Arc<TcpStream> {
-        &self.stream.get_ref().0.socket.0
+    /// Returns the connection that carries the session.
+    pub(super) fn under(&self) -> &Socket {
+        &self.stream.get_ref().0.socket
     }
 
     #[cfg(test)]
@@ -73,7 +73,7 @@ impl TlsSocket {
 
     /// Waits until a read would not wait.
     pub(super) fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.holds_unread() { Poll::Ready(Ok(())) } else { self.tcp().poll_read_ready(cx) }
+        if self.holds_unread() { Poll::Ready(Ok(())) } else { self.stream.get_mut().0.socket.poll_read_ready(cx) }
     }
 
     /// Returns true if bytes or the end of the stream were received beyond the last read.
