@@ -128,8 +128,9 @@ impl Route {
             if hops.last().is_some_and(|before: &Hop| before.base.is_some()) {
                 return Err(at(last_line)("base= belongs on the last hop, the origin".to_owned()));
             }
-            if hops.last().is_some_and(|before: &Hop| before.key.is_some()) {
-                return Err(at(last_line)("key= belongs on the last hop, the origin".to_owned()));
+            if hop.key.is_some() && hops.last().is_some_and(|before| before.protocol == Some(Protocol::Legacy)) {
+                let reason = "key= needs a hop before it without protocol=legacy, which connects without encryption";
+                return Err(at(number)(reason.to_owned()));
             }
             if hop.token_file.is_some() && hop.key.is_none() {
                 readable_token = readable_token.or(Some(number));
@@ -175,6 +176,7 @@ pub fn advance(to_come: Vec<Hop>) -> Role {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fingerprint::Fingerprint;
 
     fn parse(text: &str) -> Result<Route, String> {
         Route::parse(text.as_bytes()).map_err(|error| error.to_string())
@@ -263,6 +265,10 @@ mod tests {
         assert_eq!(hop.element(), "h:1;protocol=http;base=/");
         assert_eq!(Hop::parse_element("h:1; protocol=http ;base=/").unwrap().element(), hop.element());
         assert_eq!(hop.legacy_line(), "h 1 protocol=http x=y base=/");
+        let keyed = Hop::parse_line(&format!("h 1 name=n key={}", Fingerprint::new([7; 32]))).unwrap();
+        assert_eq!(keyed.element(), format!("h:1;key={}", Fingerprint::new([7; 32])), "relays connect with it");
+        assert_eq!(Hop::parse_element(&keyed.element()).unwrap().key, keyed.key);
+        assert!(Hop::parse_element("h:1;protocol=legacy;key=sha256:x").is_err());
         assert!(Hop::parse_element("h:1;evil=1").is_err() && Hop::parse_element("").is_err());
     }
 

@@ -10,12 +10,13 @@ use hyper::body::{Body, Bytes};
 use super::http_client::{
     Credentials, PendingReply, endpoint_request, is_problem, relay_count, send_request, short_body,
 };
+use super::os::deadline::Deadline;
 use super::os::machine::Machine;
 use super::os::socket::Socket;
 use super::upstream::connect::connect_from;
 use super::upstream::protocols::UpstreamShared;
 use super::upstream::resolve::Resolver;
-use super::upstream::{Upstream, beyond};
+use super::upstream::{Upstream, beyond, connect_tls};
 use crate::keys::Fingerprint;
 use crate::limits::Limits;
 use crate::route::{DEFAULT_BASE, Hop, HostPort};
@@ -63,7 +64,11 @@ impl EndpointClient<'_> {
             return Ok(EndpointConn { stream, to: end, behind: &[], tunneled: behind.len() as u32 });
         }
         let connected = connect_from(self.machine, &first.address, self.connect).await?;
-        Ok(EndpointConn { stream: Socket::new(connected.stream), to: first, behind, tunneled: 0 })
+        let mut stream = Socket::new(connected.stream);
+        if let Some(key) = first.key {
+            stream = Box::pin(connect_tls(stream, &first.address, key, &mut Deadline::after(self.connect))).await?;
+        }
+        Ok(EndpointConn { stream, to: first, behind, tunneled: 0 })
     }
 
     async fn encrypted(&self, first: &Hop, behind: &[Hop], key: Fingerprint) -> Result<Socket, Problem> {

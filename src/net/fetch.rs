@@ -110,7 +110,7 @@ pub use slots::{Slot, Slots};
 /// Returns a client that may connect to any first hop that the user names. `protocol` is for hops without a `protocol=`
 /// of their own.
 pub fn client(links: Arc<UpstreamShared>, limits: Limits, protocol: Option<Protocol>) -> Upstream {
-    Upstream::new(links, limits, Arc::new(|_, _| Ok(())), protocol)
+    Upstream::new(links, limits, Arc::new(|_, _| Ok(())), protocol).end_to_end()
 }
 
 /// Fetches one file and publishes its progress on `progress`; the last value there is the outcome.

@@ -29,7 +29,7 @@ use crate::limits::Limits;
 use crate::net::access::Caller;
 use crate::route::Protocol;
 use crate::wire::{DigestProgress, Leg, Reply, legacy};
-pub(super) use encrypted::beyond;
+pub(super) use encrypted::{beyond, connect_tls};
 pub(super) use exchange::MAX_DIGEST_TIME;
 pub use link::UpstreamBody;
 use link::UpstreamConn;
@@ -49,6 +49,8 @@ pub struct Upstream {
     limits: Limits,
     filter: ConnectFilter,
     protocol: Option<Protocol>,
+    /// Requests to a last hop with a key run inside a tunnel to it: those of a client, which has the file.
+    end_to_end: bool,
     /// Key that signs the requests of a client.
     identity: Option<Arc<KeyPair>>,
     /// Whose requests these are, at a relay.
@@ -93,14 +95,29 @@ impl Upstream {
     /// Returns an upstream without a connection. `protocol` is for hops without a `protocol=` of their own; `None`
     /// detects it.
     pub fn new(links: Arc<UpstreamShared>, limits: Limits, filter: ConnectFilter, protocol: Option<Protocol>) -> Self {
-        Self { links, limits, filter, protocol, identity: None, caller: Caller::default(), link: None }
+        Self {
+            links,
+            limits,
+            filter,
+            protocol,
+            end_to_end: false,
+            identity: None,
+            caller: Caller::default(),
+            link: None,
+        }
     }
 
     /// Returns another upstream with the same configuration, without a connection.
     #[must_use]
     pub fn another(&self) -> Self {
-        Self::new(Arc::clone(&self.links), self.limits, Arc::clone(&self.filter), self.protocol)
-            .signed_by(self.identity.clone())
+        let another = Self::new(Arc::clone(&self.links), self.limits, Arc::clone(&self.filter), self.protocol);
+        Self { end_to_end: self.end_to_end, identity: self.identity.clone(), ..another }
+    }
+
+    /// Encrypts from this client to a last hop with a key, so that the relays see neither requests nor replies.
+    #[must_use]
+    pub fn end_to_end(self) -> Self {
+        Self { end_to_end: true, ..self }
     }
 
     /// Returns the state shared with all other upstreams of this node or client.

@@ -33,7 +33,8 @@ pub struct Hop {
     pub name: Option<String>,
     /// The file with this hop's read token, below the configuration folder; for the client only, never sent.
     pub token_file: Option<String>,
-    /// The key that the node must have: then everything between client and node is encrypted; for the client only.
+    /// The key that the node must have: then every connection to it is encrypted, and if it is the last hop, everything
+    /// between client and node.
     pub key: Option<Fingerprint>,
     /// Unknown words after the port, which are ignored and forwarded, as by the legacy program.
     pub other: Vec<String>,
@@ -65,6 +66,11 @@ impl Hop {
     /// Creates a hop without options.
     pub fn new(address: HostPort) -> Self {
         Self { address, protocol: None, base: None, name: None, token_file: None, key: None, other: Vec::new() }
+    }
+
+    /// Returns its protocol if it is known; `None` detects it.
+    pub fn protocol(&self) -> Option<Protocol> {
+        self.key.map(|_| Protocol::Http).or(self.protocol)
     }
 
     /// Parses one hop line of an input file: `HOST PORT [key=value…]` or `HOST:PORT [key=value…]`.
@@ -121,17 +127,22 @@ impl Hop {
     fn with_own_key(mut self) -> Result<Self, String> {
         for word in std::mem::take(&mut self.other) {
             match word.strip_prefix("key=") {
-                Some(value) => once("key", &mut self.key, value.parse().map_err(|error| format!("key=: {error}"))?)?,
+                Some(value) => once("key", &mut self.key, parse_key(value)?)?,
                 None => self.other.push(word),
             }
         }
-        if self.key.is_some() && self.protocol == Some(Protocol::Legacy) {
-            return Err("key= needs protocol=http: the legacy protocol has no encryption".to_owned());
-        }
+        self.check_key()?;
         Ok(self)
     }
 
-    /// Parses one element of `Chain-Route`: `HOST:PORT[;protocol=…][;base=…]`.
+    fn check_key(&self) -> Result<(), String> {
+        if self.key.is_some() && self.protocol == Some(Protocol::Legacy) {
+            return Err("key= needs protocol=http: the legacy protocol has no encryption".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Parses one element of `Chain-Route`: `HOST:PORT[;protocol=…][;base=…][;key=…]`.
     ///
     /// # Errors
     /// A sentence about the address, or the first key that is unknown, repeated or invalid.
@@ -143,9 +154,11 @@ impl Hop {
             match part.trim_ascii().split_once('=') {
                 Some(("protocol", value)) => once("protocol", &mut hop.protocol, value.parse()?)?,
                 Some(("base", value)) => once("base", &mut hop.base, parse_base(value)?)?,
-                _ => return Err(format!("{part:?} is not a key of a route element: protocol= and base= are")),
+                Some(("key", value)) => once("key", &mut hop.key, parse_key(value)?)?,
+                _ => return Err(format!("{part:?} is not a key of a route element: protocol=, base= and key= are")),
             }
         }
+        hop.check_key()?;
         Ok(hop)
     }
 
@@ -159,6 +172,10 @@ impl Hop {
         if let Some(base) = &self.base {
             element.push_str(";base=");
             element.push_str(base);
+        }
+        if let Some(key) = &self.key {
+            element.push_str(";key=");
+            element.push_str(&key.to_string());
         }
         element
     }
@@ -204,6 +221,10 @@ impl fmt::Display for Hop {
         }
         self.other.iter().try_for_each(|word| write!(f, " {word}"))
     }
+}
+
+fn parse_key(text: &str) -> Result<Fingerprint, String> {
+    text.parse().map_err(|error| format!("key=: {error}"))
 }
 
 /// Parses a `token-file=` value: input files come from others, so a path must not leave the configuration folder.

@@ -151,6 +151,11 @@ pub fn encode_request(request: &Request, next: &Hop) -> Result<Vec<u8>, Problem>
         let detail = format!("{what} has no form in the legacy protocol, which this hop speaks");
         return Err(Problem::next(Reason::Unsupported, FailedAction::Request, &next.address, detail, 0.0));
     }
+    if let Some(hop) = request.route.iter().find(|hop| hop.key.is_some()) {
+        let detail =
+            format!("{} has a key, and the legacy protocol, which this hop speaks, has no encryption", hop.address);
+        return Err(Problem::next(Reason::Unsupported, FailedAction::Request, &next.address, detail, 0.0));
+    }
     let mut text = request.name.as_bytes().to_vec();
     for hop in std::iter::once(next).chain(&request.route) {
         text.push(b'\n');
@@ -278,6 +283,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fingerprint::Fingerprint;
     use crate::wire::problem::ForeignServer;
 
     /// The actions that the legacy protocol carries.
@@ -336,6 +342,10 @@ mod tests {
         assert!(!encode_request(&request, &hops[0]).is_ok_and(|sent| sent.len() > MAX_SENT_REQUEST));
         request.query = Some("x=1".into());
         assert_eq!(encode_request(&request, &hops[0]).unwrap_err().status(), 501);
+        // The hop would connect to it without encryption.
+        let key = Some(Fingerprint::new([7; 32]));
+        let keyed = Request { query: None, route: vec![Hop { key, ..hops[0].clone() }], ..request.clone() };
+        assert_eq!(encode_request(&keyed, &hops[0]).unwrap_err().reason, Reason::Unsupported);
         request.query = None;
         // The hops' lines take 24 bytes.
         request.name = FileName::new(&[b'n'; MAX_SENT_REQUEST - 24]).unwrap();

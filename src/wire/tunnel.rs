@@ -35,10 +35,15 @@ pub struct TunnelRequest {
 impl TunnelRequest {
     /// Creates a client's request to `hop` for a tunnel through the hops behind it to the last of them.
     pub fn through(hop: &Hop, behind: &[Hop], transfer: TransferId) -> Self {
+        let mut route = behind.to_vec();
+        if let Some(target) = route.last_mut() {
+            // The client itself checks the target's key, inside the tunnel.
+            target.key = None;
+        }
         Self {
             target: behind.last().unwrap_or(hop).address.clone(),
             host: Some(hop.address.clone()),
-            route: Some(behind.to_vec()),
+            route: Some(route),
             transfer: Some(transfer),
             timeout: None,
             ack: false,

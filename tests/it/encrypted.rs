@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod folders;
+mod relays;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -241,7 +242,7 @@ fn wrong_lines_with_a_key_are_explained() {
     let dir = tempfile::tempdir().unwrap();
     let key = "sha256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
     for (lines, words) in [
-        (format!("h 1 key={key}\nh 2\n"), "2: key= belongs on the last hop"),
+        (format!("h 1 protocol=legacy\nh 2 key={key}\n"), "3: key= needs a hop before it without protocol=legacy"),
         (format!("h 1 token-file=t\nh 2 key={key}\n"), "2: token-file= needs key= on the same hop"),
         (format!("h 1 key={key} protocol=legacy\n"), "2: key= needs protocol=http"),
         (format!("h 1 key={}\n", key.replace("AwQ", "Aw-")), "2: key=: character 14 of the fingerprint is '-'"),

@@ -30,9 +30,10 @@ use crate::net::http_client::{
 use crate::net::node::registry::ReaderGuard;
 use crate::net::node::{self, Node};
 use crate::net::os::clock::ms_since;
-use crate::net::os::deadline::{Passing, passing, within};
+use crate::net::os::deadline::{Deadline, Passing, passing, within};
 use crate::net::os::socket::Socket;
 use crate::net::upstream::connect::connect_with;
+use crate::net::upstream::connect_tls;
 use crate::net::upstream::policy::NotPermitted;
 use crate::route::{DEFAULT_BASE, Hop, Host, HostPort, MAX_HOPS, Protocol};
 use crate::wire::http::{decode_name, encode_route, parse_number, plain_text};
@@ -84,7 +85,7 @@ pub(super) async fn relay(
     let via =
         via(request.headers()).ok_or_else(|| refuse(Reason::Loop, "the request passed through too many relays"))?;
     let mut hops = route.into_iter();
-    let Hop { address: next, base, protocol, .. } =
+    let Hop { address: next, base, protocol, key, .. } =
         hops.next().ok_or_else(|| refuse(Reason::Internal, "the route is empty"))?;
     if protocol == Some(Protocol::Legacy) {
         let detail = "the legacy protocol, which this hop speaks, has no endpoints or folders";
@@ -108,12 +109,19 @@ pub(super) async fn relay(
     if connected.address == node.address {
         return Err(refuse(Reason::Loop, loop_detail));
     }
+    let mut stream = Socket::new(connected.stream);
+    if let Some(key) = key {
+        let mut left = Deadline::since(began, budget);
+        // Boxed to keep the parent future small, because few hops have a key.
+        let encrypted = Box::pin(connect_tls(stream, &next, key, &mut left)).await;
+        stream = encrypted.map_err(|problem| since(problem, began))?;
+    }
     // The next hop gets less time than is left, so that the hop closest to a fault reports it first.
     let remaining = budget.saturating_sub(began.elapsed()).saturating_sub(HOP_SHARE);
     let path = path_at(request, base);
     let relayed_request = relayed_request(request, &path, &next, &rest, &via, id, remaining)
         .map_err(|error| refuse(Reason::Malformed, &error.to_string()))?;
-    let pending = send_request(Socket::new(connected.stream), &next, relayed_request, remaining + HOP_GRACE)
+    let pending = send_request(stream, &next, relayed_request, remaining + HOP_GRACE)
         .await
         .map_err(|problem| since(problem, began))?;
     relay_reply(node, request, &next, rest.len(), pending, began, reader).await

@@ -27,7 +27,7 @@ use super::deadline::Deadline;
 use super::sockopt::fix;
 use crate::limits::DISCARD_BYTES;
 use plain::PlainSocket;
-use tls::{ClientHandshake, TlsSocket};
+use tls::{Carrier, ClientHandshake, TlsSocket};
 
 /// A connection.
 ///
@@ -46,11 +46,11 @@ enum Layer {
 struct TlsLayer {
     tcp: Arc<TcpStream>,
     /// Locked for one poll. The directions of a tunnel are polled by one task, so that nothing waits for it.
-    session: Arc<Mutex<TlsSocket>>,
+    session: Arc<Mutex<TlsSocket<Socket>>>,
 }
 
 /// The TLS handshake of a client on a connection that can be used until the server has been sent the first message.
-pub struct TlsHandshake(ClientHandshake);
+pub struct TlsHandshake(ClientHandshake<Socket>);
 
 impl Socket {
     /// Wraps a connection that is not shared yet.
@@ -96,7 +96,7 @@ impl Socket {
         TlsSocket::accept(self, received, choose).await.map(Self::with_tls)
     }
 
-    fn with_tls(session: TlsSocket) -> Self {
+    fn with_tls(session: TlsSocket<Self>) -> Self {
         let tcp = session.under().held();
         Self(Layer::Tls(TlsLayer { tcp, session: Arc::new(Mutex::new(session)) }))
     }
@@ -125,10 +125,7 @@ impl Socket {
 
     /// Waits until a read would not wait: bytes or an end have arrived. Cancel-safe.
     pub fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.0 {
-            Layer::Plain(plain) => plain.0.poll_read_ready(cx),
-            Layer::Tls(tls) => tls.lock().poll_read_ready(cx),
-        }
+        Carrier::poll_read_ready(self, cx)
     }
 
     /// Writes pieces after which more follows at once: the kernel may hold back the last packet.
@@ -142,7 +139,7 @@ impl Socket {
 
 impl TlsLayer {
     /// A panic in a poll has ended the connection's task.
-    fn lock(&self) -> MutexGuard<'_, TlsSocket> {
+    fn lock(&self) -> MutexGuard<'_, TlsSocket<Socket>> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -159,6 +156,15 @@ impl TlsHandshake {
     /// The error of the connection, or of the handshake with a [`rustls::Error`] inside.
     pub async fn complete(self, received: Vec<u8>) -> io::Result<Socket> {
         self.0.complete(received).await.map(Socket::with_tls)
+    }
+}
+
+impl Carrier for Socket {
+    fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.0 {
+            Layer::Plain(plain) => plain.0.poll_read_ready(cx),
+            Layer::Tls(tls) => tls.lock().poll_read_ready(cx),
+        }
     }
 }
 

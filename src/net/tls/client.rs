@@ -47,6 +47,11 @@ impl ClientTls {
         Ok(Self(Arc::new(config)))
     }
 
+    /// Returns the name to begin a handshake with; it is neither sent nor checked.
+    pub fn name(&self) -> ServerName<'static> {
+        ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into())
+    }
+
     /// Returns the configuration.
     pub fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.0)

@@ -1,30 +1,30 @@
-//! Requests to a hop with a key: inside TLS to that hop, through a tunnel if there are relays before it.
+//! Connections to a hop with a key: TLS to that hop, for a client through a tunnel if there are relays before it.
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use std::{fmt, io};
 
-use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, Error as TlsFailure};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
+use super::connect::Resolved;
 use super::exchange::ExchangeError;
-use super::link::{Peer, UpstreamConn};
+use super::link::UpstreamConn;
 use super::request::not_signed;
 use super::{OnStage, Upstream, UpstreamReply};
 use crate::keys::Fingerprint;
 use crate::net::os::clock::{ms_since, seconds};
 use crate::net::os::deadline::Deadline;
-use crate::net::os::socket::Socket;
+use crate::net::os::socket::{Socket, TlsHandshake};
 use crate::net::tls::{ClientTls, WrongKey};
-use crate::route::{Hop, Protocol};
+use crate::route::{Hop, HostPort, Protocol};
 use crate::wire::http::sign_tunnel;
-use crate::wire::{FailedAction, Leg, Method, Problem, Reason, Request, TunnelRequest};
+use crate::wire::{FailedAction, Leg, Problem, Reason, Request, TunnelRequest};
 
 impl Upstream {
-    /// Requests a file from the last hop, which has this key. The relays before it see neither the request nor the
-    /// reply.
+    /// Requests a file from the last hop of the route, which has this key, inside TLS in a tunnel to it. The relays
+    /// before it see neither the request nor the reply.
     pub(super) async fn request_encrypted(
         &mut self,
         hop: &Hop,
@@ -36,23 +36,24 @@ impl Upstream {
         let behind = std::mem::take(&mut request.route);
         let relays = behind.len() as u32;
         let end = behind.last().unwrap_or(hop);
-        let destination: Arc<[Hop]> = std::iter::once(hop).chain(&behind).cloned().collect();
+        let hops: Arc<[Hop]> = std::iter::once(hop).chain(&behind).cloned().collect();
         request.host = Some(end.address.clone());
         request.ack = false;
         self.sign(end, &mut request)?;
         let of_end = |problem: Problem| beyond(problem, relays);
-        let for_body = request.method == Method::Get;
-        let mut idle = self.links.idle.take(&Peer::Encrypted(Arc::clone(&destination)), for_body);
+        let (mut idle, mut resolved) = self.reuse(hop, Some(&hops), request.method, deadline, on_stage).await?;
         loop {
             let reused = idle.is_some();
-            let (mut link, leg, timing) = match idle.take() {
-                Some(link) => (link, Leg::default(), None),
-                None => Box::pin(self.connect_encrypted(hop, &behind, key, deadline, on_stage)).await?,
+            let (mut link, leg, timing) = if let Some(link) = idle.take() {
+                (link, Leg::default(), None)
+            } else {
+                let resolved = resolved.take();
+                Box::pin(self.connect_encrypted(hop, resolved, &behind, key, deadline, on_stage)).await?
             };
             match self.exchange(&mut link, end, &mut request, deadline, None, on_stage).await {
                 Ok(mut reply) => {
                     reply.timing = timing;
-                    link.peer = Peer::Encrypted(destination);
+                    link.peer.encrypted = Some(hops);
                     let mut response = self.store_reply(link, reply, leg, &request);
                     response.leg.wait_ms = (ms_since(began) - leg.resolve_ms - leg.connect_ms).max(0.0);
                     let mut response = self.check(end, &request, response).map_err(of_end)?;
@@ -81,50 +82,36 @@ impl Upstream {
         key: Fingerprint,
         limit: Duration,
     ) -> Result<Socket, Problem> {
-        let mut deadline = Deadline::after(limit);
-        self.connect_encrypted(hop, behind, key, &mut deadline, &|_| ()).await.map(|(link, ..)| link.stream)
+        let deadline = &mut Deadline::after(limit);
+        let link = if behind.is_empty() {
+            self.connect(hop, None, Protocol::Http, deadline, b"", &|_| ()).await?.0
+        } else {
+            self.connect_encrypted(hop, None, behind, key, deadline, &|_| ()).await?.0
+        };
+        Ok(link.stream)
     }
 
     /// Opens a connection to the hop with the key, the last one; returns the times of the set-up, too.
     async fn connect_encrypted(
         &self,
         hop: &Hop,
+        resolved: Option<Resolved>,
         behind: &[Hop],
         key: Fingerprint,
         deadline: &mut Deadline,
         on_stage: OnStage<'_>,
     ) -> Result<(UpstreamConn, Leg, Option<String>), Problem> {
-        let end = behind.last().unwrap_or(hop);
-        let (mut link, leg, _) = self.connect(hop, None, Protocol::Http, deadline, b"", on_stage).await?;
-        let began = Instant::now();
-        let failed = |reason, detail: String| {
-            let problem = Problem::next(reason, FailedAction::Connect, &end.address, detail, ms_since(began));
-            beyond(problem, behind.len() as u32)
-        };
-        let tls = ClientTls::new(key).map_err(|error| failed(Reason::Internal, error.to_string()))?;
-        let name = ServerName::IpAddress(link.address.ip().into());
-        let handshake = link.stream.begin_tls(tls.config(), name);
-        let handshake = handshake.map_err(|error| failed(Reason::Internal, error.to_string()))?;
-        let timing = if behind.is_empty() {
-            // A failed write shows again in the handshake.
-            let _ = deadline.bound(link.stream.write_all(handshake.hello())).await;
-            None
-        } else {
-            let mut request = self.tunnel_request(hop, behind)?;
-            // The first message follows the request at once, and saves a round trip.
-            self.request_tunnel(&mut link, hop, &mut request, deadline, handshake.hello(), on_stage).await?.timing
-        };
+        let (mut link, leg, _) = self.connect(hop, resolved, Protocol::Http, deadline, b"", on_stage).await?;
+        let of_end = |problem: Problem| beyond(problem, behind.len() as u32);
+        let end = &behind.last().unwrap_or(hop).address;
+        let handshake = begin_tls(&link.stream, end, key).map_err(of_end)?;
+        let mut request = self.tunnel_request(hop, behind)?;
+        // The first message follows the request at once, and saves a round trip.
+        let opened = self.request_tunnel(&mut link, hop, &mut request, deadline, handshake.hello(), on_stage).await?;
         let received = link.read_ahead.bytes().to_vec();
         link.read_ahead.consume(received.len());
-        link.stream = match deadline.bound(handshake.complete(received)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                let (reason, detail) = describe(&error);
-                return Err(failed(reason, detail));
-            }
-            Err(_) => return Err(failed(Reason::TimedOut, "in the TLS handshake".to_owned())),
-        };
-        Ok((link, leg, timing))
+        link.stream = complete_tls(handshake, received, end, deadline).await.map_err(of_end)?;
+        Ok((link, leg, opened.timing))
     }
 
     /// Returns the request for a tunnel to the last of these hops, signed if the user has a key.
@@ -143,6 +130,43 @@ impl Upstream {
 pub(in crate::net) fn beyond(problem: Problem, relays: u32) -> Problem {
     let counted = |hop: u32| if hop == 0 { 0 } else { hop.saturating_add(relays) };
     Problem { hop: counted(problem.hop), reporter: counted(problem.reporter), ..problem }
+}
+
+/// Encrypts a new connection to a hop with this key.
+pub(in crate::net) async fn connect_tls(
+    mut stream: Socket,
+    hop: &HostPort,
+    key: Fingerprint,
+    deadline: &mut Deadline,
+) -> Result<Socket, Problem> {
+    let handshake = begin_tls(&stream, hop, key)?;
+    // A failed write shows again in the rest of the handshake.
+    let _ = deadline.bound(stream.write_all(handshake.hello())).await;
+    drop(stream);
+    complete_tls(handshake, Vec::new(), hop, deadline).await
+}
+
+fn begin_tls(stream: &Socket, hop: &HostPort, key: Fingerprint) -> Result<TlsHandshake, Problem> {
+    let failed = |error: &dyn fmt::Display| {
+        Problem::here(Reason::Internal, FailedAction::Connect, hop, format!("TLS could not begin: {error}"))
+    };
+    let tls = ClientTls::new(key).map_err(|error| failed(&error))?;
+    stream.begin_tls(tls.config(), tls.name()).map_err(|error| failed(&error))
+}
+
+async fn complete_tls(
+    handshake: TlsHandshake,
+    received: Vec<u8>,
+    hop: &HostPort,
+    deadline: &mut Deadline,
+) -> Result<Socket, Problem> {
+    let began = Instant::now();
+    let (reason, detail) = match deadline.bound(handshake.complete(received)).await {
+        Ok(Ok(stream)) => return Ok(stream),
+        Ok(Err(error)) => describe(&error),
+        Err(_) => (Reason::TimedOut, "in the TLS handshake".to_owned()),
+    };
+    Err(Problem::next(reason, FailedAction::Connect, hop, detail, ms_since(began)))
 }
 
 /// Classifies the failure of a handshake.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -52,7 +53,8 @@ impl Upstream {
         on_stage: OnStage<'_>,
     ) -> Result<UpstreamReply, Problem> {
         let protocol_unknown = request.ack;
-        let (mut idle, mut resolved) = self.reuse(hop, request.method, deadline, on_stage).await?;
+        let encrypted: Option<Arc<[Hop]>> = hop.key.is_some().then(|| Arc::from([hop.clone()]));
+        let (mut idle, mut resolved) = self.reuse(hop, encrypted.as_ref(), request.method, deadline, on_stage).await?;
         loop {
             // The protocol of an idle connection is known.
             let reused = idle.is_some();
@@ -99,7 +101,7 @@ impl Upstream {
     ) -> UpstreamReply {
         let about_file = reply.status < 400;
         link.verification_pending = request.awaits_verification() && about_file && reply.digests.is_empty();
-        let response = UpstreamReply { leg, protocol: link.protocol, address: link.address, reply };
+        let response = UpstreamReply { leg, protocol: link.protocol, address: link.peer.address, reply };
         self.link = Some(link);
         response
     }

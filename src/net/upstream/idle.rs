@@ -42,10 +42,10 @@ pub(super) struct IdleConnections(Mutex<Pool<UpstreamConn>>);
 impl IdleConnections {
     /// Keeps a connection for the next request, unless `max` is 0. Another one may be closed instead.
     pub(super) fn put(&self, conn: UpstreamConn, max: usize) {
-        let (peer, address, since) = (conn.peer.clone(), conn.address, Instant::now());
+        let (peer, since) = (conn.peer.clone(), Instant::now());
         let expires = since + conn.idle_time;
         let (grown, verification_pending) = (conn.grown, conn.verification_pending);
-        let entry = Entry { peer, address, since, expires, verification_pending, grown, conn };
+        let entry = Entry { peer, since, expires, verification_pending, grown, conn };
         // Dropped when the lock is released: closing a socket takes as long as everything else here.
         let displaced = self.lock().put(entry, max);
         drop(displaced);
@@ -122,8 +122,6 @@ impl fmt::Debug for IdleConnections {
 #[derive(Debug)]
 struct Entry<C> {
     peer: Peer,
-    /// Of the next hop, by which connections are counted.
-    address: SocketAddr,
     since: Instant,
     expires: Instant,
     /// It delivered a file whose verification may be requested next.
@@ -182,10 +180,10 @@ impl<C> Pool<C> {
         self.totals.expired += expired.len() as u64;
         let mut of_hop = BTreeMap::<SocketAddr, usize>::new();
         for entry in &self.entries {
-            *of_hop.entry(entry.address).or_default() += 1;
+            *of_hop.entry(entry.peer.address).or_default() += 1;
         }
         let surplus = self.entries.extract_if(.., |entry| {
-            let left = of_hop.entry(entry.address).or_default();
+            let left = of_hop.entry(entry.peer.address).or_default();
             let removed = *left > MAX_PER_HOP && entry.since + UNUSED <= now;
             *left -= usize::from(removed);
             removed
@@ -224,9 +222,12 @@ mod tests {
     }
 
     fn entry(port: u16, conn: u32) -> Entry<u32> {
-        let (address, now) = (hop(port), Instant::now());
-        let (peer, since, expires) = (Peer::Next(address), now, now);
-        Entry { peer, address, since, expires, verification_pending: false, grown: false, conn }
+        let now = Instant::now();
+        Entry { peer: peer(port), since: now, expires: now, verification_pending: false, grown: false, conn }
+    }
+
+    fn peer(port: u16) -> Peer {
+        Peer { address: hop(port), encrypted: None }
     }
 
     /// The pool on a clock that starts at 0 s.
@@ -251,7 +252,7 @@ mod tests {
         }
 
         fn take(&mut self, port: u16, now: u64) -> Option<u32> {
-            self.pool.take(&Peer::Next(hop(port)), true, self.began + Duration::from_secs(now))
+            self.pool.take(&peer(port), true, self.began + Duration::from_secs(now))
         }
 
         fn expire(&mut self, now: u64) -> Vec<u32> {
@@ -350,7 +351,7 @@ mod tests {
         let grown = Entry { since, expires, verification_pending: true, grown: true, ..entry(1, 2) };
         assert!(scene.pool.put(grown, MAX).is_none());
         assert_eq!((scene.take(1, 0), scene.take(1, 0)), (Some(1), None));
-        assert_eq!(scene.pool.take(&Peer::Next(hop(1)), false, scene.began), Some(2));
+        assert_eq!(scene.pool.take(&peer(1), false, scene.began), Some(2));
     }
 
     #[test]
@@ -366,7 +367,10 @@ mod tests {
     fn an_encrypted_connection_carries_only_requests_to_the_same_end_over_the_same_relays() {
         let mut scene = Scene::new();
         let (since, expires) = (scene.began, scene.began + Duration::from_secs(10));
-        let route = |text: &str| Peer::Encrypted(text.split(',').map(|hop| Hop::parse_line(hop).unwrap()).collect());
+        let route = |text: &str| Peer {
+            encrypted: Some(text.split(',').map(|hop| Hop::parse_line(hop).unwrap()).collect()),
+            ..peer(1)
+        };
         let key = "key=sha256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
         let peer = route(&format!("a 1,b 2 {key}"));
         assert!(scene.pool.put(Entry { since, expires, peer: peer.clone(), ..entry(1, 1) }, MAX).is_none());

@@ -21,16 +21,17 @@ use crate::route::{Hop, Protocol};
 
 /// The other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Peer {
-    /// The next hop, without encryption.
-    Next(SocketAddr),
-    /// The last of these hops, which has a key, inside TLS.
-    Encrypted(Arc<[Hop]>),
+pub(super) struct Peer {
+    /// The next hop's address.
+    pub(super) address: SocketAddr,
+    /// If requests are encrypted: the hops from the next to the one that reads them, which has a key.
+    pub(super) encrypted: Option<Arc<[Hop]>>,
 }
 
 /// An open connection to the next hop.
 pub(super) struct UpstreamConn {
-    pub(super) address: SocketAddr,
+    /// Where its requests arrive.
+    pub(super) peer: Peer,
     pub(super) protocol: Protocol,
     pub(super) stream: Socket,
     /// Of the waits for its replies.
@@ -47,8 +48,6 @@ pub(super) struct UpstreamConn {
     pub(super) verification_pending: bool,
     /// The kernel's buffers have grown, see [`Self::begin_body`].
     pub(super) grown: bool,
-    /// Where its requests arrive.
-    pub(super) peer: Peer,
 }
 
 /// The rest of a body; ends after exactly the announced bytes, or prematurely.
@@ -56,23 +55,17 @@ pub struct UpstreamBody<'a>(pub(super) &'a mut UpstreamConn);
 
 impl UpstreamConn {
     pub(super) fn new(address: SocketAddr, protocol: Protocol, stream: TcpStream, connect_ms: f64) -> Self {
-        Self::with(address, protocol, Socket::new(stream), has_low_rtt(address.ip(), connect_ms))
-    }
-
-    /// Wraps a connection of which nothing else is known.
-    pub(super) fn with(address: SocketAddr, protocol: Protocol, stream: Socket, low_rtt: bool) -> Self {
         Self {
-            address,
+            peer: Peer { address, encrypted: None },
             protocol,
-            stream,
+            stream: Socket::new(stream),
             timer: ReusedTimer::default(),
-            low_rtt,
+            low_rtt: has_low_rtt(address.ip(), connect_ms),
             read_ahead: ReadAhead::default(),
             remaining: 0,
             idle_time: Duration::ZERO,
             verification_pending: false,
             grown: false,
-            peer: Peer::Next(address),
         }
     }
 

@@ -42,12 +42,12 @@ impl Upstream {
         if limit <= HOP_SHARE {
             return Err(no_time());
         }
-        if let Some(key) = request.route.last().unwrap_or(hop).key {
+        if let Some(key) = request.route.last().filter(|_| self.end_to_end).and_then(|end| end.key) {
             // Boxed to keep the parent future small, because relays have none.
             return Box::pin(self.request_encrypted(hop, request, key, (began, deadline), on_stage)).await;
         }
         request.host = Some(hop.address.clone());
-        let marked = hop.protocol.or(self.protocol);
+        let marked = hop.protocol().or(self.protocol);
         let protocol = marked.or_else(|| self.links.known(&hop.address));
         request.ack = protocol.is_none();
         if protocol != Some(Protocol::Legacy) {

@@ -300,7 +300,7 @@ async fn the_first_message_of_tls_follows_the_request_for_a_tunnel_at_once() {
     let end = Hop::parse_line("10.0.0.9 1 key=sha256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
     let mut request = Box::new(Request::new(Method::Get, FileName::new(b"f").unwrap()));
     request.route = vec![end];
-    let mut upstream = client(&Arc::default(), Limits::default());
+    let mut upstream = client(&Arc::default(), Limits::default()).end_to_end();
     let requesting = upstream.request(&relay, request, TIMEOUT, &|_| ());
     let reading = async {
         let (mut stream, _) = listener.accept().await.unwrap();

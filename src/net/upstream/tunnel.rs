@@ -7,6 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 use super::connect::connect_with;
+use super::encrypted::connect_tls;
 use super::exchange::{ExchangeError, ReplyWait, no_time, read_problem};
 use super::link::UpstreamConn;
 use super::policy::NotPermitted;
@@ -66,8 +67,12 @@ impl Upstream {
         let (resolver, limit) = (&self.links.resolver, limit.min(self.limits.connect));
         let connected = connect_with(resolver, &next.address, limit, &filter, b"", self.limits.sockbuf).await?;
         self.links.idle.opened();
-        let (address, connect_ms, resolve_ms) = (connected.address, connected.connect_ms, connected.resolve_ms);
-        let mut link = UpstreamConn::new(address, Protocol::Http, connected.stream, connect_ms);
+        let (address, resolve_ms) = (connected.address, connected.resolve_ms);
+        let mut link = UpstreamConn::new(address, Protocol::Http, connected.stream, connected.connect_ms);
+        if let Some(key) = next.key {
+            link.stream = Box::pin(connect_tls(link.stream, &next.address, key, &mut deadline)).await?;
+        }
+        let connect_ms = (ms_since(began) - resolve_ms).max(0.0);
         let reply = if is_target && is_plain(address) {
             Box::new(Reply { status: 200, ..Reply::default() })
         } else {
@@ -92,7 +97,7 @@ impl Upstream {
         early: &[u8],
         on_stage: OnStage<'_>,
     ) -> Result<Box<Reply>, Problem> {
-        let known = next.protocol.or(self.protocol).or_else(|| self.links.known(&next.address));
+        let known = next.protocol().or(self.protocol).or_else(|| self.links.known(&next.address));
         let sent_at = Instant::now();
         let unsupported = || {
             let detail = "the legacy protocol has no tunnels";

@@ -86,12 +86,10 @@ impl HeadValue for &HostPort {
 impl HeadValue for &[Hop] {
     fn put(&self, out: &mut Vec<u8>) {
         put_list(out, self, |hop, out| {
-            (&hop.address).put(out);
-            if let Some(protocol) = hop.protocol {
-                put_all(out, &[";protocol=", protocol.as_str()]);
-            }
-            if let Some(base) = &hop.base {
-                put_all(out, &[";base=", base]);
+            // Nearly every element is a plain address, for which no text is made.
+            match (hop.protocol, &hop.base, hop.key) {
+                (None, None, None) => (&hop.address).put(out),
+                _ => hop.element().as_str().put(out),
             }
         });
     }
@@ -140,6 +138,7 @@ fn push_ms(ms: f64, text: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::Fingerprint;
 
     #[test]
     fn head_values_match_their_display_form() {
@@ -147,7 +146,8 @@ mod tests {
             let parsed: HostPort = address.parse().unwrap();
             assert_eq!((text(&&parsed), parsed.to_string()), (address.to_owned(), address.to_owned()));
         }
-        for element in ["h:1", "h:1;protocol=legacy", "10.0.0.1:2;protocol=http;base=/pub/"] {
+        let keyed = format!("h:1;base=/x/;key={}", Fingerprint::new([7; 32]));
+        for element in ["h:1", "h:1;protocol=legacy", "10.0.0.1:2;protocol=http;base=/pub/", &keyed] {
             let hop = Hop::parse_element(element).unwrap();
             assert_eq!(
                 (encode_route(&[hop.clone(), hop.clone()]), hop.element()),

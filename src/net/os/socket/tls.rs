@@ -11,36 +11,40 @@ use rustls::{ClientConfig, ClientConnection, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{Connect, LazyConfigAcceptor, TlsConnector, TlsStream};
 
-use super::Socket;
+/// What can carry TLS: a connection with or without TLS.
+pub(super) trait Carrier: AsyncRead + AsyncWrite + Unpin {
+    /// Waits until a read would not wait.
+    fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
 
 /// A connection after its handshake.
 #[derive(Debug)]
-pub(super) struct TlsSocket {
-    stream: TlsStream<Unread>,
+pub(super) struct TlsSocket<S> {
+    stream: TlsStream<Unread<S>>,
     /// Bytes of a write that the session has encrypted and that are not given to the kernel yet: the write is not done.
     encrypted: usize,
 }
 
 /// A client's handshake before its first message is sent.
-pub(super) struct ClientHandshake {
-    connect: Connect<Unread>,
+pub(super) struct ClientHandshake<S> {
+    connect: Connect<Unread<S>>,
     pub(super) hello: Vec<u8>,
 }
 
 /// A connection of which some bytes have been read already.
 #[derive(Debug)]
-pub(super) struct Unread {
+pub(super) struct Unread<S> {
     bytes: Vec<u8>,
-    socket: Socket,
+    socket: S,
 }
 
-impl TlsSocket {
+impl<S: Carrier> TlsSocket<S> {
     /// Begins the handshake of a client, and takes out its first message, which the caller has to send.
     pub(super) fn begin(
-        socket: Socket,
+        socket: S,
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
-    ) -> io::Result<ClientHandshake> {
+    ) -> io::Result<ClientHandshake<S>> {
         let unread = Unread { bytes: Vec::new(), socket };
         let mut hello = Vec::new();
         let mut taken = Ok(0);
@@ -51,7 +55,7 @@ impl TlsSocket {
 
     /// Runs the handshake of a server whose client has sent these bytes already.
     pub(super) async fn accept(
-        socket: Socket,
+        socket: S,
         bytes: Vec<u8>,
         choose: impl FnOnce(&ClientHello<'_>) -> Arc<ServerConfig>,
     ) -> io::Result<Self> {
@@ -62,7 +66,7 @@ impl TlsSocket {
     }
 
     /// Returns the connection that carries the session.
-    pub(super) fn under(&self) -> &Socket {
+    pub(super) fn under(&self) -> &S {
         &self.stream.get_ref().0.socket
     }
 
@@ -117,9 +121,9 @@ impl TlsSocket {
     }
 }
 
-impl ClientHandshake {
+impl<S: Carrier> ClientHandshake<S> {
     /// Completes the handshake with a server that was sent the first message, and whose first bytes these are.
-    pub(super) async fn complete(mut self, received: Vec<u8>) -> io::Result<TlsSocket> {
+    pub(super) async fn complete(mut self, received: Vec<u8>) -> io::Result<TlsSocket<S>> {
         if let Some(unread) = self.connect.get_mut() {
             unread.bytes = received;
         }
@@ -127,7 +131,7 @@ impl ClientHandshake {
     }
 }
 
-impl AsyncRead for Unread {
+impl<S: Carrier> AsyncRead for Unread<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.bytes.is_empty() {
             return Pin::new(&mut self.socket).poll_read(cx, buf);
@@ -142,7 +146,7 @@ impl AsyncRead for Unread {
     }
 }
 
-impl AsyncWrite for Unread {
+impl<S: Carrier> AsyncWrite for Unread<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
