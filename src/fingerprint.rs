@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Begins every fingerprint, and names its hash.
 const PREFIX: &str = "sha256:";
@@ -83,6 +84,18 @@ impl FromStr for Fingerprint {
         // The last but one character carries four bits; others than these sixteen have no meaning there.
         let at = CODED - if coded.ends_with('=') { 2 } else { 1 };
         hash.map(Self).ok_or_else(|| wrong(at, char::from(coded.as_bytes()[at])))
+    }
+}
+
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

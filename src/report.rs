@@ -8,18 +8,18 @@
 //!   `result`, `path`, `size`, `received`, `seconds`, `rate` (bytes per second), `already_present`, `attempts`,
 //!   `resumed_from` (bytes that the last attempt resumed from), `started_over` (why a partial file was discarded),
 //!   `integrity` (`verified`, `size-checked` or `pending`, with `digest` and `reason`), `here` and `origin` (`size` and
-//!   `digest` at both ends, null if unknown), `flow` (this program's part: bytes, and µs spent waiting for
-//!   hop 1 and for the disk), `hops`, `waterfall` (the set-up, and each stage's first and last byte, as bars: `stage`,
-//!   `step`, `offset_ms`, `length_ms`, `own_ms`), `verdict` (the sentence and its parts), `stall` if it was stalled
-//!   at its end, `error`; of a folder also `folder`: `total`, `fetched` and `bytes`, `present` (here already),
-//!   `planned` and `planned_bytes` (`--dry-run`), `failed`, `left_out` (links and special files at the origin), `files`
-//!   (`path` in the folder, `size`, `outcome`: `verified`, `size-checked`, `present`, `planned` or `failed`, `error`);
-//!   of a file that can be received by several connections also `connections`: `most` (of `--connections`), `note` (why
-//!   there was one only), `routes` (`route` from 1, `chain`, `state`: `checking`, `active`, `waiting`, `failed` or
-//!   `refused`, `received`, `rate`, `verdict`, `error`, `failed_hop`), `connections` (`connection` from 1, `route`,
-//!   `id` as its first digits, `state`: `connecting`, `receiving`, `waiting` or `ended`, `received`, of the last range
-//!   `from`, `at` and `end`, `error`), `steps` (`seconds` since the start, `route`, number of connections `from` and
-//!   `to`, `reason`).
+//!   `digest` at both ends, null if unknown; `key` of the origin, if the chain was encrypted), `flow` (this program's
+//!   part: bytes, and µs spent waiting for hop 1 and for the disk), `hops`, `waterfall` (the set-up, and each stage's
+//!   first and last byte, as bars: `stage`, `step`, `offset_ms`, `length_ms`, `own_ms`), `verdict` (the sentence and
+//!   its parts), `stall` if it was stalled at its end, `error`; of a folder also `folder`: `total`, `fetched` and
+//!   `bytes`, `present` (here already), `planned` and `planned_bytes` (`--dry-run`), `failed`, `left_out` (links and
+//!   special files at the origin), `files` (`path` in the folder, `size`, `outcome`: `verified`, `size-checked`,
+//!   `present`, `planned` or `failed`, `error`); of a file that can be received by several connections also
+//!   `connections`: `most` (of `--connections`), `note` (why there was one only), `routes` (`route` from 1, `chain`,
+//!   `state`: `checking`, `active`, `waiting`, `failed` or `refused`, `received`, `rate`, `verdict`, `error`,
+//!   `failed_hop`), `connections` (`connection` from 1, `route`, `id` as its first digits, `state`: `connecting`,
+//!   `receiving`, `waiting` or `ended`, `received`, of the last range `from`, `at` and `end`, `error`), `steps`
+//!   (`seconds` since the start, `route`, number of connections `from` and `to`, `reason`).
 //! - `hops`, in chain order: `hop` (from 1), `address`, `label`, `leg` (set-up of the leg that leads to this hop:
 //!   resolve, connect and wait in ms; absent if not reported), `record` (the hop's own record of this transfer; absent
 //!   if not reported).
@@ -35,6 +35,7 @@ mod verdict;
 use serde::Serialize;
 
 use crate::error::{BodyFailure, Error};
+use crate::fingerprint::Fingerprint;
 use crate::route::{Protocol, Route};
 use crate::snapshot::timing::WaterfallRow;
 use crate::snapshot::{FileResult, Flow, Integrity, Phase, Stall, TransferRecord, TransferSnapshot};
@@ -127,6 +128,8 @@ struct FolderReport {
 struct FileEnd {
     size: Option<u64>,
     digest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<Fingerprint>,
 }
 
 /// One hop's part.
@@ -244,8 +247,8 @@ impl TransferReport {
             folder: None,
             integrity: snapshot.integrity.clone(),
             connections: snapshot.connections.as_ref().map(ConnectionsReport::new),
-            here: FileEnd { size: here, digest: digest.filter(|digest| !digest.is_empty()) },
-            origin: FileEnd { size: snapshot.size, digest: snapshot.origin_digest.clone() },
+            here: FileEnd { size: here, digest: digest.filter(|digest| !digest.is_empty()), key: None },
+            origin: FileEnd { size: snapshot.size, digest: snapshot.origin_digest.clone(), key: snapshot.origin_key },
             flow: snapshot.flow,
             waterfall: waterfall::with_timestamps(&snapshot.legs, &records, &snapshot.waterfall),
             stall: snapshot.stall,

@@ -78,7 +78,7 @@ pub(super) fn summary(snapshot: &TransferSnapshot, folder: &FolderProgress) -> S
     } else {
         let (bytes, time, rate) = (Bytes(folder.bytes), HumanDuration(snapshot.elapsed), Rate(snapshot.rate));
         let how = match &snapshot.integrity {
-            Integrity::Verified { .. } => ", verified".to_owned(),
+            Integrity::Verified { .. } => format!(", verified{}", snapshot.of_origin()),
             Integrity::SizeChecked { reason, .. } => format!(", size-checked: {reason}"),
             // It has ended early; each file was verified before it got its name.
             Integrity::Pending => String::new(),

@@ -278,7 +278,7 @@ fn plain_figures(snapshot: &TransferSnapshot) -> String {
 /// Formats the result in one line: size, time, rate, integrity, path.
 fn final_line(snapshot: &TransferSnapshot) -> String {
     let integrity = match &snapshot.integrity {
-        Integrity::Verified { digest } => format!("verified ({digest})"),
+        Integrity::Verified { digest } => format!("verified ({digest}){}", snapshot.of_origin()),
         Integrity::SizeChecked { digest, reason } if digest.is_empty() => format!("size-checked: {reason}"),
         Integrity::SizeChecked { digest, reason } => format!("size-checked: {reason} (arrived as {digest})"),
         Integrity::Pending => "not verified".to_owned(),

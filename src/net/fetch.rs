@@ -133,7 +133,7 @@ pub async fn fetch(
     let mut tracker = Tracker::new(job, progress);
     let result = run(upstream, job, &mut tracker, stop).await;
     match &result {
-        Ok(fetched) => tracker.done(fetched),
+        Ok(fetched) => tracker.done(fetched, job.origin_key()),
         Err(error) => {
             upstream.close();
             tracker.failed(error);

@@ -11,6 +11,7 @@ use super::node::HopRecord;
 use super::timing::WaterfallRow;
 use super::totals::Flow;
 use super::verdict::Verdict;
+use crate::fingerprint::Fingerprint;
 use crate::route::{FileName, Protocol};
 use crate::text::SafeText;
 use crate::wire::{Leg, TransferId};
@@ -127,6 +128,8 @@ pub struct TransferSnapshot {
     pub integrity: Integrity,
     /// The origin's own digest, as `ALGO:HEX`, if it sent one.
     pub origin_digest: Option<String>,
+    /// The key that the origin has proven to have, if the chain was encrypted; once it is done.
+    pub origin_key: Option<Fingerprint>,
     /// The same file existed already.
     pub already_present: bool,
     /// The files, if it is the transfer of a folder.
@@ -226,6 +229,11 @@ impl Phase {
 }
 
 impl TransferSnapshot {
+    /// Formats, behind `verified`, the key of the origin; empty if none was proven.
+    pub fn of_origin(&self) -> String {
+        self.origin_key.map(|key| format!(" from the origin {key}")).unwrap_or_default()
+    }
+
     /// Returns the share that has arrived, 0 to 1; 0 for an empty file until it is done.
     pub fn share(&self) -> f64 {
         match self.size {

@@ -167,15 +167,23 @@ fn relays_see_neither_the_name_nor_a_line_of_the_file() {
         let report: serde_json::Value = serde_json::from_slice(&fetched.stdout).unwrap();
         let integrity = report["transfers"][0]["integrity"].as_str();
         assert!(matches!(integrity, Some("verified" | "expected")), "{more}: {integrity:?}");
+        assert_eq!(report["transfers"][0]["origin"]["key"], scene.key, "{more}");
         assert!(scene.got().unwrap() == scene.content, "{more}");
     }
     assert!(scene.forwarders.iter().all(|forwarder| forwarder.connections.load(Relaxed) > 0));
     assert_eq!(scene.leaks(), Vec::<String>::new());
+    let _ = fs::remove_file(scene.dir.path().join("got"));
+    let plain = chainview(scene.dir.path(), "--fetch in.txt -o got");
+    let line = String::from_utf8(plain.stdout).unwrap();
+    assert!(line.contains(&format!(") from the origin {}, in got", scene.key)), "{line}");
     // Without a key, both are there: the forwarders do look.
     scene.write_input("");
     let plain = fs::read_to_string(scene.dir.path().join("in.txt")).unwrap().replace(" key=", "");
     fs::write(scene.dir.path().join("in.txt"), plain).unwrap();
-    assert_eq!(scene.fetch("").status.code(), Some(0));
+    let fetched = scene.fetch("");
+    assert_eq!(fetched.status.code(), Some(0));
+    let report: serde_json::Value = serde_json::from_slice(&fetched.stdout).unwrap();
+    assert!(report["transfers"][0]["origin"].get("key").is_none());
     assert_eq!(scene.leaks().len(), 4);
 }
 

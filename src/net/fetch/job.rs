@@ -10,7 +10,7 @@ use super::rate_limit::RateLimit;
 use super::slots::Slot;
 use crate::connections::Connections;
 use crate::error::Error;
-use crate::keys::KeyPair;
+use crate::keys::{Fingerprint, KeyPair};
 use crate::limits::Limits;
 use crate::net::os::machine::Machine;
 use crate::options::VerifyMode;
@@ -150,6 +150,12 @@ impl FetchJob {
     /// Returns true if the user may expect more than one connection.
     pub(super) fn may_have_several(&self) -> bool {
         self.connections.most() > 1 || !self.routes.is_empty()
+    }
+
+    /// Returns the key of the origin, if every route is encrypted and leads to that key.
+    pub(super) fn origin_key(&self) -> Option<Fingerprint> {
+        let key = |route: &Route| route.hops().last()?.key;
+        key(&self.route).filter(|first| self.routes.iter().all(|other| key(other) == Some(*first)))
     }
 
     /// Exchanges the route for the next of the others, which it follows as the last.

@@ -14,6 +14,7 @@ use super::job::{FetchJob, Fetched};
 use super::rate_limit::RateLimit;
 use super::retry::PlannedRetry;
 use crate::error::{Error, shown};
+use crate::fingerprint::Fingerprint;
 use crate::meter::{Meter, RateWindow, WaitKind};
 use crate::net::os::clock::Clock;
 use crate::route::Protocol;
@@ -353,7 +354,9 @@ impl<'a> Tracker<'a> {
         self.next = Instant::now() + PERIOD;
     }
 
-    pub(super) fn done(&mut self, fetched: &Fetched) {
+    /// Publishes the result; `key` is that of the origin, if everything was encrypted.
+    pub(super) fn done(&mut self, fetched: &Fetched, key: Option<Fingerprint>) {
+        self.snapshot.origin_key = key;
         self.snapshot.integrity = fetched.integrity.clone();
         self.snapshot.already_present = fetched.already_present;
         self.snapshot.origin_digest = fetched.origin.map(|digest| digest.to_string());

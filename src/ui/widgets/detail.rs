@@ -298,6 +298,7 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<DetailField> {
         let same = local == Some(digest);
         field("origin digest", if same { "equal".to_owned() } else { safe(digest) })
     }));
+    all.extend(t.origin_key.map(|key| field("origin key", key.to_string())));
     all.extend(passed_at(t, Step::FirstByte).map(|text| field("first byte", text)));
     all.extend(passed_at(t, Step::LastByte).map(|text| field("last byte", text)));
     all.extend(t.started_over.as_ref().map(|why| field("started over", why.to_string()).with_role(StyleRole::Warn)));

@@ -79,6 +79,10 @@ fn a_folder_and_its_listing_are_on_no_wire() {
     assert!(arrived(&scene) == tree);
     let report: serde_json::Value = serde_json::from_slice(&whole.stdout).unwrap();
     assert_eq!(report["transfers"][0]["integrity"], "verified");
+    fs::create_dir(scene.dir.path().join("other")).unwrap();
+    let summary = chainview(scene.dir.path(), "--fetch in.txt -o other").stdout;
+    let summary = String::from_utf8(summary).unwrap();
+    assert!(summary.contains(&format!(", verified from the origin {}, in ", scene.key)), "{summary}");
     // With a selection, the listing is read first, and then the parts over several connections.
     let some = fetch_folder(&scene, "--include **/*draft* --include protocol-1*");
     assert_eq!(some.status.code(), Some(0), "{}", said(&some));
