@@ -77,7 +77,7 @@
 //!               folder  a whole folder from one tar stream, unpacked while it arrives;  ranges  one file over several
 //!               connections and routes; pieces  who receives which bytes;  blocks  its digest from blocks in any order
 //! watch         follows every hop's snapshots
-//! diagnose      transfer records of all hops, and which hop failed (blame)
+//! diagnose      transfer records of all hops, which hop failed (blame), and which keys they have (keys)
 //! tls           configurations of TLS 1.3 for keys of this program: of a node (server), of a client (client)
 //! supervisor    node processes on this machine
 //! slow_link     a forwarder that holds bytes back, for the demo

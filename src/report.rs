@@ -20,14 +20,15 @@
 //!   `failed_hop`), `connections` (`connection` from 1, `route`, `id` as its first digits, `state`: `connecting`,
 //!   `receiving`, `waiting` or `ended`, `received`, of the last range `from`, `at` and `end`, `error`), `steps`
 //!   (`seconds` since the start, `route`, number of connections `from` and `to`, `reason`).
-//! - `hops`, in chain order: `hop` (from 1), `address`, `label`, `leg` (set-up of the leg that leads to this hop:
-//!   resolve, connect and wait in ms; absent if not reported), `record` (the hop's own record of this transfer; absent
-//!   if not reported).
+//! - `hops`, in chain order: `hop` (from 1), `address`, `label`, `key` (of the input file: another one fails),
+//!   `reported_key` (for `--check` only: the key that a hop without `key=` reports to have), `leg` (set-up of the leg
+//!   that leads to this hop: resolve, connect and wait in ms; absent if not reported), `record` (the hop's own record
+//!   of this transfer; absent if not reported).
 //! - `error`: `message` (the whole sentence), `exit_code`, and if a hop failed `hop`, `address`, `reason` (that
 //!   of a problem, or how the hop failed the body: `gone`, `restarted`, `closed`, `reset`, `silent`,
 //!   `stopped`, `unreadable`, `unheard`), `reporter` (0 is this program).
-//! - `check`, for `--check` only: `file`, `size`, `protocol` of the first hop, `etag`, `last_modified`, `hops`,
-//!   `waterfall`.
+//! - `check`, for `--check` only: `file`, `size`, `protocol` of the first hop, `etag`, `last_modified`, `encrypted`
+//!   (from end to end), `hops`, `waterfall`.
 
 mod connections;
 mod verdict;
@@ -139,6 +140,10 @@ pub(crate) struct HopReport {
     address: SafeText,
     label: SafeText,
     #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<Fingerprint>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reported_key: Option<Fingerprint>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     leg: Option<Leg>,
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<TransferRecord>,
@@ -180,6 +185,8 @@ pub(crate) struct CheckReport {
     pub etag: Option<SafeText>,
     /// The modification time.
     pub last_modified: Option<SafeText>,
+    /// Whether relays see a tunnel alone.
+    pub encrypted: bool,
     /// The hops and their legs.
     pub hops: Vec<HopReport>,
     /// The same legs as bars.
@@ -276,15 +283,24 @@ impl TransferReport {
 }
 
 impl CheckReport {
-    /// Combines the results of a check.
-    pub(crate) fn new(route: &Route, size: u64, protocol: Protocol, legs: &[Leg]) -> Self {
+    /// Combines the results of a check; `reported` has the keys that hops without `key=` report.
+    pub(crate) fn new(
+        route: &Route,
+        size: u64,
+        protocol: Protocol,
+        legs: &[Leg],
+        reported: &[Option<Fingerprint>],
+    ) -> Self {
+        let mut hops = hops(route, legs, Vec::new());
+        hops.iter_mut().zip(reported).for_each(|(hop, key)| hop.reported_key = *key);
         Self {
             file: route.file.shown(),
             size,
             protocol: protocol.as_str(),
             etag: None,
             last_modified: None,
-            hops: hops(route, legs, Vec::new()),
+            encrypted: route.is_encrypted(),
+            hops,
             waterfall: waterfall::rows(legs, &[], (None, None)),
         }
     }
@@ -297,6 +313,8 @@ fn hops(route: &Route, legs: &[Leg], records: Vec<Option<TransferRecord>>) -> Ve
         hop: index + 1,
         address: hop.address.to_string().into(),
         label: hop.label(),
+        key: hop.key,
+        reported_key: None,
         leg: legs.get(index).map(rounded),
         record: records.next().flatten(),
     };

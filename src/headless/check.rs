@@ -10,12 +10,14 @@ use super::{on_one_thread, reported};
 use crate::cli::{FetchPlan, OutputOptions};
 use crate::console::signals::stop_on_signals;
 use crate::console::{self, start_log};
-use crate::error::Error;
+use crate::error::{Error, KeptBytes};
+use crate::fingerprint::Fingerprint;
+use crate::net::diagnose::{reach, reported_keys};
 use crate::net::fetch::{self as client, Checked};
 use crate::net::upstream::protocols::UpstreamShared;
 use crate::plan::fetch_job;
 use crate::report::{CheckReport, Report};
-use crate::route::Route;
+use crate::route::{Hop, Route};
 use crate::snapshot::timing::{Step, WaterfallRow};
 use crate::units::{Bytes, HumanDuration};
 use crate::waterfall;
@@ -33,30 +35,58 @@ const BAR: usize = 24;
 pub fn check(input: &Path, plan: &FetchPlan, options: &OutputOptions) -> Result<(), Error> {
     let checked = start_log(options, Level::WARN).and_then(|_log| {
         let route = plan.read_route(input)?;
-        let checked = on_one_thread(request(&route, plan))?;
-        Ok((route, checked))
+        let (checked, reported) = on_one_thread(request(&route, plan))?;
+        Ok((route, checked, reported))
     });
     let written = if options.json {
-        let report = checked.as_ref().ok().map(|(route, checked)| CheckReport {
+        let report = checked.as_ref().ok().map(|(route, checked, reported)| CheckReport {
             etag: checked.etag.as_deref().map(Into::into),
             last_modified: checked.last_modified.as_deref().map(Into::into),
-            ..CheckReport::new(route, checked.size, checked.protocol, &checked.legs)
+            ..CheckReport::new(route, checked.size, checked.protocol, &checked.legs, reported)
         });
         console::out(&Report::of_check(report, checked.as_ref().err()).to_json())
-    } else if let Ok((route, checked)) = &checked {
-        console::out(&table(route, checked))
+    } else if let Ok((route, checked, reported)) = &checked {
+        console::out(&format!("{}\n{}", table(route, checked), keys(route, reported)))
     } else {
         Ok(())
     };
     reported(checked.map(|_| ()), written)
 }
 
-async fn request(route: &Route, plan: &FetchPlan) -> Result<Checked, Error> {
+async fn request(route: &Route, plan: &FetchPlan) -> Result<(Checked, Vec<Option<Fingerprint>>), Error> {
     let (stop, _signals) = stop_on_signals()?;
     let upstream = client::client(Arc::new(UpstreamShared::default()), plan.limits, plan.protocol);
     let mut upstream = upstream.signed_by(plan.identity.clone());
     let job = fetch_job(plan, 1, route.clone());
-    client::check(&mut upstream, &job, &stop).await
+    let checked = client::check(&mut upstream, &job, &stop).await?;
+    let reach = reach(checked.legs.len(), Some(checked.protocol));
+    let reported = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Err(Error::Interrupted { kept: KeptBytes::default() }),
+        reported = reported_keys(route, reach, plan.identity.as_ref()) => reported,
+    };
+    Ok((checked, reported))
+}
+
+/// Formats the key of each hop that is known, and whether the chain is encrypted from end to end.
+fn keys(route: &Route, reported: &[Option<Fingerprint>]) -> String {
+    let of_hop = |(at, hop): (usize, &Hop)| {
+        let name = hop_name(at + 1, hop);
+        match (hop.key, reported.get(at).copied().flatten()) {
+            (Some(key), _) => Some(format!("{name} has the key {key}, as the input file says")),
+            (None, Some(key)) => {
+                Some(format!("{name} reports the key {key}, which is checked and used only with key= in its line"))
+            }
+            (None, None) => None,
+        }
+    };
+    let mut lines: Vec<String> = route.hops().iter().enumerate().filter_map(of_hop).collect();
+    lines.push(if route.is_encrypted() {
+        "encrypted from end to end: relays see neither names nor contents".to_owned()
+    } else {
+        "not encrypted from end to end: the last hop has no key= in the input file".to_owned()
+    });
+    lines.join("\n")
 }
 
 /// Formats the file on one line, then one leg per line; `wait` includes everything upstream of that leg.
@@ -97,7 +127,7 @@ fn bar(rows: &[WaterfallRow], stage: usize) -> String {
     bar.iter().collect()
 }
 
-fn hop_name(number: usize, hop: &crate::route::Hop) -> String {
+fn hop_name(number: usize, hop: &Hop) -> String {
     format!("hop {number} ({})", hop.label())
 }
 
@@ -125,5 +155,22 @@ mod tests {
         assert_eq!(lines[0], "f: 1500 bytes (1.5 KB)");
         assert_eq!(lines[2], "hop 1 (10.0.0.1:9101)          -    4.00 ms      12 ms  ======##################");
         assert!(lines[3].starts_with("hop 2 (core)") && lines[3].ends_with('-'));
+    }
+
+    #[test]
+    fn keys_are_proven_or_reported_or_unknown() {
+        let key = |digit: &str| format!("sha256:{}=", digit.repeat(43));
+        let (a, b) = (key("A"), key("Q"));
+        let text = |last: &str, reported: &str| {
+            let route = Route::parse(format!("f\nh1 1\nh2 2\nh3 3{last}\n").as_bytes()).unwrap();
+            keys(&route, &[None, reported.parse().ok(), None])
+        };
+        let plain = text("", "");
+        assert!(plain.starts_with("not encrypted from end to end: ") && plain.lines().count() == 1, "{plain}");
+        let encrypted = text(&format!(" key={a}"), &b);
+        let lines: Vec<&str> = encrypted.lines().collect();
+        assert!(lines[0].starts_with(&format!("hop 2 (h2:2) reports the key {b}, which is checked and used only")));
+        assert_eq!(lines[1], format!("hop 3 (h3:3) has the key {a}, as the input file says"));
+        assert!(lines[2].starts_with("encrypted from end to end: "), "{encrypted}");
     }
 }

@@ -2,6 +2,7 @@
 //! failure.
 
 mod blame;
+mod keys;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::snapshot::TransferRecord;
 use crate::wire::{Problem, Reason, TransferId};
 
 pub(crate) use blame::{Blame, blame, suspect};
+pub(crate) use keys::reported_keys;
 
 /// Time limit for all replies: a report must not wait for a hop without a record.
 const TIMEOUT: Duration = Duration::from_secs(1);

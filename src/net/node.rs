@@ -296,6 +296,7 @@ impl Node {
             address: self.address.to_string().into(),
             policy: self.config.policy.to_string().into(),
             protocols: vec!["http".into(), "legacy".into()],
+            key: self.config.tls.as_ref().map(|tls| tls.key()),
             draining: self.draining(),
             upstream: self.upstream_shared().totals(),
             faults: self.faults.now(),

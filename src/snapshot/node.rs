@@ -6,6 +6,7 @@ use super::body_error::BodyError;
 use super::bounded::bounded;
 use super::totals::{Flow, Totals, UpstreamTotals};
 use crate::faults::Faults;
+use crate::fingerprint::Fingerprint;
 use crate::route::Protocol;
 use crate::text::SafeText;
 use crate::wire::Leg;
@@ -38,6 +39,9 @@ pub struct NodeSnapshot {
     /// The protocols it speaks.
     #[serde(deserialize_with = "bounded::<MAX_PROTOCOLS, _, _>")]
     pub protocols: Vec<SafeText>,
+    /// The key that it serves TLS with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Fingerprint>,
     /// It accepts no new requests.
     pub draining: bool,
     /// Its current faults and limits.

@@ -85,6 +85,37 @@ fn a_token_of_a_hop_with_a_key_is_sent_inside_tls_only() {
 }
 
 #[test]
+fn a_check_names_the_keys_and_whether_the_chain_is_encrypted() {
+    let scene = Scene::start(Harm::Nothing, 0);
+    let proven = format!(" has the key {}, as the input file says", scene.key);
+    let reported = format!(" reports the key {}, which", scene.key);
+    let check = |more: &str| {
+        let checked = chainview(scene.dir.path(), &format!("--check in.txt {more}"));
+        assert_eq!(checked.status.code(), Some(0), "{}", said(&checked));
+        String::from_utf8(checked.stdout).unwrap()
+    };
+    let text = check("");
+    assert!(text.contains(&proven) && text.contains("\nencrypted from end to end: "), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&check("--json")).unwrap();
+    assert_eq!(
+        (json["check"]["encrypted"].as_bool(), &json["check"]["hops"][2]["key"]),
+        (Some(true), &scene.key.as_str().into())
+    );
+    assert_eq!(scene.leaks(), Vec::<String>::new());
+    let plain =
+        fs::read_to_string(scene.dir.path().join("in.txt")).unwrap().replace(&format!(" key={}", scene.key), "");
+    fs::write(scene.dir.path().join("in.txt"), plain).unwrap();
+    let text = check("");
+    let line = text.lines().find(|line| line.contains(&reported)).expect(&text);
+    assert!(line.starts_with("hop 3 (") && text.contains("\nnot encrypted from end to end: "), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&check("--json")).unwrap();
+    assert_eq!(
+        (json["check"]["encrypted"].as_bool(), &json["check"]["hops"][2]["reported_key"]),
+        (Some(false), &scene.key.as_str().into())
+    );
+}
+
+#[test]
 fn control_of_a_hop_with_a_key_is_encrypted() {
     let scene = scene();
     let origin = route(&scene).hops()[2].clone();
