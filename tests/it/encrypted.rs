@@ -36,26 +36,41 @@ struct Forwarder {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<u8>>>,
     connections: Arc<AtomicU64>,
+    /// The number of the connection to harm next, and how.
+    next: Arc<Mutex<(u64, Harm)>>,
 }
 
 impl Forwarder {
+    /// Harms the next connection as well.
+    fn harm_next(&self, harm: Harm) {
+        *self.next.lock().unwrap() = (self.connections.load(Relaxed), harm);
+    }
+
     /// Does harm to the first connections, and none to those after them.
     fn start(to: SocketAddr, harm: Harm, harmed: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (seen, connections) = (Arc::<Mutex<Vec<u8>>>::default(), Arc::<AtomicU64>::default());
         let (log, count) = (Arc::clone(&seen), Arc::clone(&connections));
+        let next = Arc::new(Mutex::new((u64::MAX, Harm::Nothing)));
+        let later = Arc::clone(&next);
         thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
                 let Ok(far) = TcpStream::connect(to) else { return };
-                let harm = if count.fetch_add(1, Relaxed) < harmed { harm } else { Harm::Nothing };
+                let number = count.fetch_add(1, Relaxed);
+                let (at, once) = *later.lock().unwrap();
+                let harm = match number {
+                    number if number == at => once,
+                    number if number < harmed => harm,
+                    _ => Harm::Nothing,
+                };
                 let (near2, far2) = (near.try_clone().unwrap(), far.try_clone().unwrap());
                 let (log, log2) = (Arc::clone(&log), Arc::clone(&log));
                 thread::spawn(move || forward(near, far2, Harm::Nothing, &log));
                 thread::spawn(move || forward(far, near2, harm, &log2));
             }
         });
-        Self { address, seen, connections }
+        Self { address, seen, connections, next }
     }
 
     /// Which of these words have passed.
