@@ -78,7 +78,8 @@
 //!               connections and routes; pieces  who receives which bytes;  blocks  its digest from blocks in any order
 //! watch         follows every hop's snapshots
 //! diagnose      transfer records of all hops, which hop failed (blame), and which keys they have (keys)
-//! tls           configurations of TLS 1.3 for keys of this program: of a node (server), of a client (client)
+//! tls           configurations of TLS 1.3 for keys of this program: of a node (server), of a client (client);
+//!               client_key  that of a client, which counts as its signature
 //! supervisor    node processes on this machine
 //! slow_link     a forwarder that holds bytes back, for the demo
 //! os            kernel  calls without a safe wrapper: socket figures, write-back, ignored signals;  sockopt  sizes of

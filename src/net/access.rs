@@ -16,7 +16,7 @@ use crate::route::{Host, HostPort};
 use crate::secret::Secret;
 use crate::wire::http::{parse_bearer, parse_host, plain_text};
 
-pub use caller::{Caller, Denied, KeyTable};
+pub use caller::{Caller, Denied, HandshakeKeys, KeyTable};
 pub use local::LocalPeers;
 pub use usage::{KeyTransfer, KeyUsage, until_next_day};
 

@@ -149,7 +149,7 @@ async fn answer(node: &Arc<Node>, request: Request<Incoming>, reader: &Requester
     let caller = match &reader.caller {
         Ok(caller) => caller.clone(),
         // The health check is open to all.
-        Err(_) if of_health => node.unsigned_caller(),
+        Err(_) if of_health => node.unsigned_caller(None),
         Err(denied) => return from_problem(&Denied::clone(denied).problem(node.address)),
     };
     let id = match relayed_id(headers) {

@@ -66,7 +66,8 @@ impl EndpointClient<'_> {
         let connected = connect_from(self.machine, &first.address, self.connect).await?;
         let mut stream = Socket::new(connected.stream);
         if let Some(key) = first.key {
-            stream = Box::pin(connect_tls(stream, &first.address, key, &mut Deadline::after(self.connect))).await?;
+            let (identity, mut left) = (self.credentials.identity.map(Arc::as_ref), Deadline::after(self.connect));
+            stream = Box::pin(connect_tls(stream, &first.address, key, identity, &mut left)).await?;
         }
         Ok(EndpointConn { stream, to: first, behind, tunneled: 0 })
     }

@@ -25,9 +25,10 @@ use self::registry::Registry;
 use self::root::Root;
 use crate::allow_list::Purpose;
 use crate::faults::Faults;
+use crate::keys::Fingerprint;
 use crate::limits::Limits;
 use crate::meter::{SlidingWindow, WINDOW_US};
-use crate::net::access::{Access, Caller, Denied, KeyTable, LocalPeers, is_own_address};
+use crate::net::access::{Access, Caller, Denied, HandshakeKeys, LocalPeers, is_own_address};
 use crate::net::body::splice::Pipes;
 use crate::net::faults::LiveFaults;
 use crate::net::os::clock::{Clock, seconds};
@@ -219,23 +220,29 @@ impl Node {
         }
     }
 
-    /// Returns the caller of a request with this head, which came over a connection.
+    /// Returns the caller of a request with this head, which came over a connection whose client has this key.
     ///
     /// # Errors
-    /// [`Denied`] if it is signed, and the signature does not hold here.
-    pub(in crate::net) fn caller_of(&self, head: &[u8], stream: &TcpStream) -> Result<Caller, Box<Denied>> {
+    /// [`Denied`] if it is signed, and the signature does not hold here, or is of another key.
+    pub(in crate::net) fn caller_of(
+        &self,
+        head: &[u8],
+        stream: &TcpStream,
+        tls_key: Option<Fingerprint>,
+    ) -> Result<Caller, Box<Denied>> {
         let Some(keys) = &self.config.access.keys else { return Ok(Caller::default()) };
         let is_own = |named: &str| {
             let listener = self.local_addr_of(stream).unwrap_or(self.address);
             is_own_address(&self.config.access, listener, named)
         };
         let own_key = self.config.tls.as_ref().map(|tls| tls.key());
-        keys.caller_of(head, seconds(SystemTime::now()), is_own, own_key)
+        keys.caller_of(head, seconds(SystemTime::now()), is_own, HandshakeKeys { own: own_key, client: tls_key })
     }
 
-    /// Returns the caller of a request that cannot be signed.
-    pub(in crate::net) fn unsigned_caller(&self) -> Caller {
-        self.config.access.keys.as_ref().map(KeyTable::unsigned).unwrap_or_default()
+    /// Returns the caller of a request that cannot be signed, from a client that has proven this key in its TLS
+    /// handshake.
+    pub(in crate::net) fn unsigned_caller(&self, tls_key: Option<Fingerprint>) -> Caller {
+        self.config.access.keys.as_ref().map(|keys| keys.unsigned(tls_key)).unwrap_or_default()
     }
 
     /// Returns the address by which a request names this node; the listener's own if the request has none.

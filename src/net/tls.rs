@@ -5,13 +5,18 @@
 //! key again, and the tickets that allow it, unread by a client that only sends, turn its close into a reset.
 
 mod client;
+mod client_key;
 mod server;
 
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::sign::CertifiedKey;
 
+use crate::keys::KeyPair;
 pub use client::{ClientTls, WrongKey};
+pub use client_key::client_key;
 pub use server::ServerTls;
 
 /// The protocol inside, as both ends name it in the handshake.
@@ -26,6 +31,14 @@ pub enum TlsError {
     /// The certificate for other clients could not be made.
     #[error("no certificate could be made of the key: {0}")]
     Certificate(#[from] rcgen::Error),
+}
+
+/// Returns the key for handshakes in which it is presented raw.
+fn raw_key(pair: &KeyPair) -> Result<Arc<CertifiedKey>, rustls::Error> {
+    let pkcs8 = PrivatePkcs8KeyDer::from(pair.pkcs8().to_vec());
+    let key = provider().key_provider.load_private_key(pkcs8.into())?;
+    let spki = CertificateDer::from(pair.public().to_spki().to_vec());
+    Ok(Arc::new(CertifiedKey::new(vec![spki], key)))
 }
 
 /// Returns the only provider of cryptography.

@@ -47,6 +47,15 @@ struct KnownCaller {
     used: Option<(KeyTable, SignedId)>,
 }
 
+/// The keys of both ends of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HandshakeKeys {
+    /// The node's, if it has one.
+    pub own: Option<Fingerprint>,
+    /// The one that the client has proven in its TLS handshake.
+    pub client: Option<Fingerprint>,
+}
+
 /// A refusal of a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denied {
@@ -77,36 +86,39 @@ impl KeyTable {
         Arc::clone(&self.0.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Returns the caller of a request without a signature.
-    pub(in crate::net) fn unsigned(&self) -> Caller {
-        Caller::known(self.table(), None, None)
+    /// Returns the caller of a request without a signature, from a client that has proven this key in its TLS
+    /// handshake.
+    pub(in crate::net) fn unsigned(&self, tls_key: Option<Fingerprint>) -> Caller {
+        Caller::known(self.table(), tls_key, None)
     }
 
     /// Returns the caller of a request with this head, which has come at this time, in seconds since 1970. `is_own` is
-    /// true for an address by which this node is reached, and `own_key` is its key, if it has one: a signature for
-    /// another node is none for this one.
+    /// true for an address by which this node is reached: a signature for another node is none for this one.
     ///
     /// # Errors
-    /// [`Denied`] if the signature for this hop is malformed or of another time, or if that of an authorized key does
-    /// not hold, or its request was served already.
+    /// [`Denied`] if the signature for this hop is malformed, of another time, or of another key than that of the TLS
+    /// client, or if that of an authorized key does not hold, or its request was served already.
     pub(in crate::net) fn caller_of(
         &self,
         head: &[u8],
         now: u64,
         is_own: impl Fn(&str) -> bool,
-        own_key: Option<Fingerprint>,
+        keys: HandshakeKeys,
     ) -> Result<Caller, Box<Denied>> {
         let Some(SignedHead { covered, signatures, hops_after }) = signed_head(head) else {
-            return Ok(self.unsigned());
+            return Ok(self.unsigned(keys.client));
         };
-        let covered = Covered { node_key: own_key, ..covered };
+        let covered = Covered { node_key: keys.own, ..covered };
         let refused = |error: &dyn fmt::Display| Denied::boxed(Reason::BadSignature, error.to_string());
         let claim = match signatures.claim(hops_after, &covered, now) {
             Ok(claim) => claim,
             // It is signed for other hops.
-            Err(SignatureError::Missing) => return Ok(self.unsigned()),
+            Err(SignatureError::Missing) => return Ok(self.unsigned(keys.client)),
             Err(error) => return Err(refused(&error)),
         };
+        if let Some(other) = keys.client.filter(|key| *key != claim.key) {
+            return Err(refused(&format_args!("signed by {}, and the key of the TLS client is {other}", claim.key)));
+        }
         // Read once: a key that is authorized only after this was never verified.
         let table = self.table();
         if table.keys.name(claim.key).is_none() {
@@ -284,9 +296,41 @@ mod tests {
 
     const NOW: u64 = 1_800_000_000;
 
+    fn pair() -> KeyPair {
+        KeyPair::parse(&KeyPair::generate().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_key_of_the_tls_client_counts_and_a_signature_must_be_of_the_same() {
+        let [alice, bob] = [pair(), pair()];
+        let [of_alice, of_bob] = [&alice, &bob].map(|key| key.public().fingerprint());
+        let keys: AuthorizedKeys = format!("{of_alice} alice fetch=/\n{of_bob} bob fetch=/\n").parse().unwrap();
+        let table = KeyTable::new(keys, NOW);
+        let hop = Hop::new("h:1".parse().unwrap());
+        let mut request = Request {
+            host: Some(hop.address.clone()),
+            transfer: Some(TransferId(1)),
+            ..Request::new(Method::Get, FileName::new(b"a").unwrap())
+        };
+        let caller = |request: &Request, client: Option<Fingerprint>| {
+            let mut head = Vec::new();
+            encode_request(request, None, &mut head);
+            let caller = table.caller_of(&head, NOW, |_| true, HandshakeKeys { own: None, client });
+            caller.map(|caller| caller.name().map(ToString::to_string))
+        };
+        assert_eq!(caller(&request, None), Ok(None));
+        assert_eq!(caller(&request, Some(of_bob)), Ok(Some("bob".to_owned())));
+        assert_eq!(caller(&request, Some(Fingerprint::new([9; 32]))), Ok(None), "proven, and not authorized");
+        request.signatures = sign_request(&alice, &hop, &request, NOW, 1).unwrap().map(Box::new);
+        let denied = caller(&request, Some(of_bob)).unwrap_err();
+        let expected = format!("signed by {of_alice}, and the key of the TLS client is {of_bob}");
+        assert_eq!((denied.reason, denied.detail.as_str()), (Reason::BadSignature, expected.as_str()));
+        assert_eq!(caller(&request, Some(of_alice)), Ok(Some("alice".to_owned())));
+    }
+
     #[test]
     fn a_key_that_is_authorized_meanwhile_has_rights_only_once_verified() {
-        let pair = KeyPair::parse(&KeyPair::generate().unwrap()).unwrap();
+        let pair = pair();
         let keys: AuthorizedKeys = format!("{} alice fetch=/\n", pair.public().fingerprint()).parse().unwrap();
         let hop = Hop::new("h:1".parse().unwrap());
         let file = |name: &[u8]| Request {
@@ -306,7 +350,8 @@ mod tests {
                     table.replace(AuthorizedKeys::default());
                 }
             });
-            let accepted = (0..2_000).filter_map(|_| table.caller_of(&forged, NOW, |_| true, None).ok());
+            let accepted =
+                (0..2_000).filter_map(|_| table.caller_of(&forged, NOW, |_| true, HandshakeKeys::default()).ok());
             let named = accepted.filter(|caller| caller.name().is_some()).count();
             ended.store(true, Ordering::Relaxed);
             assert_eq!(named, 0);

@@ -113,7 +113,7 @@ pub(super) async fn relay(
     if let Some(key) = key {
         let mut left = Deadline::since(began, budget);
         // Boxed to keep the parent future small, because few hops have a key.
-        let encrypted = Box::pin(connect_tls(stream, &next, key, &mut left)).await;
+        let encrypted = Box::pin(connect_tls(stream, &next, key, None, &mut left)).await;
         stream = encrypted.map_err(|problem| since(problem, began))?;
     }
     // The next hop gets less time than is left, so that the hop closest to a fault reports it first.

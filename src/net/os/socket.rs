@@ -101,12 +101,11 @@ impl Socket {
         Self(Layer::Tls(TlsLayer { tcp, session: Arc::new(Mutex::new(session)) }))
     }
 
-    /// Returns the protocol that the TLS handshake has agreed on; `None` without TLS.
-    #[cfg(test)]
-    pub(in crate::net) fn alpn(&self) -> Option<Vec<u8>> {
+    /// Returns what `read` returns of the result of the TLS handshake; `None` without TLS.
+    pub(in crate::net) fn handshake<T>(&self, read: impl FnOnce(&rustls::CommonState) -> T) -> Option<T> {
         match &self.0 {
             Layer::Plain(_) => None,
-            Layer::Tls(tls) => tls.lock().session().alpn_protocol().map(<[u8]>::to_vec),
+            Layer::Tls(tls) => Some(read(tls.lock().session())),
         }
     }
 

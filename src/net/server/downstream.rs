@@ -11,13 +11,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::file_body::SentBytes;
+use crate::keys::Fingerprint;
 use crate::limits::Limits;
 use crate::net::access::{Caller, until_next_day};
 use crate::net::body::reader::{STEP, write_some};
 use crate::net::os::clock::{http_date, seconds};
 use crate::net::os::deadline::within;
 use crate::net::os::socket::{Socket, drain};
-use crate::net::tls::ServerTls;
+use crate::net::tls::{ServerTls, client_key};
 use crate::text::SafeText;
 use crate::wire::http::{MAX_HEAD, encode_reply};
 use crate::wire::{Method, Problem, Reason, Reply, problem};
@@ -47,6 +48,8 @@ pub struct Downstream {
     pub admitted: bool,
     /// Whose request is being served.
     pub caller: Caller,
+    /// The key that the client has proven in its TLS handshake.
+    pub tls_key: Option<Fingerprint>,
     /// It is inside a tunnel that came through a relay: the peer is not the client.
     pub relayed: bool,
     /// That tunnel passed a foreign proxy, or a relay that lists no folders for its client.
@@ -88,6 +91,7 @@ impl Downstream {
             lacks_digest: false,
             admitted: false,
             caller: Caller::default(),
+            tls_key: None,
             relayed: false,
             proxied: false,
             sent: None,
@@ -99,10 +103,11 @@ impl Downstream {
     ///
     /// # Errors
     /// The error of the connection or of the handshake.
-    pub async fn accept_tls(mut self, tls: &ServerTls) -> io::Result<Self> {
+    pub async fn accept_tls(mut self, tls: &ServerTls, asks: bool) -> io::Result<Self> {
         let received = std::mem::take(&mut self.inbox);
-        let stream = self.stream.accept_tls(received, |hello| tls.for_client(hello)).await?;
-        Ok(Self { stream, ..self })
+        let stream = self.stream.accept_tls(received, |hello| tls.for_client(hello, asks)).await?;
+        let tls_key = stream.handshake(|session| client_key(session.peer_certificates())).flatten();
+        Ok(Self { stream, tls_key, ..self })
     }
 
     /// Reads more into the inbox; 0 means the end of the stream. Cancel-safe.

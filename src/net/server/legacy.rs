@@ -74,7 +74,7 @@ pub(crate) async fn run(
             return refuse(down, &job, &problem).await;
         }
         // The protocol has no signatures.
-        down.caller = node.unsigned_caller();
+        down.caller = node.unsigned_caller(down.tls_key);
         record_key(&down, &job);
         let begun = match permits(&down.caller, &request) {
             Ok(()) => begin_transfer(&down.caller, &request).await,

@@ -66,7 +66,7 @@ async fn first(node: &Node, down: &mut Downstream) -> ReservedUse {
             }
             match parse_request(&down.inbox) {
                 Ok(Some((RequestKind::Endpoint, length))) => {
-                    return ReservedUse::Endpoint(node.caller_of(&down.inbox[..length], &down.stream));
+                    return ReservedUse::Endpoint(node.caller_of(&down.inbox[..length], &down.stream, down.tls_key));
                 }
                 Ok(Some(_)) | Err(_) => return ReservedUse::Other,
                 Ok(None) => {}

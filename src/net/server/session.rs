@@ -72,7 +72,7 @@ async fn tls(
         refuse_protocol(down, conn, "TLS", TLS_ALERT).await;
         return None;
     };
-    match deadline.bound(down.accept_tls(config)).await {
+    match deadline.bound(down.accept_tls(config, node.config.access.keys.is_some())).await {
         Ok(Ok(down)) => return Some(Begun { down, head, deadline }),
         Ok(Err(error)) => tracing::info!("{}: the TLS handshake failed: {error}", conn.peer()),
         Err(Elapsed) => tracing::info!("{}: the TLS handshake took too long", conn.peer()),
@@ -293,7 +293,7 @@ async fn read_head(node: &Node, down: &mut Downstream) -> Result<Option<Received
     loop {
         match parse_request(&down.inbox)? {
             Some((kind, length)) => {
-                let caller = node.caller_of(&down.inbox[..length], &down.stream);
+                let caller = node.caller_of(&down.inbox[..length], &down.stream, down.tls_key);
                 if !matches!(kind, RequestKind::Endpoint) {
                     down.inbox.drain(..length);
                 }

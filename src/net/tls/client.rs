@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, OtherError, PeerMisbehaved, SignatureScheme, version,
 };
 
-use super::{ALPN, TlsError, provider};
-use crate::keys::{Fingerprint, PublicKey};
+use super::{ALPN, TlsError, provider, raw_key};
+use crate::keys::{Fingerprint, KeyPair, PublicKey};
 
 /// A configuration that accepts one key.
 #[derive(Clone, Debug)]
@@ -28,18 +28,23 @@ pub struct WrongKey {
 }
 
 impl ClientTls {
-    /// Creates the configuration for a server with this key.
+    /// Creates the configuration for a server with this key, of a client that has this identity.
     ///
     /// # Errors
     /// [`TlsError`] if the library refuses it.
-    pub fn new(expected: Fingerprint) -> Result<Self, TlsError> {
+    pub fn new(expected: Fingerprint, identity: Option<&KeyPair>) -> Result<Self, TlsError> {
         let provider = provider();
         let algorithms = provider.signature_verification_algorithms;
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&version::TLS13])?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Pinned { expected, algorithms }))
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(Arc::new(Pinned { expected, algorithms }));
+        let mut config = match identity {
+            Some(pair) => {
+                config.with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(raw_key(pair)?)))
+            }
+            None => config.with_no_client_auth(),
+        };
         config.resumption = Resumption::disabled();
         // The server is known by its key; a name would be in clear text.
         config.enable_sni = false;

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::keys::KeyPair;
+use crate::keys::{Fingerprint, KeyPair};
 use crate::net::os::socket::Socket;
 
 pub(in crate::net) fn pair() -> KeyPair {
@@ -23,7 +23,7 @@ pub(in crate::net) async fn connected(
 ) -> (io::Result<Socket>, io::Result<Socket>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let client = ClientTls::new(expected.public().fingerprint()).unwrap();
+    let client = ClientTls::new(expected.public().fingerprint(), None).unwrap();
     let server = ServerTls::new(server).unwrap();
     let connecting = async {
         let mut stream = Socket::new(TcpStream::connect(address).await.unwrap());
@@ -38,7 +38,7 @@ pub(in crate::net) async fn connected(
         let mut stream = Socket::new(listener.accept().await.unwrap().0);
         let mut received = vec![0; early];
         stream.read_exact(&mut received).await.unwrap();
-        stream.accept_tls(received, |hello| server.for_client(hello)).await
+        stream.accept_tls(received, |hello| server.for_client(hello, true)).await
     };
     tokio::join!(connecting, accepting)
 }
@@ -49,7 +49,7 @@ async fn bytes_of_every_size_arrive_both_ways_without_a_flush() {
     for early in [0, 1, 5, 60] {
         let (near, far) = connected(&key, &key, early).await;
         let (mut near, mut far) = (near.unwrap(), far.unwrap());
-        assert!(!near.is_plain() && near.alpn().as_deref() == Some(ALPN));
+        assert!(!near.is_plain() && near.handshake(|session| session.alpn_protocol() == Some(ALPN)) == Some(true));
         let _held = (near.held(), far.held());
         let content: Vec<u8> = (0..3_000_000).map(|at| (at % 251) as u8).collect();
         let sent = content.clone();
@@ -120,7 +120,7 @@ async fn a_client_without_raw_keys_gets_a_certificate_of_the_same_key() {
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
     let accepting = async {
         let stream = Socket::new(listener.accept().await.unwrap().0);
-        stream.accept_tls(Vec::new(), |hello| server.for_client(hello)).await
+        stream.accept_tls(Vec::new(), |hello| server.for_client(hello, true)).await
     };
     let mut config = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -141,6 +141,54 @@ async fn a_client_without_raw_keys_gets_a_certificate_of_the_same_key() {
     let spki = key.public().to_spki();
     let certificate = seen.lock().unwrap().clone();
     assert!(certificate.windows(spki.len()).any(|part| part == spki), "the certificate has the key");
+}
+
+/// Connects a client with a configuration to a server, which asks for keys, or does not; returns the key that the
+/// server knows then.
+async fn key_at(server: &ServerTls, config: Arc<rustls::ClientConfig>, asks: bool) -> Option<Fingerprint> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let accepting = async {
+        let stream = Socket::new(listener.accept().await.unwrap().0);
+        stream.accept_tls(Vec::new(), |hello| server.for_client(hello, asks)).await.unwrap()
+    };
+    let connecting = async {
+        let mut stream = Socket::new(TcpStream::connect(address).await.unwrap());
+        let handshake = stream.begin_tls(config, ServerName::IpAddress(address.ip().into())).unwrap();
+        stream.write_all(handshake.hello()).await.unwrap();
+        handshake.complete(Vec::new()).await.unwrap()
+    };
+    let (_near, far) = tokio::join!(connecting, accepting);
+    far.handshake(|session| client_key(session.peer_certificates())).unwrap()
+}
+
+#[tokio::test]
+async fn a_client_may_present_its_key_raw_or_in_a_certificate() {
+    let (server, client) = (pair(), pair());
+    let tls = ServerTls::new(&server).unwrap();
+    let own = Some(client.public().fingerprint());
+    let expected = server.public().fingerprint();
+    for asks in [true, false] {
+        assert_eq!(key_at(&tls, ClientTls::new(expected, Some(&client)).unwrap().config(), asks).await, own);
+        assert_eq!(key_at(&tls, ClientTls::new(expected, None).unwrap().config(), asks).await, None);
+    }
+    let pkcs8 = PrivatePkcs8KeyDer::from(client.pkcs8().to_vec());
+    let signing = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8, &rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let mut params = rcgen::CertificateParams::new(["anyone".to_owned()]).unwrap();
+    // Dates mean nothing: the operator removes a key from the file.
+    params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+    let certificate = params.self_signed(&signing).unwrap().der().clone();
+    let other = || {
+        rustls::ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Recorder(Arc::default())))
+    };
+    let with = Arc::new(other().with_client_auth_cert(vec![certificate], pkcs8.into()).unwrap());
+    assert_eq!(key_at(&tls, Arc::clone(&with), true).await, own);
+    assert_eq!(key_at(&tls, with, false).await, None, "it was not asked");
+    assert_eq!(key_at(&tls, Arc::new(other().with_no_client_auth()), true).await, None);
 }
 
 /// Accepts every certificate, and records it.

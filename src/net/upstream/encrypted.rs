@@ -13,7 +13,7 @@ use super::exchange::ExchangeError;
 use super::link::UpstreamConn;
 use super::request::not_signed;
 use super::{OnStage, Upstream, UpstreamReply};
-use crate::keys::Fingerprint;
+use crate::keys::{Fingerprint, KeyPair};
 use crate::net::os::clock::{ms_since, seconds};
 use crate::net::os::deadline::Deadline;
 use crate::net::os::socket::{Socket, TlsHandshake};
@@ -104,7 +104,7 @@ impl Upstream {
         let (mut link, leg, _) = self.connect(hop, resolved, Protocol::Http, deadline, b"", on_stage).await?;
         let of_end = |problem: Problem| beyond(problem, behind.len() as u32);
         let end = &behind.last().unwrap_or(hop).address;
-        let handshake = begin_tls(&link.stream, end, key).map_err(of_end)?;
+        let handshake = begin_tls(&link.stream, end, key, self.identity.as_deref()).map_err(of_end)?;
         let mut request = self.tunnel_request(hop, behind)?;
         // The first message follows the request at once, and saves a round trip.
         let opened = self.request_tunnel(&mut link, hop, &mut request, deadline, handshake.hello(), on_stage).await?;
@@ -132,25 +132,31 @@ pub(in crate::net) fn beyond(problem: Problem, relays: u32) -> Problem {
     Problem { hop: counted(problem.hop), reporter: counted(problem.reporter), ..problem }
 }
 
-/// Encrypts a new connection to a hop with this key.
+/// Encrypts a new connection to a hop with this key, which learns that of the client, if it has one.
 pub(in crate::net) async fn connect_tls(
     mut stream: Socket,
     hop: &HostPort,
     key: Fingerprint,
+    identity: Option<&KeyPair>,
     deadline: &mut Deadline,
 ) -> Result<Socket, Problem> {
-    let handshake = begin_tls(&stream, hop, key)?;
+    let handshake = begin_tls(&stream, hop, key, identity)?;
     // A failed write shows again in the rest of the handshake.
     let _ = deadline.bound(stream.write_all(handshake.hello())).await;
     drop(stream);
     complete_tls(handshake, Vec::new(), hop, deadline).await
 }
 
-fn begin_tls(stream: &Socket, hop: &HostPort, key: Fingerprint) -> Result<TlsHandshake, Problem> {
+fn begin_tls(
+    stream: &Socket,
+    hop: &HostPort,
+    key: Fingerprint,
+    identity: Option<&KeyPair>,
+) -> Result<TlsHandshake, Problem> {
     let failed = |error: &dyn fmt::Display| {
         Problem::here(Reason::Internal, FailedAction::Connect, hop, format!("TLS could not begin: {error}"))
     };
-    let tls = ClientTls::new(key).map_err(|error| failed(&error))?;
+    let tls = ClientTls::new(key, identity).map_err(|error| failed(&error))?;
     stream.begin_tls(tls.config(), tls.name()).map_err(|error| failed(&error))
 }
 

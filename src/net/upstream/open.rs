@@ -104,7 +104,8 @@ impl Upstream {
         let mut leg = Leg { resolve_ms, connect_ms, wait_ms: 0.0 };
         if let Some(key) = hop.key {
             let began = Instant::now();
-            link.stream = Box::pin(connect_tls(link.stream, &hop.address, key, deadline)).await?;
+            link.stream =
+                Box::pin(connect_tls(link.stream, &hop.address, key, self.identity.as_deref(), deadline)).await?;
             link.peer.encrypted = Some(Arc::from([hop.clone()]));
             leg.connect_ms += ms_since(began);
         }

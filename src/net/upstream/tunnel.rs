@@ -70,7 +70,8 @@ impl Upstream {
         let (address, resolve_ms) = (connected.address, connected.resolve_ms);
         let mut link = UpstreamConn::new(address, Protocol::Http, connected.stream, connected.connect_ms);
         if let Some(key) = next.key {
-            link.stream = Box::pin(connect_tls(link.stream, &next.address, key, &mut deadline)).await?;
+            link.stream =
+                Box::pin(connect_tls(link.stream, &next.address, key, self.identity.as_deref(), &mut deadline)).await?;
         }
         let connect_ms = (ms_since(began) - resolve_ms).max(0.0);
         let reply = if is_target && is_plain(address) {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use chainview::keys::{Fingerprint, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
@@ -123,6 +123,48 @@ fn a_chain_serves_the_keys_in_its_file_until_they_are_removed() {
     assert_eq!(code(&removed), 5);
     assert!(err(&removed).contains("hop 2") && err(&removed).contains("not authorized"), "{}", err(&removed));
     assert!(!dir.path().join("none").exists());
+}
+
+#[test]
+fn the_key_of_a_tls_client_counts_as_its_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let fingerprint = out(&run(dir.path(), "--new-key key")).trim_end().to_owned();
+    for name in ["other", "node"] {
+        assert_eq!(code(&run(dir.path(), &format!("--new-key {name}"))), 0);
+    }
+    fs::write(dir.path().join("keys"), format!("{fingerprint} alice fetch=f read\n")).unwrap();
+    fs::set_permissions(dir.path().join("keys"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(dir.path().join("f"), "content").unwrap();
+    let node = KeyNode::start(dir.path(), "--root . --identity node");
+    for name in ["key", "other"] {
+        let mut openssl = Command::new("openssl");
+        openssl
+            .args(["req", "-x509", "-key", name, "-subj", "/CN=any", "-days", "1", "-out"])
+            .arg(format!("{name}.pem"));
+        let made = openssl.current_dir(dir.path()).output().unwrap();
+        assert!(made.status.success(), "{}", err(&made));
+    }
+    let curl = |words: &str, path: &str| {
+        let mut curl = Command::new("curl");
+        curl.args(["-sSk", "-m", "20", "-w", " %{http_code}"]).args(words.split_whitespace());
+        out(&curl.arg(format!("https://{}{path}", node.address)).current_dir(dir.path()).output().unwrap())
+    };
+    let read = curl("--cert key.pem --key key", "/files/f");
+    assert_eq!(read, "content 200");
+    let unsigned = curl("", "/files/f");
+    assert!(unsigned.ends_with(" 401") && unsigned.contains("sign with --identity"), "{unsigned}");
+    let other = curl("--cert other.pem --key other", "/files/f");
+    assert!(other.ends_with(" 403") && other.contains("(not authorized) has no right fetch"), "{other}");
+    // chainview signs its requests, too.
+    let address = node.address.replace(':', " ");
+    let own = fs::read_to_string(dir.path().join("node")).unwrap();
+    let own = own.lines().next().unwrap().rsplit(' ').next().unwrap();
+    fs::write(dir.path().join("in.txt"), format!("f\n{address} key={own}\n")).unwrap();
+    let fetched = run(dir.path(), "--fetch in.txt -o got --identity key");
+    assert_eq!((code(&fetched), fs::read_to_string(dir.path().join("got")).unwrap().as_str()), (0, "content"));
+    let refused = run(dir.path(), "--fetch in.txt -o none --identity other");
+    assert_eq!(code(&refused), 5);
+    assert!(err(&refused).contains("hop 1") && err(&refused).contains("(not authorized)"), "{}", err(&refused));
 }
 
 #[test]

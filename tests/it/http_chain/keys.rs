@@ -170,7 +170,7 @@ async fn old_future_altered_and_repeated_requests_are_refused() {
     forged.signatures = Some(Box::new(Signatures { signature: own.signature, ..*claimed }));
     assert_refused(&send(to, &forged).await, 401, Reason::BadSignature, wrong);
     // The same after a restart, which has forgotten what was served.
-    let restarted = Site::start(1, &keys, now() + 1).await;
+    let restarted = Site::start(1, &keys, now() + 60).await;
     let before = restarted.signed(&alice, now(), 6);
     assert_refused(
         &send(restarted.address(0), &before).await,

@@ -70,7 +70,6 @@ impl<S: Carrier> TlsSocket<S> {
         &self.stream.get_ref().0.socket
     }
 
-    #[cfg(test)]
     pub(super) fn session(&self) -> &rustls::CommonState {
         self.stream.get_ref().1
     }
