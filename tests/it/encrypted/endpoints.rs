@@ -115,6 +115,51 @@ fn a_check_names_the_keys_and_whether_the_chain_is_encrypted() {
     );
 }
 
+/// Reads an endpoint in clear text, up to its end or these words.
+fn read_plain(node: SocketAddr, path: &str, until: &str) -> String {
+    let mut stream = TcpStream::connect(node).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {node}\r\nConnection: close\r\n\r\n").unwrap();
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+    while let Ok(read @ 1..) = stream.read(&mut buffer) {
+        bytes.extend_from_slice(&buffer[..read]);
+        if !until.is_empty() && String::from_utf8_lossy(&bytes).contains(until) {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[test]
+fn reports_in_clear_text_do_not_name_an_encrypted_file() {
+    let mut scene = Scene::start(Harm::Nothing, 0);
+    let identity = scene.dir.path().join("key");
+    // Slow enough to be seen.
+    let flags = ["--identity", identity.to_str().unwrap(), "--limit", "2M"];
+    let origin = Node::chainview(&scene.dir.path().join("root"), &flags);
+    let address = origin.address();
+    scene.forwarders[1] = Forwarder::start(address, Harm::Nothing, 0);
+    scene.nodes[2] = origin;
+    scene.write_input(&scene.key);
+    thread::scope(|scope| {
+        let fetching = scope.spawn(|| scene.fetch(""));
+        let mut reports = vec![read_plain(address, "/v1/events?interval=50ms", "\"(encrypted)\"")];
+        for node in &scene.nodes {
+            reports
+                .extend(["/v1/connections", "/v1/node", "/metrics"].map(|path| read_plain(node.address(), path, "")));
+        }
+        assert!(reports[0].contains("\"(encrypted)\"") && !fetching.is_finished(), "{}", reports[0]);
+        let fetched = fetching.join().unwrap();
+        assert_eq!(fetched.status.code(), Some(0), "{}", said(&fetched));
+        let report: serde_json::Value = serde_json::from_slice(&fetched.stdout).unwrap();
+        let id = report["transfers"][0]["id"].as_str().unwrap();
+        let record = read_plain(address, &format!("/v1/transfers/{id}"), "");
+        assert!(record.starts_with("HTTP/1.1 200 ") && record.contains("(encrypted)"), "{record}");
+        reports.push(record);
+        assert!(reports.iter().all(|report| report.starts_with("HTTP/1.1 200 ") && !report.contains(NAME)));
+    });
+}
+
 #[test]
 fn control_of_a_hop_with_a_key_is_encrypted() {
     let scene = scene();
