@@ -9,6 +9,8 @@ mod peers;
 #[allow(dead_code, reason = "this uses its own part of it")]
 mod scene;
 
+#[path = "hostile/encrypted.rs"]
+mod encrypted;
 #[path = "hostile/false_replies.rs"]
 mod false_replies;
 #[path = "hostile/parts.rs"]

@@ -54,12 +54,19 @@ impl Chain {
     }
 
     pub(crate) async fn with_limits(count: usize, limits: Limits) -> Self {
+        Self::configured(count, limits, |_, _| {}).await
+    }
+
+    /// Starts nodes; `change` is called with the position of each and its configuration.
+    pub(crate) async fn configured(count: usize, limits: Limits, change: impl Fn(usize, &mut NodeConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (mut nodes, mut tasks) = (Vec::new(), Vec::new());
-        for _ in 0..count {
+        for at in 0..count {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let node = Node::new(config(folder.path(), address, limits), address);
+            let mut config = config(folder.path(), address, limits);
+            change(at, &mut config);
+            let node = Node::new(config, address);
             tasks.push(tokio::spawn(server::run(Arc::clone(&node), listener, Drain::new())));
             nodes.push(node);
         }
