@@ -4,8 +4,9 @@
 //!
 //! - `chainview` the version, `mode` (`fetch`, `check`, `demo`, `run`), `result` (`ok`, `failed`, `interrupted`),
 //!   `exit_code` of the process, `error` if no transfer caused it (such as an input file that cannot be read).
-//! - `transfers`, in the order of their start: `number`, `id` (grants read access to the hops' records), `file`,
-//!   `result`, `path`, `size`, `received`, `seconds`, `rate` (bytes per second), `already_present`, `attempts`,
+//! - `transfers`, in the order of their start: `number`, `id` (grants read access to the hops' records), if it is
+//!   encrypted and there are relays `tunnel` (the id of their records), `file`, `result`, `path`, `size`,
+//!   `received`, `seconds`, `rate` (bytes per second), `already_present`, `attempts`,
 //!   `resumed_from` (bytes that the last attempt resumed from), `started_over` (why a partial file was discarded),
 //!   `integrity` (`verified`, `size-checked` or `pending`, with `digest` and `reason`), `here` and `origin` (`size` and
 //!   `digest` at both ends, null if unknown; `key` of the origin, if the chain was encrypted), `flow` (this program's
@@ -42,7 +43,7 @@ use crate::snapshot::timing::WaterfallRow;
 use crate::snapshot::{FileResult, Flow, Integrity, Phase, Stall, TransferRecord, TransferSnapshot};
 use crate::text::SafeText;
 use crate::waterfall;
-use crate::wire::{Leg, Reason, TransferId};
+use crate::wire::{Leg, Reason, TransferIds};
 
 use connections::ConnectionsReport;
 use verdict::VerdictReport;
@@ -79,6 +80,9 @@ pub(crate) enum RunOutcome {
 pub(crate) struct TransferReport {
     number: u64,
     id: String,
+    /// The id of the tunnel that it ran through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tunnel: Option<String>,
     file: SafeText,
     result: RunOutcome,
     path: SafeText,
@@ -226,7 +230,7 @@ impl TransferReport {
     /// Combines a transfer's snapshot and the hops' records, in chain order.
     pub(crate) fn new(
         route: &Route,
-        id: TransferId,
+        ids: TransferIds,
         snapshot: &TransferSnapshot,
         error: Option<&Error>,
         records: Vec<Option<TransferRecord>>,
@@ -239,7 +243,8 @@ impl TransferReport {
         let verdict = snapshot.verdict.map(VerdictReport::new);
         Self {
             number: snapshot.number,
-            id: id.to_string(),
+            id: ids.file.to_string(),
+            tunnel: ids.tunnel.map(|id| id.to_string()),
             file: route.file.shown(),
             result: if snapshot.phase == Phase::Done { RunOutcome::Ok } else { RunOutcome::of(error) },
             path: snapshot.path.clone(),
@@ -365,7 +370,7 @@ impl RunOutcome {
 mod tests {
     use super::*;
     use crate::snapshot::{FileOutcome, FolderProgress};
-    use crate::wire::{FailedAction, Problem};
+    use crate::wire::{FailedAction, Problem, TransferId};
 
     #[test]
     fn known_size_and_digest_of_both_ends_are_reported() {
@@ -373,7 +378,7 @@ mod tests {
         let json = |integrity, origin_digest: Option<&str>| {
             let (size, origin_digest) = (Some(5), origin_digest.map(str::to_owned));
             let snapshot = TransferSnapshot { size, received: 5, integrity, origin_digest, ..Default::default() };
-            let transfer = TransferReport::new(&route, TransferId(5), &snapshot, None, Vec::new());
+            let transfer = TransferReport::new(&route, TransferIds::of(TransferId(5)), &snapshot, None, Vec::new());
             let json = serde_json::to_value(transfer).unwrap();
             (json["here"].to_string(), json["origin"].to_string())
         };
@@ -398,7 +403,7 @@ mod tests {
             files.push(result);
         }
         let snapshot = TransferSnapshot { folder: Some(folder), ..Default::default() };
-        let transfer = TransferReport::new(&route, TransferId(5), &snapshot, None, Vec::new());
+        let transfer = TransferReport::new(&route, TransferIds::of(TransferId(5)), &snapshot, None, Vec::new());
         let json = serde_json::to_value(transfer.with_files(&snapshot, files)).unwrap();
         let folder = &json["folder"];
         let count = |name: &str| folder[name].as_u64();
@@ -407,7 +412,8 @@ mod tests {
             [Some(1), Some(7), Some(1), Some(2)]
         );
         assert_eq!(folder["files"][1].to_string(), r#"{"error":"why","outcome":"failed","path":"b/c","size":7}"#);
-        let single = TransferReport::new(&route, TransferId(5), &TransferSnapshot::default(), None, Vec::new());
+        let single =
+            TransferReport::new(&route, TransferIds::of(TransferId(5)), &TransferSnapshot::default(), None, Vec::new());
         assert!(serde_json::to_value(single).unwrap().get("folder").is_none());
     }
 
@@ -417,7 +423,7 @@ mod tests {
         let problem = Problem::next(Reason::Refused, FailedAction::Connect, "h2:2", "", 0.5).relayed();
         let error = Error::at_hop(problem, &route);
         let snapshot = TransferSnapshot { phase: Phase::Failed, legs: vec![Leg::default()], ..Default::default() };
-        let transfer = TransferReport::new(&route, TransferId(5), &snapshot, Some(&error), Vec::new());
+        let transfer = TransferReport::new(&route, TransferIds::of(TransferId(5)), &snapshot, Some(&error), Vec::new());
         let report = Report::of_transfers("fetch", vec![transfer], Some(&error));
         let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
         assert_eq!((json["result"].as_str(), json["exit_code"].as_u64()), (Some("failed"), Some(5)));

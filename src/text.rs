@@ -27,6 +27,11 @@ impl SafeText {
         Self::up_to(MAX_CHARS, outside)
     }
 
+    /// Returns true if there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Sanitizes bytes that are at most a file name, without truncating them; see [`Self::from_bytes`].
     pub fn whole_name(outside: &[u8]) -> Self {
         Self::up_to(MAX_NAME_CHARS, &lossless(outside))

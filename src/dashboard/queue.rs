@@ -27,6 +27,7 @@ use crate::route::Route;
 use crate::snapshot::verdict::Verdict;
 use crate::snapshot::{Flow, FolderProgress, TransferRecord, TransferSnapshot};
 use crate::verdict::{Stage, evaluate};
+use crate::wire::TransferIds;
 pub(super) use transfer::QueueEvent;
 use transfer::{AfterStop, QueuedTransfer, TransferState};
 
@@ -304,11 +305,14 @@ impl Queue {
             Err(why) => QueueEvent::Panicked(number, why),
         };
         if matches!(event, QueueEvent::Done(_) | QueueEvent::Failed(..)) {
+            let ids = report.snapshot.ids.unwrap_or(TransferIds::of(job.id));
+            let links = Arc::clone(&self.links);
             self.evaluating.spawn(async move {
                 let records = match reach {
-                    Some(reach) => transfer_records(&job.route, reach, job.id, job.identity.as_ref()).await,
+                    Some(reach) => transfer_records(&job.route, reach, ids, job.identity.as_ref()).await,
                     None => Vec::new(),
                 };
+                let records = links.records_of_file(ids, flow.whole_us(), records);
                 EndedVerdict { number, verdict: evaluate(&flow, &Stage::of(&records)), records, report }
             });
         }

@@ -26,6 +26,7 @@ use crate::route::Route;
 use crate::snapshot::verdict::Limit;
 use crate::snapshot::{FileResult, TransferRecord, TransferSnapshot};
 use crate::verdict::{Stage, evaluate, evaluate_setup};
+use crate::wire::TransferIds;
 
 /// Shortest evaluated transfer: a shorter one has too little evidence to request a record from every hop.
 const MIN_EVALUATED_US: u64 = 1_000_000;
@@ -121,11 +122,10 @@ async fn one_transfer(
     if ended.result.is_ok() || ended.snapshot.folder.is_some() {
         display.done(&ended.snapshot);
     }
-    let took_us = ended.snapshot.flow.active_us + ended.snapshot.flow.reply_us;
-    let evaluated = ended.result.is_ok() && display.is_verbose() && took_us >= MIN_EVALUATED_US;
+    let evaluated = ended.result.is_ok() && display.is_verbose() && ended.snapshot.flow.whole_us() >= MIN_EVALUATED_US;
     // The hops have no record of a file that was not transferred.
     if (display.is_json() || evaluated) && !ended.snapshot.was_up_to_date() && !stop.is_cancelled() {
-        ended.request_records().await;
+        ended.request_records(upstream.shared()).await;
     }
     if ended.result.is_ok() {
         display.print_verdict(&ended.snapshot);
@@ -135,10 +135,12 @@ async fn one_transfer(
 
 impl FinishedFetch {
     /// Requests the hops' records, and evaluates what limited the transfer.
-    pub(super) async fn request_records(&mut self) {
+    pub(super) async fn request_records(&mut self, links: &UpstreamShared) {
         let protocol = self.result.as_ref().ok().map(|fetched| fetched.protocol);
         let reach = reach(self.snapshot.legs.len(), protocol);
-        self.records = transfer_records(&self.job.route, reach, self.job.id, self.job.identity.as_ref()).await;
+        let ids = self.snapshot.ids.unwrap_or(TransferIds::of(self.job.id));
+        let records = transfer_records(&self.job.route, reach, ids, self.job.identity.as_ref()).await;
+        self.records = links.records_of_file(ids, self.snapshot.flow.whole_us(), records);
         let stages = Stage::of(&self.records);
         let mut whole = evaluate(&self.snapshot.flow, &stages);
         if whole.limit == Limit::Measuring {
@@ -170,7 +172,7 @@ impl FinishedFetch {
     pub(super) fn report(&self) -> TransferReport {
         TransferReport::new(
             &self.job.route,
-            self.job.id,
+            self.snapshot.ids.unwrap_or(TransferIds::of(self.job.id)),
             &self.snapshot,
             self.result.as_ref().err(),
             self.records.clone(),

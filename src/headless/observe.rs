@@ -64,8 +64,8 @@ impl VerdictSource {
                 Self::Queried(identity) => {
                     // Without a hop to request from there is nothing to evaluate: not even that a hop sends no reports.
                     let reach = reach(transfer.legs.len(), transfer.protocol);
-                    let reported = match transfer.transfer_id.filter(|_| reach > 0) {
-                        Some(id) => transfer_records(route, reach, id, identity.as_ref()).await,
+                    let reported = match transfer.ids.filter(|_| reach > 0) {
+                        Some(ids) => transfer_records(route, reach, ids, identity.as_ref()).await,
                         None => Vec::new(),
                     };
                     rolling.update_from_records(clock.now_us(), &reported, &transfer)

@@ -122,14 +122,15 @@ async fn fetches(
     for hop in watcher.hops() {
         display.note(&format!("hop {} ({}): {}", hop.number, hop.address, how(&hop)));
     }
+    let links = Arc::default();
     let source = VerdictSource::Watched(Arc::new(watcher));
-    let (mut ended, chains) = chains(&plan.route, &fetch, (&source, display), stop, &Arc::default(), 0).await;
+    let (mut ended, chains) = chains(&plan.route, &fetch, (&source, display), stop, &links, 0).await;
     for transfer in &mut ended {
         if transfer.records.is_empty() && !transfer.snapshot.was_up_to_date() {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                () = transfer.request_records() => {}
+                () = transfer.request_records(&links) => {}
             }
         }
         print_hops(transfer, display);

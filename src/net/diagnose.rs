@@ -19,7 +19,7 @@ use crate::keys::KeyPair;
 use crate::limits::Limits;
 use crate::route::{Hop, Protocol, Route};
 use crate::snapshot::TransferRecord;
-use crate::wire::{Problem, Reason, TransferId};
+use crate::wire::{Problem, Reason, TransferId, TransferIds};
 
 pub(crate) use blame::{Blame, blame, suspect};
 pub(crate) use keys::reported_keys;
@@ -63,11 +63,11 @@ pub(crate) fn reach(legs: usize, protocol: Option<Protocol>) -> usize {
 pub(crate) async fn transfer_records(
     route: &Route,
     reach: usize,
-    id: TransferId,
+    ids: TransferIds,
     identity: Option<&Arc<KeyPair>>,
 ) -> Vec<Option<TransferRecord>> {
     let mut records = vec![None; route.hops().len()];
-    let results = query_hops(Machine::default(), route, reach, id, identity, TIMEOUT).await;
+    let results = query_hops(Machine::default(), route, reach, ids, identity, TIMEOUT).await;
     for (record, result) in records.iter_mut().zip(results) {
         if let QueryResult::Record(found) = result {
             *record = Some(*found);
@@ -82,17 +82,19 @@ pub(crate) async fn query_hops(
     machine: Machine,
     route: &Route,
     reach: usize,
-    id: TransferId,
+    ids: TransferIds,
     identity: Option<&Arc<KeyPair>>,
     limit: Duration,
 ) -> Vec<QueryResult> {
-    let count = reach.min(route.hops().len());
+    let all = route.hops().len();
+    // A tunnel shows that all links carry such requests.
+    let count = if ids.tunnel.is_some() { all } else { reach.min(all) };
     let mut probing = JoinSet::new();
     for at in 0..count {
         let (route, identity) = (route.clone(), identity.cloned());
         probing.spawn(async move {
             let client = Client { machine, identity: identity.as_ref() };
-            (at, client.probe_hop(route.hops(), at, id, limit).await)
+            (at, client.probe_hop(route.hops(), at, ids.at(at + 1 == all), limit).await)
         });
     }
     let mut results = vec![QueryResult::Inconclusive; count];

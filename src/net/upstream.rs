@@ -16,6 +16,7 @@ pub mod resolve;
 #[cfg(test)]
 mod tests;
 mod tunnel;
+mod tunnel_records;
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,7 +29,7 @@ use crate::keys::KeyPair;
 use crate::limits::Limits;
 use crate::net::access::Caller;
 use crate::route::Protocol;
-use crate::wire::{DigestProgress, Leg, Reply, legacy};
+use crate::wire::{DigestProgress, Leg, Reply, TransferId, legacy};
 pub(super) use encrypted::{beyond, connect_tls};
 pub(super) use exchange::MAX_DIGEST_TIME;
 pub use link::UpstreamBody;
@@ -63,6 +64,8 @@ pub struct Upstream {
 pub enum ExchangeStage {
     /// The next hop is being resolved or connected to.
     Connecting,
+    /// The request runs through this tunnel, which is opened now or was kept.
+    Tunnel(TransferId),
     /// The request was sent.
     Waiting,
     /// A `102` (still processing) arrived, perhaps with the progress of a digest; relays pass it on.
@@ -83,6 +86,8 @@ pub struct UpstreamReply {
     pub protocol: Protocol,
     /// The address that replied.
     pub address: SocketAddr,
+    /// The tunnel that it came through.
+    pub tunnel: Option<TransferId>,
 }
 
 impl std::fmt::Debug for Upstream {

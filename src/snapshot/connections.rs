@@ -88,6 +88,9 @@ pub struct ConnectionProgress {
     pub route: usize,
     /// The first digits of its transfer id.
     pub id: SafeText,
+    /// The first digits of the id of its tunnel, if it is encrypted.
+    #[serde(skip_serializing_if = "SafeText::is_empty")]
+    pub tunnel: SafeText,
     /// The state.
     pub state: ConnectionState,
     /// The first byte of its range.

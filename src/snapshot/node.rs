@@ -262,6 +262,24 @@ pub struct HopRecord {
 }
 
 impl TransferRecord {
+    /// Returns what this record of a tunnel has more than an earlier one, for a file that was moved since then and took
+    /// this long. The time before it, in which the tunnel was silent, counts for no file.
+    #[must_use]
+    pub fn since(&self, earlier: &Self, file_us: u64) -> Self {
+        let silent = |flow: Flow| {
+            let us = flow.active_us.saturating_sub(file_us).min(flow.starved_us);
+            Flow { active_us: flow.active_us - us, starved_us: flow.starved_us - us, ..flow }
+        };
+        let upstream_flow = self.upstream_flow.zip(earlier.upstream_flow);
+        Self {
+            flow: silent(self.flow.since(&earlier.flow)),
+            upstream_flow: upstream_flow.map(|(now, before)| silent(now.since(&before))),
+            tcp: self.tcp.map(|tcp| tcp.since(&earlier.tcp.unwrap_or_default())),
+            leg: None,
+            ..self.clone()
+        }
+    }
+
     /// Returns the displayed part.
     pub fn hop_record(&self) -> HopRecord {
         HopRecord { status: self.status, body_error: self.body_error, flow: self.flow }

@@ -78,6 +78,11 @@ impl UpstreamTotals {
 }
 
 impl Flow {
+    /// Returns the time before and with a body, in µs.
+    pub fn whole_us(&self) -> u64 {
+        self.active_us.saturating_add(self.reply_us)
+    }
+
     /// Adds the counters of another stage or time.
     pub fn add(&mut self, other: &Self) {
         self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);

@@ -14,7 +14,7 @@ use super::verdict::Verdict;
 use crate::fingerprint::Fingerprint;
 use crate::route::{FileName, Protocol};
 use crate::text::SafeText;
-use crate::wire::{Leg, TransferId};
+use crate::wire::{Leg, TransferIds};
 
 /// Phase of a transfer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -74,10 +74,12 @@ pub struct TransferSnapshot {
     pub number: u64,
     /// The first digits of its transfer id.
     pub id: SafeText,
-    /// The whole transfer id of its latest attempt, which grants access to the hops' records: never displayed or
-    /// exported.
+    /// The first digits of the id of the tunnel that it runs through, if it is encrypted: the relays report that one.
+    #[serde(skip_serializing_if = "SafeText::is_empty")]
+    pub tunnel: SafeText,
+    /// The whole ids of its latest attempt, which grant access to the hops' records: never displayed or exported.
     #[serde(skip)]
-    pub transfer_id: Option<TransferId>,
+    pub ids: Option<TransferIds>,
     /// The protocol of hop 1, which determines whether it can be queried.
     #[serde(skip)]
     pub protocol: Option<Protocol>,
@@ -251,9 +253,19 @@ impl TransferSnapshot {
         }
     }
 
-    /// Returns true if this is the id of the transfer or of one of its connections.
+    /// Returns true if this is the id of the transfer, of one of its connections, or of the tunnel of either.
     pub fn has_id(&self, id: &str) -> bool {
-        is_same_id(self.id.as_str(), id) || self.connection(id).is_some()
+        self.is_of_latest(id) || self.connection(id).is_some()
+    }
+
+    /// Returns true if this is the id of its latest request, or of the tunnel of that.
+    pub fn is_of_latest(&self, id: &str) -> bool {
+        is_same_id(self.id.as_str(), id) || is_same_id(self.tunnel.as_str(), id)
+    }
+
+    /// Returns the first digits of the ids under which the hops report its latest request.
+    pub fn reported_ids(&self) -> impl Iterator<Item = &SafeText> {
+        [&self.id, &self.tunnel].into_iter().filter(|id| !id.is_empty())
     }
 
     /// Returns the number of the connection with this id, if the transfer has several.
@@ -264,7 +276,8 @@ impl TransferSnapshot {
 
     fn connection(&self, id: &str) -> Option<&ConnectionProgress> {
         let mut connections = self.connections.iter().flat_map(|progress| &progress.connections);
-        connections.find(|connection| is_same_id(connection.id.as_str(), id))
+        connections
+            .find(|connection| [&connection.id, &connection.tunnel].iter().any(|own| is_same_id(own.as_str(), id)))
     }
 
     /// Returns true if the same file existed already, and no byte was transferred.

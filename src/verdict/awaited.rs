@@ -1,6 +1,6 @@
 //! Which hop a transfer waits for, by the reports of the hops that its request has reached.
 
-use crate::snapshot::{Awaited, ConnState, HopSnapshot, TransferSnapshot, Wait};
+use crate::snapshot::{Awaited, ConnRole, ConnState, HopSnapshot, TransferSnapshot, Wait};
 
 /// Returns the transfer's wait, at the hop where its request stopped: hops before it report what they wait for.
 pub fn refine_wait(wait: Wait, transfer: &TransferSnapshot, hops: &[HopSnapshot]) -> Wait {
@@ -10,12 +10,15 @@ pub fn refine_wait(wait: Wait, transfer: &TransferSnapshot, hops: &[HopSnapshot]
     let hops = || hops.iter().filter(|hop| !hop.extra);
     let farthest = hops().rev().find_map(|hop| {
         let connections = hop.node.iter().flat_map(|node| &node.connections);
-        let ours = connections.filter(|conn| conn.transfer == transfer.id && !transfer.id.as_str().is_empty());
-        ours.map(|conn| (hop.number, conn.state)).next_back()
+        let ours = connections.filter(|conn| transfer.reported_ids().any(|id| *id == conn.transfer));
+        ours.map(|conn| (hop.number, conn.role, conn.state)).next_back()
     });
-    let Some((reached, state)) = farthest else { return wait };
-    let next = (reached + 1).min(hops().count());
+    let Some((reached, role, state)) = farthest else { return wait };
+    let last = hops().count();
+    let next = (reached + 1).min(last);
     let (awaited, hop) = match state {
+        // The tunnel is open as far as its end, which has the request.
+        ConnState::Streaming if role == ConnRole::Tunnel => (Awaited::Reply, last),
         ConnState::Connecting => (Awaited::Connection, next),
         ConnState::Delayed => (Awaited::Delay, reached),
         ConnState::Waiting => (Awaited::Reply, next),
@@ -70,7 +73,15 @@ mod tests {
         assert_eq!(of(ConnState::Waiting, &[("ab", ConnState::Head)]), (Awaited::Reply, Some(2)));
         let last = [hop(1, &[("ab", ConnState::Waiting)])];
         assert_eq!(refine_wait(wait, &transfer, &last).hop, Some(1), "the origin itself");
-        assert_eq!(refine_wait(wait, &transfer, &[silent]), wait);
+        assert_eq!(refine_wait(wait, &transfer, std::slice::from_ref(&silent)), wait);
+        let tunnel = TransferSnapshot { id: "cd".into(), tunnel: "ab".into(), ..TransferSnapshot::default() };
+        let opening = [hop(1, &[("ab", ConnState::Connecting)]), silent.clone(), silent.clone()];
+        let of_tunnel =
+            |hops: &[HopSnapshot]| (refine_wait(wait, &tunnel, hops).awaited, refine_wait(wait, &tunnel, hops).hop);
+        assert_eq!(of_tunnel(&opening), (Awaited::Connection, Some(2)));
+        let mut open = [hop(1, &[("ab", ConnState::Streaming)]), silent.clone(), silent.clone()];
+        open[0].node.as_mut().unwrap().connections[0].role = ConnRole::Tunnel;
+        assert_eq!(of_tunnel(&open), (Awaited::Reply, Some(3)), "what is inside is not seen before its end");
         let data = Wait { awaited: Awaited::Data, hop: None, ..wait };
         assert_eq!(refine_wait(data, &transfer, &last), data);
     }

@@ -97,7 +97,7 @@ struct Sums<K, T> {
 impl Rolling {
     /// Adds the hops' reports and the transfers' snapshots of this time; returns the current verdict.
     pub fn update(&mut self, now_us: u64, hops: &[HopSnapshot], transfers: &[TransferSnapshot]) -> Verdict {
-        let ids = under_way(transfers).map(|transfer| &transfer.id).collect();
+        let ids = under_way(transfers).flat_map(TransferSnapshot::reported_ids).collect();
         self.report(now_us, hops, &ids);
         self.conclude(now_us, transfers)
     }
@@ -193,7 +193,7 @@ impl Rolling {
             let since_us = known.map_or(now_us, |received| received.since_us);
             let lasting_us = now_us.saturating_sub(since_us);
             let lasting = std::time::Duration::from_micros(lasting_us);
-            let is_stalled = lasting_us >= limit_us && its_turn(&transfer.id);
+            let is_stalled = lasting_us >= limit_us && transfer.reported_ids().all(&its_turn);
             let stall = is_stalled.then_some(Stall { lasting, last_moved: moved_last });
             self.received.insert(transfer.number, Received { bytes, since_us, stall });
         }

@@ -40,5 +40,5 @@ pub use message::{ByteRange, Leg, Method, Reply, Request, add_to_list};
 pub use problem::{FailedAction, Problem, Refusal};
 pub use progress::DigestProgress;
 pub use reason::Reason;
-pub use transfer::TransferId;
+pub use transfer::{TransferId, TransferIds};
 pub use tunnel::TunnelRequest;

@@ -14,6 +14,27 @@ impl TransferId {
     }
 }
 
+/// Ids under which the hops have records of one transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TransferIds {
+    /// The id of the request for the file.
+    pub file: TransferId,
+    /// The id of the tunnel that an encrypted request runs through, the only one that the relays see.
+    pub tunnel: Option<TransferId>,
+}
+
+impl TransferIds {
+    /// Returns the ids of a transfer whose request every hop reads.
+    pub fn of(file: TransferId) -> Self {
+        Self { file, tunnel: None }
+    }
+
+    /// Returns the id under which a hop has its record; the origin ends the tunnel, and reads the request.
+    pub fn at(self, is_origin: bool) -> TransferId {
+        self.tunnel.filter(|_| !is_origin).unwrap_or(self.file)
+    }
+}
+
 impl fmt::Display for TransferId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
@@ -47,6 +68,13 @@ impl FromStr for TransferId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn relays_of_an_encrypted_transfer_have_the_id_of_the_tunnel() {
+        let (file, tunnel) = (TransferId(1), Some(TransferId(2)));
+        assert_eq!([false, true].map(|is_origin| TransferIds::of(file).at(is_origin).0), [1, 1]);
+        assert_eq!([false, true].map(|is_origin| TransferIds { file, tunnel }.at(is_origin).0), [2, 1]);
+    }
 
     #[test]
     fn ids_have_exactly_32_hex_digits() {

@@ -72,9 +72,18 @@ fn makable() -> Vec<Kind> {
 
 #[test]
 fn each_cause_is_named_and_none_where_there_is_none() {
+    all_named(makable().into_iter().filter(|kind| *kind != Kind::Encrypted).chain([Kind::Nothing]));
+}
+
+#[test]
+fn each_cause_is_named_in_an_encrypted_transfer() {
+    all_named([Kind::Encrypted]);
+}
+
+fn all_named(kinds: impl IntoIterator<Item = Kind>) {
     let mut table = Table::default();
     // One after another: two chains in parallel would starve each other.
-    for kind in makable().into_iter().chain([Kind::Nothing]) {
+    for kind in kinds {
         for cause in Cause::clear(kind) {
             let mut verdict = verdict_on(&cause, SOON);
             if !cause.is(&verdict) {

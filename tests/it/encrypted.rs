@@ -121,6 +121,12 @@ struct Scene {
 
 impl Scene {
     fn start(harm: Harm, harmed: u64) -> Self {
+        Self::with(harm, harmed, |_| "")
+    }
+
+    /// Starts each hop with the flags for its number.
+    fn with(harm: Harm, harmed: u64, flags: impl Fn(usize) -> &'static str) -> Self {
+        let flags = |hop| flags(hop).split_whitespace().collect::<Vec<_>>();
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("root");
         fs::create_dir(&root).unwrap();
@@ -128,8 +134,9 @@ impl Scene {
         fs::write(root.join(NAME), &content).unwrap();
         let key = String::from_utf8(chainview(dir.path(), "--new-key key").stdout).unwrap().trim_end().to_owned();
         let identity = dir.path().join("key");
-        let relays = [0; 2].map(|_| Node::chainview(&root, &[]));
-        let origin = Node::chainview(&root, &["--identity", identity.to_str().unwrap()]);
+        let relays = [1, 2].map(|hop| Node::chainview(&root, &flags(hop)));
+        let of_origin = [vec!["--identity", identity.to_str().unwrap()], flags(3)].concat();
+        let origin = Node::chainview(&root, &of_origin);
         let forwarders = vec![
             Forwarder::start(relays[0].address(), Harm::Nothing, 0),
             Forwarder::start(origin.address(), harm, harmed),
@@ -326,4 +333,48 @@ fn curl_reads_a_node_by_its_pinned_key() {
     let node = format!("https://{}/v1/node", scene.nodes[2].address());
     let node = Command::new("curl").args(["-sSk", "-m", "20", "--pinnedpubkey", &pin, &node]).output().unwrap();
     assert!(String::from_utf8_lossy(&node.stdout).contains("\"connections\""), "{}", said(&node));
+}
+
+/// The verdict and the waterfall of each transfer of a run; its stages are numbered from the client, 0.
+fn evaluated(fetched: &Output) -> Vec<(serde_json::Value, Vec<serde_json::Value>)> {
+    let report: serde_json::Value = serde_json::from_slice(&fetched.stdout).unwrap();
+    let transfers = report["transfers"].as_array().unwrap();
+    let of =
+        |transfer: &serde_json::Value| (transfer["verdict"].clone(), transfer["waterfall"].as_array().unwrap().clone());
+    transfers.iter().map(of).collect()
+}
+
+#[test]
+fn a_slow_relay_is_named_with_its_limit_or_delay() {
+    for (faults, limit) in [("--limit 1500K", "rate-limit"), ("--delay 700ms", "fault")] {
+        for hop in 1..=3 {
+            let scene = Scene::with(Harm::Nothing, 0, |node| if node == hop { faults } else { "" });
+            let fetched = scene.fetch("");
+            assert_eq!(fetched.status.code(), Some(0), "{}", said(&fetched));
+            let (verdict, waterfall) = evaluated(&fetched).remove(0);
+            assert!(verdict["limit"] == limit && verdict["hop"] == hop, "hop {hop}, {faults}: {verdict}");
+            let legs = |step: &str| -> Vec<u64> {
+                let rows = waterfall.iter().filter(|row| row["step"] == step);
+                rows.filter_map(|row| row["stage"].as_u64()).collect()
+            };
+            assert_eq!(legs("wait"), [0, 1, 2], "{waterfall:?}");
+        }
+    }
+}
+
+#[test]
+fn a_file_is_not_blamed_on_what_others_met_in_the_same_tunnel() {
+    let scene = Scene::with(Harm::Nothing, 0, |node| if node == 2 { "--delay 700ms" } else { "" });
+    // Small enough to keep the tunnel.
+    fs::write(scene.dir.path().join("root").join(NAME), b"short").unwrap();
+    let _ = fs::remove_file(scene.dir.path().join("got"));
+    let fetched = scene.fetch("-n 2");
+    assert_eq!(fetched.status.code(), Some(0), "{}", said(&fetched));
+    let report: serde_json::Value = serde_json::from_slice(&fetched.stdout).unwrap();
+    let [first, second] = [0, 1].map(|at| &report["transfers"][at]);
+    assert!(first["tunnel"].is_string() && first["tunnel"] == second["tunnel"], "{report:#}");
+    let delayed_us = |transfer: &serde_json::Value| transfer["hops"][1]["record"]["flow"]["reply_us"].as_u64();
+    assert!(delayed_us(first) >= Some(700_000) && delayed_us(second) == Some(0), "{report:#}");
+    assert_eq!((&first["verdict"]["limit"], &first["verdict"]["hop"]), (&"fault".into(), &2.into()));
+    assert_ne!(second["verdict"]["limit"], "fault");
 }

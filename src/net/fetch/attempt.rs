@@ -71,7 +71,7 @@ pub(super) async fn attempt(
         *candidate = Some(part);
         match received {
             Ok(()) => Ok(()),
-            Err(error) => Err(attributed(job, response.protocol, error, stop).await),
+            Err(error) => Err(attributed(job, (response.protocol, tracker), error, stop).await),
         }
     };
     match received {

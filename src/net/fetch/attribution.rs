@@ -6,19 +6,27 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::address_of;
 use super::job::FetchJob;
+use super::tracker::Tracker;
 use crate::error::{BodyFailure, Error, KeptBytes};
 use crate::net::diagnose::{Blame, blame, query_hops};
 use crate::route::Protocol;
+use crate::wire::TransferIds;
 
 /// Attributes a body failure to a hop, by querying the hops both through the chain, up to where it is interrupted, and
 /// directly.
-pub(super) async fn attributed(job: &FetchJob, protocol: Protocol, error: Error, stop: &CancellationToken) -> Error {
+pub(super) async fn attributed(
+    job: &FetchJob,
+    (protocol, tracker): (Protocol, &Tracker<'_>),
+    error: Error,
+    stop: &CancellationToken,
+) -> Error {
     let Error::Short { received, size, how, .. } = error else { return error };
     if protocol == Protocol::Legacy {
         return error;
     }
     let (reach, identity) = (job.route.hops().len(), job.identity.as_ref());
-    let querying = query_hops(job.machine, &job.route, reach, job.id, identity, ATTRIBUTION_TIMEOUT);
+    let ids = tracker.ids().unwrap_or(TransferIds::of(job.id));
+    let querying = query_hops(job.machine, &job.route, reach, ids, identity, ATTRIBUTION_TIMEOUT);
     let findings = tokio::select! {
         findings = querying => findings,
         () = stop.cancelled() => return error,

@@ -21,7 +21,7 @@ use crate::net::upstream::Upstream;
 use crate::route::Protocol;
 use crate::snapshot::Awaited;
 use crate::text::SafeText;
-use crate::wire::{FailedAction, Problem, Reason};
+use crate::wire::{FailedAction, Problem, Reason, TransferIds};
 
 /// The bytes that a body is read for.
 pub(super) enum Wanted<'a> {
@@ -174,9 +174,9 @@ impl<'a> StallWatch<'a> {
 }
 
 /// Queries every hop about the transfer; returns the first that does not reply in time.
-async fn find_suspect(job: &FetchJob, limit: Duration) -> Option<Blame> {
+async fn find_suspect(job: &FetchJob, ids: TransferIds, limit: Duration) -> Option<Blame> {
     let (reach, identity) = (job.route.hops().len(), job.identity.as_ref());
-    suspect(&query_hops(job.machine, &job.route, reach, job.id, identity, limit).await)
+    suspect(&query_hops(job.machine, &job.route, reach, ids, identity, limit).await)
 }
 
 /// Reads the next bytes; returns the end of the stream or the connection's error as the inner result.
@@ -221,7 +221,8 @@ async fn read_some(
                 tracker.wait_for(Awaited::Data, since, waited, watch.suspect.map(|blame| blame.hop));
                 tracker.publish();
                 if watch.http && probe.is_none() && Instant::now() >= next_probe {
-                    probe = Some(Box::pin(find_suspect(watch.job, PROBE_TIMEOUT.min(watch.pause))));
+                    let ids = tracker.ids().unwrap_or(TransferIds::of(watch.job.id));
+                    probe = Some(Box::pin(find_suspect(watch.job, ids, PROBE_TIMEOUT.min(watch.pause))));
                 }
             }
         }

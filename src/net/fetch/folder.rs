@@ -92,9 +92,9 @@ async fn fetch_missing(
     let walk = Walk::after(Arc::clone(&shared), path.clone(), after);
     let rest = parts::receive(upstream, &shared, walk, (path, publishing), tracker, stop).await?;
     outcome.append(rest);
-    if let Some((_, id)) = outcome.largest {
-        job.id = id;
-        tracker.follow(id);
+    if let Some((_, ids)) = outcome.largest {
+        job.id = ids.file;
+        tracker.follow(ids);
     }
     finished(job, path, outcome, tracker)
 }
@@ -114,7 +114,7 @@ async fn whole_stream(
         Err(error) => return Err(parts::without_folders(error)),
     };
     outcome.failures = end.summary.failures;
-    outcome.largest = Some((tracker.flow().bytes_in, job.id));
+    outcome.largest = tracker.ids().map(|ids| (tracker.flow().bytes_in, ids));
     outcome.chain = Some((end.protocol, end.legs));
     let Err(error) = end.result else { return Ok(None) };
     upstream.close();

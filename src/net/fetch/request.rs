@@ -173,9 +173,12 @@ pub(super) async fn send_request_tracked(
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<UpstreamReply, Error> {
-    let (stage, since) = (watch::Sender::new(ExchangeStage::Connecting), Instant::now());
+    let (stage, since) = (watch::Sender::new((ExchangeStage::Connecting, None)), Instant::now());
     let on_stage = |now| {
-        stage.send_replace(now);
+        stage.send_modify(|(stage, tunnel)| match now {
+            ExchangeStage::Tunnel(id) => *tunnel = Some(id),
+            now => *stage = now,
+        });
     };
     // Pinned in place: moving the future would double the size of a transfer's future.
     let mut sending = pin!(send_request(upstream, job, request, &on_stage, stop));
@@ -184,13 +187,18 @@ pub(super) async fn send_request_tracked(
             biased;
             response = &mut sending => break response,
             () = tracker.due() => {
-                let (awaited, limit) = awaited(*stage.borrow(), &job.limits);
+                let (stage, tunnel) = *stage.borrow();
+                let (awaited, limit) = awaited(stage, &job.limits);
+                tracker.through(tunnel);
                 let hop = if matches!(awaited, Awaited::Digest { .. }) { job.route.hops().len() } else { 1 };
                 tracker.wait_for(awaited, since, limit, Some(hop));
                 tracker.publish();
             }
         }
     };
+    if let Ok(response) = &response {
+        tracker.through(response.tunnel);
+    }
     tracker.wait_is_over();
     response
 }
@@ -198,7 +206,7 @@ pub(super) async fn send_request_tracked(
 /// Returns what an exchange waits for at this stage, and for how long at most.
 fn awaited(stage: ExchangeStage, limits: &Limits) -> (Awaited, Duration) {
     match stage {
-        ExchangeStage::Connecting => (Awaited::Connection, limits.connect.min(limits.setup)),
+        ExchangeStage::Connecting | ExchangeStage::Tunnel(_) => (Awaited::Connection, limits.connect.min(limits.setup)),
         ExchangeStage::Waiting => (Awaited::Reply, limits.setup),
         ExchangeStage::Working(progress) => {
             let DigestProgress { done, size, .. } = progress.unwrap_or_default();

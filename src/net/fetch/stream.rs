@@ -114,7 +114,7 @@ async fn attempt(
         tracker.end();
         *written = Some(Written { sink, hasher, offset, source });
         if let Err(error) = received {
-            return Err(attributed(job, response.protocol, error, stop).await);
+            return Err(attributed(job, (response.protocol, tracker), error, stop).await);
         }
     }
     upstream.finish();

@@ -21,7 +21,7 @@ use crate::route::Protocol;
 use crate::snapshot::{Awaited, Flow, FolderProgress, Phase, Retry, TransferSnapshot, Wait};
 use crate::text::SafeText;
 use crate::waterfall;
-use crate::wire::{Leg, TransferId};
+use crate::wire::{Leg, TransferId, TransferIds};
 use average::{Average, whole_rate};
 
 /// Interval of published figures; a user would not notice a shorter one.
@@ -115,8 +115,22 @@ impl<'a> Tracker<'a> {
     }
 
     /// Records the id of the latest request, such as one for a part of a folder.
-    pub(super) fn follow(&mut self, id: TransferId) {
-        (self.snapshot.id, self.snapshot.transfer_id) = (id.short().into(), Some(id));
+    pub(super) fn follow(&mut self, ids: TransferIds) {
+        self.snapshot.id = ids.file.short().into();
+        self.snapshot.tunnel = ids.tunnel.map(|id| id.short().into()).unwrap_or_default();
+        self.snapshot.ids = Some(ids);
+    }
+
+    /// Records the tunnel of the latest request, if it runs through one.
+    pub(super) fn through(&mut self, tunnel: Option<TransferId>) {
+        if let Some(ids) = self.snapshot.ids.filter(|ids| ids.tunnel != tunnel) {
+            self.follow(TransferIds { tunnel, ..ids });
+        }
+    }
+
+    /// Returns the ids of the latest request.
+    pub(super) fn ids(&self) -> Option<TransferIds> {
+        self.snapshot.ids
     }
 
     /// Sets the whole size, as far as it is known.
@@ -164,7 +178,7 @@ impl<'a> Tracker<'a> {
     /// Starts another attempt, which has an id of its own.
     pub(super) fn attempt(&mut self, id: TransferId) {
         self.snapshot.attempt += 1;
-        self.follow(id);
+        self.follow(TransferIds::of(id));
     }
 
     /// Records that the attempt failed and will be retried.

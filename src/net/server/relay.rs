@@ -185,7 +185,12 @@ pub(super) fn log_unreachable(next: &Hop, job: &FileRequestGuard<'_>, problem: &
 
 /// Updates the connection state as the exchange progresses.
 pub(crate) fn track_stage(job: &FileRequestGuard<'_>, stage: ExchangeStage) {
-    job.set_state(if stage == ExchangeStage::Connecting { ConnState::Connecting } else { ConnState::Waiting });
+    match stage {
+        ExchangeStage::Connecting => job.set_state(ConnState::Connecting),
+        ExchangeStage::Waiting | ExchangeStage::Working(_) => job.set_state(ConnState::Waiting),
+        // Relays open no tunnels of their own.
+        ExchangeStage::Tunnel(_) => {}
+    }
 }
 
 /// Returns the next hop's reply as sent downstream, with this node added to `Via`, the times and the hop count.

@@ -72,7 +72,7 @@ pub(crate) async fn serve(
     match request.advance(|target| is_own(target, node.address, local)) {
         Role::Origin => {
             (down.relayed, down.proxied) = (down.relayed || request.via.is_some(), proxied);
-            end_here(node, down, &job).await
+            end_here(down, &job).await
         }
         Role::Relay { next, rest } => {
             // At the end of a tunnel nothing is done yet; what comes inside is checked by itself.
@@ -110,10 +110,10 @@ pub(crate) async fn serve(
 }
 
 /// Opens the end of a tunnel at this node.
-async fn end_here(node: &Node, down: &mut Downstream, job: &FileRequestGuard<'_>) -> AfterRequest {
+async fn end_here(down: &mut Downstream, job: &FileRequestGuard<'_>) -> AfterRequest {
     let reply =
         Reply { date: http_date(SystemTime::now()), hops: Some(0), via: Some(VIA.to_owned()), ..Reply::default() };
-    match send_opened(node, down, job, reply).await {
+    match send_opened(down, job, reply).await {
         Ok(()) => {
             job.ended_well();
             AfterRequest::Restart
@@ -154,7 +154,9 @@ async fn relay(
     opened: OpenTunnel,
 ) -> AfterRequest {
     let OpenTunnel { reply, socket, early, low_rtt } = opened;
-    if let Err(error) = send_opened(node, down, job, *relayed(reply, true)).await {
+    // Where a tunnel ends, the replies inside are delayed.
+    delay_reply(node, job).await;
+    if let Err(error) = send_opened(down, job, *relayed(reply, true)).await {
         let problem = Problem::here(Reason::Closed, FailedAction::Request, job.peer(), error.to_string());
         job.failed(&problem);
         return AfterRequest::Drop;
@@ -201,16 +203,10 @@ async fn relay(
 }
 
 /// Writes the reply that opens a tunnel.
-async fn send_opened(
-    node: &Node,
-    down: &mut Downstream,
-    job: &FileRequestGuard<'_>,
-    reply: Reply,
-) -> std::io::Result<()> {
+async fn send_opened(down: &mut Downstream, job: &FileRequestGuard<'_>, reply: Reply) -> std::io::Result<()> {
     // The tunnel begins behind the head, so that this has neither length nor instructions for caches.
     let mut reply = Reply { status: 200, keep_alive: true, length: None, lines: "".into(), ..reply };
     job.update(|record| record.status = reply.status);
-    delay_reply(node, job).await;
     job.record_head();
     down.announce(&mut reply);
     down.send_head().await?;

@@ -12,7 +12,7 @@ use super::connect::Resolved;
 use super::exchange::ExchangeError;
 use super::link::UpstreamConn;
 use super::request::not_signed;
-use super::{OnStage, Upstream, UpstreamReply};
+use super::{ExchangeStage, OnStage, Upstream, UpstreamReply};
 use crate::keys::{Fingerprint, KeyPair};
 use crate::net::os::clock::{ms_since, seconds};
 use crate::net::os::deadline::Deadline;
@@ -45,6 +45,7 @@ impl Upstream {
         loop {
             let reused = idle.is_some();
             let (mut link, leg, timing) = if let Some(link) = idle.take() {
+                link.tunnel.into_iter().for_each(|id| on_stage(ExchangeStage::Tunnel(id)));
                 (link, Leg::default(), None)
             } else {
                 let resolved = resolved.take();
@@ -106,6 +107,8 @@ impl Upstream {
         let end = &behind.last().unwrap_or(hop).address;
         let handshake = begin_tls(&link.stream, end, key, self.identity.as_deref()).map_err(of_end)?;
         let mut request = self.tunnel_request(hop, behind)?;
+        link.tunnel = request.transfer;
+        link.tunnel.into_iter().for_each(|id| on_stage(ExchangeStage::Tunnel(id)));
         // The first message follows the request at once, and saves a round trip.
         let opened = self.request_tunnel(&mut link, hop, &mut request, deadline, handshake.hello(), on_stage).await?;
         let received = link.read_ahead.bytes().to_vec();

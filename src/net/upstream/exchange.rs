@@ -99,9 +99,9 @@ impl Upstream {
         leg: Leg,
         request: &Request,
     ) -> UpstreamReply {
-        let about_file = reply.status < 400;
-        link.verification_pending = request.awaits_verification() && about_file && reply.digests.is_empty();
-        let response = UpstreamReply { leg, protocol: link.protocol, address: link.peer.address, reply };
+        link.verification_pending = request.awaits_verification() && reply.status < 400 && reply.digests.is_empty();
+        let (address, tunnel) = (link.peer.address, link.tunnel);
+        let response = UpstreamReply { leg, protocol: link.protocol, address, tunnel, reply };
         self.link = Some(link);
         response
     }

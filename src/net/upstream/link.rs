@@ -18,6 +18,7 @@ use crate::net::body::{Direct, Source};
 use crate::net::os::deadline::ReusedTimer;
 use crate::net::os::socket::Socket;
 use crate::route::{Hop, Protocol};
+use crate::wire::TransferId;
 
 /// The other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub(super) struct UpstreamConn {
     pub(super) verification_pending: bool,
     /// The kernel's buffers have grown, see [`Self::begin_body`].
     pub(super) grown: bool,
+    /// The tunnel that it runs through, if it is encrypted and there are relays.
+    pub(super) tunnel: Option<TransferId>,
 }
 
 /// The rest of a body; ends after exactly the announced bytes, or prematurely.
@@ -66,6 +69,7 @@ impl UpstreamConn {
             idle_time: Duration::ZERO,
             verification_pending: false,
             grown: false,
+            tunnel: None,
         }
     }
 

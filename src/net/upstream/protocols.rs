@@ -16,9 +16,11 @@ use super::idle::IdleConnections;
 use super::origin_slots::OriginSlots;
 use super::policy::NotPermitted;
 use super::resolve::Resolver;
+use super::tunnel_records::TunnelRecords;
 use crate::net::os::deadline::within;
 use crate::route::{HostPort, Protocol};
-use crate::snapshot::UpstreamTotals;
+use crate::snapshot::{TransferRecord, UpstreamTotals};
+use crate::wire::TransferIds;
 use crate::wire::legacy::{NOT_FOUND, PROBE_NAME, PROBE_REPLY};
 
 /// Time that an unknown hop may be silent on HTTP before it is probed over the legacy protocol.
@@ -45,6 +47,8 @@ pub struct UpstreamShared {
     pub(super) resolver: Resolver,
     /// Connections to each origin.
     pub(in crate::net) origins: OriginSlots,
+    /// Records of tunnels.
+    tunnels: TunnelRecords,
 }
 
 /// Values that are remembered for some time.
@@ -92,7 +96,14 @@ impl UpstreamShared {
     /// Returns an empty cache with this resolver.
     pub fn new(resolver: Resolver) -> Self {
         let (protocols, addresses) = (Recent::new(CACHE_TTL), Recent::new(ADDRESSES_TTL));
-        Self { protocols, addresses, idle: IdleConnections::default(), resolver, origins: OriginSlots::default() }
+        Self {
+            protocols,
+            addresses,
+            idle: IdleConnections::default(),
+            resolver,
+            origins: OriginSlots::default(),
+            tunnels: TunnelRecords::default(),
+        }
     }
 
     /// Returns the protocol of a hop, if it was detected in the last ten minutes.
@@ -108,6 +119,16 @@ impl UpstreamShared {
     /// Removes a hop whose protocol turned out to be another.
     pub fn forget(&self, hop: &HostPort) {
         self.protocols.lock().remove(hop);
+    }
+
+    /// Returns the hops' records of one file, which took this long: its part of those of its tunnel, if it had one.
+    pub fn records_of_file(
+        &self,
+        ids: TransferIds,
+        file_us: u64,
+        records: Vec<Option<TransferRecord>>,
+    ) -> Vec<Option<TransferRecord>> {
+        self.tunnels.of_file(ids, file_us, records)
     }
 
     /// Returns the addresses of a name, if it was looked up in the last ten seconds.

@@ -83,7 +83,7 @@ impl Upstream {
         let wait_ms = (ms_since(began) - resolve_ms - connect_ms).max(0.0);
         let leg = Leg { resolve_ms, connect_ms, wait_ms };
         let UpstreamConn { protocol, stream, low_rtt, read_ahead, .. } = link;
-        let reply = UpstreamReply { reply, leg, protocol, address };
+        let reply = UpstreamReply { reply, leg, protocol, address, tunnel: None };
         Ok(OpenTunnel { reply, socket: stream, early: read_ahead.bytes().to_vec(), low_rtt })
     }
 

@@ -16,7 +16,7 @@ use crate::net::os::machine::Machine;
 use crate::net::server;
 use crate::route::{FileName, Protocol};
 use crate::snapshot::{DownReason, HopLink};
-use crate::wire::{Method, TransferId};
+use crate::wire::{Method, TransferId, TransferIds};
 
 struct Site {
     node: Arc<Node>,
@@ -316,13 +316,14 @@ async fn every_hop_reports_its_record_of_a_transfer() {
     let job = conn.begin_job(id, Method::Get, &FileName::new(b"f.txt").unwrap(), Protocol::Http);
     job.job().meter.record_write(9);
     let route_of_hops = route(&[first.node.address, second.node.address]);
-    let reported = transfer_records(&route_of_hops, 3, id, None).await;
+    let reported = transfer_records(&route_of_hops, 3, TransferIds::of(id), None).await;
     assert!(reported[0].is_none());
     assert_eq!(reported[1].as_ref().map(|account| account.flow.bytes_out), Some(9));
     // Hop 1 is a node without a record of the transfer; the port of hop 3 is closed.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let route_of_hops = route(&[first.node.address, second.node.address, closed]);
-    let found = query_hops(Machine::default(), &route_of_hops, 3, id, None, Duration::from_secs(5)).await;
+    let found =
+        query_hops(Machine::default(), &route_of_hops, 3, TransferIds::of(id), None, Duration::from_secs(5)).await;
     assert!(matches!(&found[..], [QueryResult::NotFound, QueryResult::Record(_), QueryResult::Refused]), "{found:?}");
 }
 
@@ -331,7 +332,12 @@ async fn silent_hops_do_not_delay_a_report() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let second = site(|_| {}).await;
     let began = Instant::now();
-    let reported =
-        transfer_records(&route(&[silent.local_addr().unwrap(), second.node.address]), 2, TransferId(1), None).await;
+    let reported = transfer_records(
+        &route(&[silent.local_addr().unwrap(), second.node.address]),
+        2,
+        TransferIds::of(TransferId(1)),
+        None,
+    )
+    .await;
     assert!(reported.iter().all(Option::is_none) && began.elapsed() < Duration::from_millis(1500));
 }

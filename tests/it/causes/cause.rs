@@ -28,6 +28,8 @@ pub(crate) enum Cause {
     Reader { at: usize, rate: u64, chunk: usize, buffer: usize },
     /// One of the others, in a chain where this hop speaks the legacy protocol and sends no reports.
     Beside { foreign: usize, cause: Box<Cause> },
+    /// One of the others, in a chain whose client and origin encrypt the transfer from end to end.
+    Encrypted(Box<Cause>),
 }
 
 /// A cause without its position and strength.
@@ -40,6 +42,7 @@ pub(crate) enum Kind {
     Link,
     Reader,
     Beside,
+    Encrypted,
     Nothing,
 }
 
@@ -51,15 +54,25 @@ impl fmt::Display for Kind {
 
 impl Kind {
     /// Every kind of cause.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::RateLimit, Self::Starved, Self::OriginDisk, Self::ClientDisk, Self::Link, Self::Reader, Self::Beside];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::RateLimit,
+        Self::Starved,
+        Self::OriginDisk,
+        Self::ClientDisk,
+        Self::Link,
+        Self::Reader,
+        Self::Beside,
+        Self::Encrypted,
+    ];
 
     /// What is needed to inject it.
     pub(crate) fn needs(self) -> &'static str {
         match self {
             Self::OriginDisk | Self::ClientDisk => "strace makes a disk slow, and is not here",
             Self::Link => "a narrow link needs root, ip and tc with tbf",
-            Self::RateLimit | Self::Starved | Self::Reader | Self::Beside | Self::Nothing => "nothing",
+            Self::RateLimit | Self::Starved | Self::Reader | Self::Beside | Self::Encrypted | Self::Nothing => {
+                "nothing"
+            }
         }
     }
 
@@ -67,7 +80,7 @@ impl Kind {
         match self {
             Self::OriginDisk | Self::ClientDisk => runs("strace -f --seccomp-bpf -e trace=pread64 true"),
             Self::Link => super::scene::Narrow::new(1, 8).is_some(),
-            Self::RateLimit | Self::Starved | Self::Reader | Self::Beside | Self::Nothing => true,
+            Self::RateLimit | Self::Starved | Self::Reader | Self::Beside | Self::Encrypted | Self::Nothing => true,
         }
     }
 }
@@ -94,6 +107,13 @@ impl Cause {
             Kind::Beside => {
                 vec![Self::Starved { stage: 2, stopped_ms: 190, of_ms: 200 }.beside(2)]
             }
+            Kind::Encrypted => {
+                let limits = (1..=HOPS).map(|hop| Self::RateLimit { hop, rate: 4_000_000 });
+                let others = [Kind::Starved, Kind::OriginDisk, Kind::ClientDisk, Kind::Link];
+                let others = others.into_iter().filter(|kind| kind.can_be_made()).flat_map(Self::clear);
+                let nothing = Self::Nothing { watched: false };
+                limits.chain(others).chain([nothing]).map(|cause| Self::Encrypted(Box::new(cause))).collect()
+            }
         }
     }
 
@@ -118,6 +138,12 @@ impl Cause {
                 chunk: random.from(1_000, 40_000) as usize,
                 buffer: random.from(8_000, 200_000) as usize,
             },
+            Kind::Encrypted => {
+                let kinds = [Kind::RateLimit, Kind::Starved, Kind::OriginDisk, Kind::ClientDisk, Kind::Link];
+                let kinds: Vec<Kind> = kinds.into_iter().filter(|kind| kind.can_be_made()).collect();
+                let kind = kinds[random.from(0, kinds.len() as u64 - 1) as usize];
+                Self::Encrypted(Box::new(Self::at_random(kind, random)))
+            }
             Kind::Beside => {
                 let foreign = random.from(1, RELAYS as u64);
                 let stage = random.from(foreign - 1, foreign + 1);
@@ -153,6 +179,7 @@ impl Cause {
     pub(crate) fn parts(&self) -> (Option<usize>, &Self) {
         match self {
             Self::Beside { foreign, cause } => (Some(*foreign), cause),
+            Self::Encrypted(cause) => (None, cause),
             cause => (None, cause),
         }
     }
@@ -167,6 +194,7 @@ impl Cause {
             Self::Link { .. } => Kind::Link,
             Self::Reader { .. } => Kind::Reader,
             Self::Beside { .. } => Kind::Beside,
+            Self::Encrypted(_) => Kind::Encrypted,
         }
     }
 
@@ -196,7 +224,7 @@ impl Cause {
                         ref cause => cause.stage().is_some_and(holds),
                     }
             }
-            (Self::Beside { cause, .. }, _) => cause.is(verdict),
+            (Self::Beside { cause, .. } | Self::Encrypted(cause), _) => cause.is(verdict),
             _ => false,
         }
     }

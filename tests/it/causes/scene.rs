@@ -117,6 +117,7 @@ pub(crate) const TOKEN_FILE: &str = "token";
 
 impl Scene {
     fn new(cause: &Cause) -> Self {
+        let encrypted = matches!(cause, Cause::Encrypted(_));
         let (foreign, cause) = cause.parts();
         let folder = tempfile::tempdir().unwrap();
         let token = token_file(folder.path());
@@ -125,6 +126,7 @@ impl Scene {
         fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
         fs::File::create(folder.path().join("f")).unwrap().set_len(SIZE).unwrap();
         fs::create_dir(folder.path().join("out")).unwrap();
+        let key = encrypted.then(|| new_key(folder.path()));
         let narrow = match cause {
             Cause::Link { from, mbit } => Some(Narrow::new(*from, *mbit).expect("it could be made before")),
             _ => None,
@@ -138,12 +140,17 @@ impl Scene {
                     foreign::start(space, ip, folder.path())
                 }
             } else {
-                node(cause, hop, narrow.as_ref(), folder.path())
+                node(cause, (hop, key.is_some()), narrow.as_ref(), folder.path())
             };
             let how = if foreign == Some(hop) {
                 "protocol=legacy".to_owned()
             } else {
-                format!("protocol=http token-file={TOKEN_FILE}")
+                match &key {
+                    Some(key) if hop == HOPS => format!("key={key} token-file={TOKEN_FILE}"),
+                    // No token is sent in clear text on such a route.
+                    Some(_) => "protocol=http".to_owned(),
+                    None => format!("protocol=http token-file={TOKEN_FILE}"),
+                }
             };
             lines.push(format!("{address} {how}"));
             nodes.push(node);
@@ -222,6 +229,15 @@ fn token_file(folder: &Path) -> PathBuf {
     folder.join("chainview").join(TOKEN_FILE)
 }
 
+/// The file of the origin's key.
+const KEY_FILE: &str = "origin-key";
+
+/// Creates the key of the origin; returns its fingerprint.
+fn new_key(folder: &Path) -> String {
+    let made = chainview(None, &[]).arg("--new-key").arg(folder.join(KEY_FILE)).output().unwrap();
+    String::from_utf8(made.stdout).unwrap().trim_end().to_owned()
+}
+
 /// The network namespace of a hop, if there are any, and the address on which it listens.
 fn address_of(narrow: Option<&Narrow>, hop: usize) -> (Option<&str>, &'static str) {
     match narrow {
@@ -232,7 +248,7 @@ fn address_of(narrow: Option<&Narrow>, hop: usize) -> (Option<&str>, &'static st
 }
 
 /// Starts a node of the chain; returns its address too.
-fn node(cause: &Cause, hop: usize, narrow: Option<&Narrow>, folder: &Path) -> (Process, String) {
+fn node(cause: &Cause, (hop, encrypted): (usize, bool), narrow: Option<&Narrow>, folder: &Path) -> (Process, String) {
     let wrapped = match cause {
         Cause::OriginDisk { slower_us } if hop == HOPS => {
             // The page cache is empty, and reads from the disk are slow.
@@ -245,7 +261,12 @@ fn node(cause: &Cause, hop: usize, narrow: Option<&Narrow>, folder: &Path) -> (P
     let (space, ip) = address_of(narrow, hop);
     let mut command = chainview(space, &wrapped);
     command.args(["--node", &format!("{ip}:0"), "--root"]).arg(folder);
-    command.arg("--read-token-file").arg(token_file(folder));
+    if encrypted && hop == HOPS {
+        command.arg("--identity").arg(folder.join(KEY_FILE));
+    }
+    if !encrypted || hop == HOPS {
+        command.arg("--read-token-file").arg(token_file(folder));
+    }
     if narrow.is_some() {
         command.args(["--allow-next", "10.77.0.0/24"]);
     }

@@ -309,6 +309,7 @@ pub(crate) fn routes() -> ChainSnapshot {
             number: number as usize,
             route: if number > 6 { 2 } else { 1 },
             id: format!("6f1c{number:04}").into(),
+            tunnel: "".into(),
             state: ConnectionState::Receiving,
             from,
             at: from + received,

@@ -22,15 +22,15 @@ use crate::net::upstream::Upstream;
 use crate::route::Protocol;
 use crate::snapshot::{FileOutcome, FileResult, Integrity, TransferSnapshot};
 use crate::text::SafeText;
-use crate::wire::{Leg, Reason, TransferId};
+use crate::wire::{Leg, Reason, TransferIds};
 
 /// What became of the files of a folder.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     /// The chain that the first part came through.
     pub(super) chain: Option<(Protocol, Vec<Leg>)>,
-    /// Bytes and id of the largest part: the hops' records of it stand for the whole transfer.
-    pub(super) largest: Option<(u64, TransferId)>,
+    /// Bytes and ids of the largest part: the hops' records of it stand for the whole transfer.
+    pub(super) largest: Option<(u64, TransferIds)>,
     pub(super) failures: Failures,
     /// Why a file was only compared by its size.
     pub(super) size_checked: Option<SafeText>,

@@ -233,7 +233,7 @@ impl Parts<'_, '_> {
         if let Some(active) = self.active.remove(&id) {
             let news = active.news.borrow();
             self.ended.add(&news.flow);
-            self.outcome.largest = self.outcome.largest.max(news.transfer_id.map(|id| (news.flow.bytes_in, id)));
+            self.outcome.largest = self.outcome.largest.max(news.ids.map(|ids| (news.flow.bytes_in, ids)));
         }
         self.idle.push(ended.upstream);
         let outcome = ended.result?;
@@ -270,8 +270,8 @@ impl Parts<'_, '_> {
         }
         let Some(part) = self.shown.and_then(|id| self.active.get(&id)) else { return };
         let news = part.news.borrow();
-        if let Some(id) = news.transfer_id {
-            self.tracker.follow(id);
+        if let Some(ids) = news.ids {
+            self.tracker.follow(ids);
         }
         if let (None, Some(protocol)) = (&self.outcome.chain, news.protocol) {
             self.tracker.chain(protocol, &news.legs);

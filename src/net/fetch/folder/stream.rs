@@ -100,7 +100,7 @@ pub(super) async fn receive(
             Ok(())
         }
         Ok(()) => Err(Error::Other("the archive was not unpacked to its end".to_owned())),
-        Err(error) => Err(attributed(job, response.protocol, error, stop).await),
+        Err(error) => Err(attributed(job, (response.protocol, tracker), error, stop).await),
     };
     Ok(StreamEnd { summary, result, protocol: response.protocol, legs })
 }

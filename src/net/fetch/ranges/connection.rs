@@ -116,6 +116,7 @@ async fn receive_all(
         } else {
             Box::new(request_range(connection, &range, shared.size, tracker, stop).await?)
         };
+        tracker.through(response.tunnel);
         tracker.on_reply(shared.size, response.protocol, &all_legs(&response), range.start);
         tracker.begin();
         let began = Instant::now();
@@ -125,7 +126,7 @@ async fn receive_all(
         tracker.end();
         let reached = shared.with_map(|map| map.piece(number).map_or(range.start, |piece| piece.at));
         if let Err(error) = received {
-            return Err(attributed(&connection.job, Protocol::Http, error, stop).await);
+            return Err(attributed(&connection.job, (Protocol::Http, tracker), error, stop).await);
         }
         if reached == end {
             connection.upstream.finish();

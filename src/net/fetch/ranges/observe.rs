@@ -65,7 +65,7 @@ impl Observer {
         pause: Duration,
     ) {
         let Some(observed) = self.routes.get_mut(at).filter(|observed| !observed.pending) else { return };
-        let Some(id) = transfer.transfer_id.filter(|_| Instant::now() >= observed.next) else { return };
+        let Some(ids) = transfer.ids.filter(|_| Instant::now() >= observed.next) else { return };
         let reach = reach(transfer.legs.len(), transfer.protocol);
         if reach == 0 {
             return;
@@ -76,7 +76,7 @@ impl Observer {
         (observed.pending, observed.next) = (true, Instant::now() + pause);
         let (route, identity) = (route.clone(), self.identity.clone());
         self.queries.spawn(async move {
-            let records = transfer_records(&route, reach, id, identity.as_ref()).await;
+            let records = transfer_records(&route, reach, ids, identity.as_ref()).await;
             Answer { route: at, connection, records }
         });
     }

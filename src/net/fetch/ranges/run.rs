@@ -27,7 +27,7 @@ use crate::net::fetch::tracker::Tracker;
 use crate::net::upstream::origin_slots::OriginSlot;
 use crate::net::upstream::{Upstream, UpstreamReply};
 use crate::snapshot::{ConnectionProgress, ConnectionsProgress, Flow, RouteState, TransferSnapshot};
-use crate::wire::Algorithm;
+use crate::wire::{Algorithm, TransferIds};
 
 /// A running connection.
 struct Active {
@@ -133,7 +133,7 @@ pub(in crate::net::fetch) async fn receive(
         }
     }
     // The hops' records of the whole are those of the first connection.
-    run.tracker.follow(job.id);
+    run.tracker.follow(TransferIds { file: job.id, tunnel: response.tunnel });
     run.publish();
     if run.tracker.has_begun() {
         run.tracker.end();

@@ -27,7 +27,7 @@ use crate::options::VerifyMode;
 use crate::route::Route;
 use crate::snapshot::verdict::{Limit, Verdict};
 use crate::snapshot::{ConnState, Integrity, RouteState, TransferSnapshot};
-use crate::wire::{Algorithm, Digest};
+use crate::wire::{Algorithm, Digest, TransferIds};
 
 /// Several blocks, and a short one at the end.
 const SIZE: usize = (9 << 20) + 12_345;
@@ -244,7 +244,7 @@ async fn routes_keep_their_numbers_when_the_first_one_fails() {
         connections.routes.iter().map(|route| (route.number, route.chain.to_string(), route.received)).collect();
     assert_eq!(routes, [(1, first, 0), (2, other.addresses[0].clone(), SIZE as u64)]);
     assert!(connections.map.iter().all(|part| part.route == 2), "{:?}", connections.map);
-    assert_eq!(scene.progress.borrow().transfer_id, Some(job.id), "the one of the hops' records");
+    assert_eq!(scene.progress.borrow().ids, Some(TransferIds::of(job.id)), "the one of the hops' records");
 }
 
 #[tokio::test]

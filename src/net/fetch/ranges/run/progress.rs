@@ -23,10 +23,9 @@ impl Run<'_, '_> {
         let connections = connections.collect();
         let progress = ConnectionsProgress { routes, connections, map, ..self.steps.clone() };
         // What the hops record of one connection stands for all: one of the first route, whose hops are watched.
-        if let Some(id) =
-            self.active.values().min_by_key(|active| active.route).and_then(|active| active.news.borrow().transfer_id)
-        {
-            self.tracker.follow(id);
+        let first = self.active.values().min_by_key(|active| active.route);
+        if let Some(ids) = first.and_then(|active| active.news.borrow().ids) {
+            self.tracker.follow(ids);
         }
         self.tracker.set_waiting(self.waiting());
         self.tracker.record_connections(flow, self.shared.size - left, progress);
@@ -70,6 +69,7 @@ impl Run<'_, '_> {
             number: number as usize,
             route: usize::from(self.routes[active.route].number),
             id: news.id.clone(),
+            tunnel: news.tunnel.clone(),
             state,
             from: piece.from,
             at: piece.at,
