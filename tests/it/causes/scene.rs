@@ -109,6 +109,7 @@ pub(crate) struct Scene {
     pub(crate) addresses: Vec<String>,
     nodes: Vec<Process>,
     narrow: Option<Narrow>,
+    encrypted: bool,
 }
 
 /// The token with which a scene's client and dashboard read its nodes, and the name of its file.
@@ -157,7 +158,7 @@ impl Scene {
             addresses.push(address);
         }
         fs::write(folder.path().join("input.txt"), lines.join("\n")).unwrap();
-        Self { folder, addresses, nodes, narrow }
+        Self { folder, addresses, nodes, narrow, encrypted }
     }
 
     pub(crate) fn input(&self) -> PathBuf {
@@ -183,7 +184,9 @@ fn fetched(scene: &Scene, cause: &Cause, within: Duration) -> serde_json::Value 
     };
     let mut command = chainview(narrow.as_ref().map(|narrow| narrow.near.as_str()), &wrapped);
     command.env("XDG_CONFIG_HOME", folder.path());
-    command.arg(scene.input()).args(["--no-spawn", "--no-verify", "--json", "--output"]).arg(folder.path().join("out"));
+    command.arg(scene.input()).args(["--no-verify", "--json", "--output"]).arg(folder.path().join("out"));
+    // Relays without a token are read by the id of the transfer alone, unless they are on this machine.
+    command.arg(if scene.encrypted && narrow.is_some() { "--fetch" } else { "--no-spawn" });
     let mut client = Process(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
     let mut document = client.0.stdout.take().unwrap();
     let starving = match cause {
