@@ -12,6 +12,9 @@ const PREFIX: &str = "sha256:";
 /// Characters of 32 bytes in base64.
 const CODED: usize = 44;
 
+/// Base64 characters of a shortened fingerprint: 48 bits.
+const SHOWN: usize = 8;
+
 /// SHA-256 of a public key's `SubjectPublicKeyInfo`, written as `sha256:` and base64.
 ///
 /// curl takes the same digits as a pinned key, behind `sha256//`.
@@ -44,6 +47,12 @@ impl Fingerprint {
     /// Creates a fingerprint from the hash.
     pub(crate) fn new(hash: [u8; 32]) -> Self {
         Self(hash)
+    }
+
+    /// Returns its first characters, for display: enough to distinguish the keys of one chain.
+    pub fn short(&self) -> String {
+        let coded = STANDARD.encode(self.0);
+        format!("{PREFIX}{}...", &coded[..SHOWN])
     }
 
     /// Returns the hash.

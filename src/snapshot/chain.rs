@@ -105,6 +105,9 @@ pub struct HopSnapshot {
     pub label: SafeText,
     /// It is the last: the origin.
     pub origin: bool,
+    /// The key that it must have, shortened: what goes to it is encrypted; from the client on, if it is the last.
+    #[serde(skip_serializing_if = "SafeText::is_empty")]
+    pub key: SafeText,
     /// The relation of this program to it.
     pub link: HopLink,
     /// This program started it and can restart it, also after a crash.
@@ -202,6 +205,12 @@ impl ChainSnapshot {
     /// Returns the verdict on this program's transfers, or on those of other clients if only those are in progress.
     pub fn active_verdict(&self) -> &Verdict {
         self.others.as_ref().unwrap_or(&self.verdict)
+    }
+
+    /// Returns true if what passes between a hop of the route and the stage before it is encrypted.
+    pub fn is_encrypted(&self, hop: usize) -> bool {
+        let has_key = |hop: &HopSnapshot| !hop.key.is_empty();
+        self.hop(hop).is_some_and(has_key) || self.route_hops().next_back().is_some_and(has_key)
     }
 
     /// Returns the hop with this number, from 1.

@@ -174,6 +174,9 @@ pub struct ConnSnapshot {
     pub transfer: SafeText,
     /// The requested file, or the target of a tunnel.
     pub name: SafeText,
+    /// The name of the key that signed its request, if that is authorized.
+    #[serde(skip_serializing_if = "SafeText::is_empty")]
+    pub key: SafeText,
     /// Size of its body, in bytes.
     pub size: Option<u64>,
     /// Rate limit of the key of its request, in bytes per second.

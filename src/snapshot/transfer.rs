@@ -74,6 +74,9 @@ pub struct TransferSnapshot {
     pub number: u64,
     /// The first digits of its transfer id.
     pub id: SafeText,
+    /// The key of the origin that it is encrypted for, shortened.
+    #[serde(skip_serializing_if = "SafeText::is_empty")]
+    pub key: SafeText,
     /// The first digits of the id of the tunnel that it runs through, if it is encrypted: the relays report that one.
     #[serde(skip_serializing_if = "SafeText::is_empty")]
     pub tunnel: SafeText,

@@ -7,16 +7,17 @@ use super::filter::FilterField;
 use super::grid::{Column, fixed, growing};
 use super::history::History;
 use crate::route::Protocol;
-use crate::snapshot::{ChainSnapshot, ConnSnapshot, ConnState, HopSnapshot};
+use crate::snapshot::{ChainSnapshot, ConnSnapshot, ConnState, HopSnapshot, TransferSnapshot};
 use crate::units::{Bytes, Count, Eta};
 
 /// Columns of the connections. On a narrow screen, the column with the highest last number is hidden first.
-pub(crate) const CONNS: [Column; 16] = [
+pub(crate) const CONNS: [Column; 17] = [
     fixed("Hop", 3, true, 0),
     fixed("Xfer", 5, false, 0),
     growing("File", 10, 30, 12),
     growing("In peer", 15, 21, 9),
     growing("Out peer", 15, 21, 0),
+    growing("Key", 12, 16, 7),
     fixed("State", 6, false, 0),
     fixed("Protocol", 9, false, 13),
     fixed("In/s", 8, true, 3),
@@ -31,6 +32,8 @@ pub(crate) const CONNS: [Column; 16] = [
 ];
 /// Index of the hop's column, which only the list of the connections of all hops shows.
 pub(crate) const CONN_HOP: usize = 0;
+/// Index of the key's column, which is only shown where a request has one.
+pub(crate) const CONN_KEY: usize = 5;
 
 /// Content of a column of connections, independent of its title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub(crate) enum ConnColumn {
     From,
     /// Downstream peer.
     To,
+    /// Key of the request.
+    Key,
     /// State of the connection.
     State,
     /// Protocols.
@@ -76,6 +81,7 @@ pub(crate) const CONN_HOLDS: [ConnColumn; CONNS.len()] = [
     ConnColumn::File,
     ConnColumn::From,
     ConnColumn::To,
+    ConnColumn::Key,
     ConnColumn::State,
     ConnColumn::Protocol,
     ConnColumn::RateIn,
@@ -168,6 +174,7 @@ pub(crate) fn sort_key(chain: &ChainSnapshot, history: &History, place: (usize, 
         ConnColumn::File => text(conn.name.as_str()),
         ConnColumn::From => text(conn.upstream.as_str()),
         ConnColumn::To => text(conn.peer.as_str()),
+        ConnColumn::Key => text(conn.key.as_str()),
         ConnColumn::State => text(conn.state_label()),
         ConnColumn::Protocol => text(conn.protocol.map_or("", Protocol::as_str)),
         ConnColumn::RateIn => number(rate_in),
@@ -189,20 +196,21 @@ pub(crate) fn is_number(column: usize) -> bool {
 }
 
 /// Returns the fields of a connection for filters; hop and transfer are given as they are shown.
-pub(crate) fn fields<'a>(hop: &'a str, xfer: &'a str, conn: &'a ConnSnapshot) -> [FilterField<'a>; 7] {
+pub(crate) fn fields<'a>(hop: &'a str, xfer: &'a str, conn: &'a ConnSnapshot) -> [FilterField<'a>; 8] {
     [
         ("hop", hop),
         ("xfer", xfer),
         ("file", conn.name.as_str()),
         ("in", conn.upstream.as_str()),
         ("out", conn.peer.as_str()),
+        ("key", conn.key.as_str()),
         ("state", conn.state_label()),
         ("protocol", conn.protocol.map_or("", Protocol::as_str)),
     ]
 }
 
 /// Returns the text of a connection in each column.
-pub(crate) fn texts(chain: &ChainSnapshot, history: &History, hop: &HopSnapshot, conn: &ConnSnapshot) -> [String; 16] {
+pub(crate) fn texts(chain: &ChainSnapshot, history: &History, hop: &HopSnapshot, conn: &ConnSnapshot) -> [String; 17] {
     let is_admin = conn.state == ConnState::Admin;
     // The rate of the last second is that of a request which has ended.
     let moves = !is_admin && conn.state != ConnState::Idle;
@@ -216,6 +224,7 @@ pub(crate) fn texts(chain: &ChainSnapshot, history: &History, hop: &HopSnapshot,
         or_dash(conn.name.to_string()),
         or_dash(conn.upstream.to_string()),
         or_dash(conn.peer.to_string()),
+        or_dash(conn.key.to_string()),
         conn.state_label().to_owned(),
         or_dash(protocol(conn)),
         rate(rates.map(|r| r.0)),
@@ -263,11 +272,13 @@ pub(crate) fn transfer(chain: &ChainSnapshot, conn: &ConnSnapshot) -> String {
 
 /// Returns the number of the connection's transfer, if it is one of this client.
 pub(crate) fn ours(chain: &ChainSnapshot, conn: &ConnSnapshot) -> Option<u64> {
+    our_transfer(chain, conn).map(|transfer| transfer.number)
+}
+
+/// Returns the connection's transfer, if it is one of this client.
+pub(crate) fn our_transfer<'a>(chain: &'a ChainSnapshot, conn: &ConnSnapshot) -> Option<&'a TransferSnapshot> {
     let id = conn.transfer.as_str();
-    if id.is_empty() {
-        return None;
-    }
-    chain.transfers.iter().rev().find(|t| t.has_id(id)).map(|t| t.number)
+    chain.transfers.iter().rev().find(|transfer| transfer.has_id(id))
 }
 
 /// Returns the protocol toward the client; where the one toward the origin differs, both.

@@ -9,7 +9,7 @@ pub(crate) type FilterField<'a> = (&'static str, &'a str);
 /// Returns the fields that the filter of a panel knows, as they are typed.
 pub(crate) fn filter_fields(panel: Panel) -> &'static [&'static str] {
     match panel {
-        Panel::Connections => &["hop:", "xfer:", "file:", "state:", "in:", "out:", "protocol:"],
+        Panel::Connections => &["hop:", "xfer:", "file:", "state:", "in:", "out:", "key:", "protocol:"],
         Panel::Transfers => &["xfer:", "file:", "state:"],
         Panel::Log => &["hop:", "text:"],
         Panel::Files => &["file:", "state:", "error:"],

@@ -85,6 +85,7 @@ static CONNECTIONS: Chapter = Chapter {
         ("File", "name of the requested file; a connection carries one request after the other"),
         ("In peer", "address of the next hop toward the origin, from which bytes come"),
         ("Out peer", "address of the peer toward the client, to which bytes go"),
+        ("Key", "name of the authorized key that signed the request; shown where one did"),
         ("State", "what the connection does now"),
         ("Protocol", "protocol toward the client; where the one toward the origin differs: client<origin"),
         ("In/s", "bytes per second received from the in peer"),
@@ -261,6 +262,7 @@ static HEADER: Chapter = Chapter {
         ("NO REPORTS", "no hop sends reports"),
         ("FAULTS", "a fault is set at a hop: stall, fragment, truncate or reject"),
         ("3/4 up", "hops of the chain that can take part in a transfer"),
+        ("◘", "encrypted: a link, a hop with a key, or a transfer; & without Unicode"),
         ("bar=4 MB", "value of a full bar of buffered bytes, behind each name and in the table"),
     ],
 };

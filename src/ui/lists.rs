@@ -17,6 +17,8 @@ pub struct Lists {
     pub conns: Vec<(usize, usize)>,
     /// Number of connections, including hidden and omitted ones.
     pub conns_in_all: u64,
+    /// A listed connection has the request of an authorized key.
+    pub conns_with_key: bool,
     /// Number of listed connections that are idle between two requests.
     pub conns_idle: usize,
     /// Number of hidden connections that only request admin endpoints.
@@ -130,6 +132,7 @@ impl Lists {
             .filter_map(|(at, hop)| Some((at, hop.node.as_ref()?)));
         self.conns.clear();
         (self.conns_in_all, self.conns_idle, self.admin_hidden) = (0, 0, 0);
+        self.conns_with_key = false;
         for (hop, node) in reports {
             self.conns_in_all += node.connections.len() as u64 + node.omitted;
             let number = chain.hops[hop].number.to_string();
@@ -142,6 +145,7 @@ impl Lists {
                     || filter.keeps(&columns::fields(&number, &columns::transfer(chain, conn), conn))
                 {
                     self.conns_idle += usize::from(conn.state == ConnState::Idle);
+                    self.conns_with_key |= !conn.key.is_empty();
                     self.conns.push((hop, at));
                 }
             }

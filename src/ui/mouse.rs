@@ -142,7 +142,7 @@ fn click(state: &mut UiState, chain: &ChainSnapshot, panel: Panel, regions: &Reg
             return true;
         }
     } else if panel == Panel::Connections && at.y + 1 == body.y {
-        let places = connection_places(state.tab, state.hidden[1], area);
+        let places = connection_places(state.tab, state.hidden_conn_columns(), area);
         let column = column_at(&places, at.x.saturating_sub(area.x + MARGIN));
         if column.is_some() {
             state.sort_by(column);

@@ -53,6 +53,8 @@ pub struct Glyphs {
     pub verified: &'static str,
     /// A file that was not received.
     pub failed: &'static str,
+    /// Encrypted: a link, a hop with a key, a transfer.
+    pub lock: &'static str,
     /// Rows above the first visible one.
     pub above: &'static str,
     /// Rows below the last visible one.
@@ -82,6 +84,8 @@ const LINES: Glyphs = Glyphs {
     cause: "✖",
     verified: "✓",
     failed: "✗",
+    // A plate with a keyhole: a padlock would be two columns wide.
+    lock: "◘",
     above: "▲",
     below: "▼",
     braille: true,
@@ -108,6 +112,7 @@ const ASCII: Glyphs = Glyphs {
     cause: "*",
     verified: "+",
     failed: "x",
+    lock: "&",
     above: "^",
     below: "v",
     braille: false,
@@ -212,12 +217,14 @@ mod tests {
                 g.blocked,
                 g.limited,
                 g.busy,
+                g.lock,
                 g.above,
                 g.below,
             ];
             assert!(single.iter().chain(&g.bars).all(|glyph| glyph.width() == 1));
         }
-        let ascii = [ASCII.arrow, ASCII.line, ASCII.idle, ASCII.selected, ASCII.unfocused, ASCII.title, ASCII.rule];
+        let ascii =
+            [ASCII.arrow, ASCII.line, ASCII.idle, ASCII.selected, ASCII.unfocused, ASCII.title, ASCII.rule, ASCII.lock];
         assert!(ascii.iter().chain(&ASCII.bars).all(|glyph| glyph.is_ascii()));
     }
 

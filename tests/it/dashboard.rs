@@ -4,6 +4,7 @@ mod browse;
 mod chain_line;
 mod clicks;
 mod copying;
+mod encryption;
 mod folders;
 mod follow;
 mod frame_cost;

@@ -73,9 +73,14 @@ struct AwaitedSince {
 
 impl<'a> Tracker<'a> {
     pub(super) fn new(job: &FetchJob, sender: &'a watch::Sender<TransferSnapshot>) -> Self {
-        let file = Some(Arc::new(job.route.file.clone()));
-        let snapshot =
-            TransferSnapshot { number: job.number, name: job.route.file.shown(), file, ..TransferSnapshot::default() };
+        let key = job.route.hops().last().and_then(|origin| origin.key);
+        let snapshot = TransferSnapshot {
+            number: job.number,
+            name: job.route.file.shown(),
+            file: Some(Arc::new(job.route.file.clone())),
+            key: key.map(|key| key.short().into()).unwrap_or_default(),
+            ..TransferSnapshot::default()
+        };
         Self {
             sender,
             snapshot,

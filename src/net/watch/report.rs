@@ -89,6 +89,7 @@ impl HopState {
             address: hop.address.to_string().into(),
             label: hop.label(),
             origin,
+            key: hop.key.map(|key| key.short().into()).unwrap_or_default(),
             link: self.link.clone(),
             ours: self.ours,
             node: self.node.clone(),

@@ -1,7 +1,7 @@
 //! Sorting of the connections: the menu of columns, and the order.
 
 use super::{Mode, UiState};
-use crate::ui::columns::{CONN_HOP, CONNS, Sort, is_number};
+use crate::ui::columns::{CONN_HOP, CONN_KEY, CONNS, Sort, is_number};
 use crate::ui::edit::LineEdit;
 use crate::ui::focus::Tab;
 use crate::ui::glossary::TABLES;
@@ -10,6 +10,12 @@ use crate::ui::glossary::TABLES;
 pub(crate) const ARRIVAL: &str = "arrival";
 
 impl UiState {
+    /// Returns the columns of connections that are not shown: those that the user hid, and that of keys if no request
+    /// has one.
+    pub fn hidden_conn_columns(&self) -> u32 {
+        self.hidden[1] | if self.lists.conns_with_key { 0 } else { 1 << CONN_KEY }
+    }
+
     /// Opens the menu, with the current column selected: accepting it reverses the order.
     pub(super) fn open_sort_menu(&mut self) {
         let column = self.lists.sort().map(|sort| sort.column);

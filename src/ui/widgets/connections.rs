@@ -10,7 +10,7 @@ use super::{header, heading};
 use crate::snapshot::{ChainSnapshot, ConnState, HopLink, HopSnapshot};
 use crate::ui::action::{Action, TransferAction, ViewAction};
 use crate::ui::columns::conn;
-use crate::ui::columns::{CONN_HOLDS, CONNS, ConnColumn, percent, texts};
+use crate::ui::columns::{CONN_HOLDS, CONNS, ConnColumn, our_transfer, percent, texts};
 use crate::ui::focus::{Panel, Tab};
 use crate::ui::geometry::{connection_places, connection_rows};
 use crate::ui::grid::{cell, headings};
@@ -42,7 +42,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     if !all && !hop.is_lost() && (!hop.link.is_up() || hop.node.is_none()) {
         return draw_message(theme, no_data_reason(&hop.link), row_of(area, 1), buffer);
     }
-    let places = connection_places(state.tab, state.hidden[1], area);
+    let places = connection_places(state.tab, state.hidden_conn_columns(), area);
     let styles = [theme.style(StyleRole::Dim), theme.style(StyleRole::Key)];
     headings(buffer, inner(row_of(area, 1)), &CONNS, &places, lists.sort().map(|sort| sort.column), styles);
     let body = connection_rows(area);
@@ -55,6 +55,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         let (hop, row) = (&data.hops[place.0], row_of(body, i));
         let selected = (state.scrolled.conns + i == at).then_some(focused);
         heading::selection(theme, selected, row, buffer);
+        let is_locked = our_transfer(data, conn).is_some_and(|transfer| !transfer.key.is_empty());
         let is_dim = hop.is_lost() || matches!(conn.state, ConnState::Admin | ConnState::Idle);
         for (c, text) in texts(data, state.history(), hop, conn).iter().enumerate() {
             let role = match text.as_str() {
@@ -65,6 +66,10 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
                 _ => StyleRole::Plain,
             };
             let text = match (CONN_HOLDS[c], places[c]) {
+                (ConnColumn::File, Some((_, columns))) if is_locked => {
+                    let lock = theme.glyphs.lock;
+                    format!("{lock} {}", cut_middle(text, columns.saturating_sub(2))).into()
+                }
                 (ConnColumn::File, Some((_, columns))) => cut_middle(text, columns),
                 _ => text.into(),
             };

@@ -122,6 +122,7 @@ fn below(area: Rect, rows: u16) -> Rect {
 fn hop_fields(hop: &HopSnapshot) -> Vec<DetailField> {
     let (word, role) = hop_table::state_label(hop);
     let mut all = vec![field("state", word).with_role(role), field("address", hop.address.to_string())];
+    all.extend((!hop.key.is_empty()).then(|| field("key", hop.key.to_string())));
     if let HopLink::Down { reason } = &hop.link {
         all.push(field("reason", reason.to_string()).with_role(StyleRole::Bad));
     }
@@ -215,6 +216,7 @@ fn conn_fields(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, conn: &
         field("out", format!("{}, {}", Bytes(flow.bytes_out), per_second(rate_out))),
         field("wait time", waits(share(flow.starved_us), share(flow.blocked_us), share(flow.limited_us))),
     ];
+    all.extend((!conn.key.is_empty()).then(|| field("signed by", conn.key.to_string())));
     if let Some(flow) = &conn.upstream_flow {
         all.push(field("to next hop", format!("{} of {}", Bytes(flow.bytes_out), Bytes(flow.bytes_in))));
     }
@@ -263,6 +265,8 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<DetailField> {
         field("received", format!("{} of {size}", Bytes(t.received))),
         field("rate", pace),
     ];
+    let how = if t.tunnel.is_empty() { "" } else { ", through a tunnel" };
+    all.extend((!t.key.is_empty()).then(|| field("encrypted", format!("to {}{how}", t.key))));
     all.extend(t.folder.iter().flat_map(folder_fields));
     // Usual values are omitted, to leave room for unusual ones.
     all.extend((t.attempt > 1).then(|| field("attempt", t.attempt.to_string())));
@@ -334,14 +338,18 @@ fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mu
     let number = data.transfers.iter().find_map(|transfer| transfer.connection_number(id));
     let name = number.map_or_else(|| "Path".to_owned(), |number| format!("Path of connection {number}"));
     heading::draw(theme, &name, "", false, area, buffer);
-    let ours = data.transfers.iter().find(|transfer| is_same_id(transfer.id.as_str(), id));
+    let ours = data.transfers.iter().find(|transfer| transfer.is_of_latest(id));
+    let is_it = |conn: &&ConnSnapshot| {
+        let reported = conn.transfer.as_str();
+        is_same_id(reported, id) || ours.is_some_and(|transfer| transfer.is_of_latest(reported))
+    };
     for (i, hop) in data.route_hops().enumerate() {
         let mut row = Row::new(buffer, row_of(area, 1 + i));
         row.skip(2).cell_right(2, &hop.number.to_string(), theme.style(StyleRole::Plain)).skip(2);
         let conns = hop.node.as_ref().map_or(&[] as &[ConnSnapshot], |node| &node.connections);
-        if let Some(conn) = conns.iter().find(|conn| is_same_id(conn.transfer.as_str(), id)) {
+        if let Some(conn) = conns.iter().find(is_it) {
             let rates = state.history().rates.of(hop, conn).unwrap_or_default();
-            row.cell(8, conn.state.label(), theme.style(StyleRole::Flow)).skip(1);
+            row.cell(8, conn.state_label(), theme.style(StyleRole::Flow)).skip(1);
             figures(state, rates, conn.flow.bytes_out, conn.peer.as_str(), &mut row);
         } else if let Some(part) = ours.and_then(|transfer| *transfer.hop_records.get(i)?) {
             let (word, role) = match (part.body_error, part.status) {

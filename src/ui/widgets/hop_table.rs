@@ -166,7 +166,9 @@ fn hop_row(
             Some(Place::Link { from, .. }) => from == hop.number,
             None => false,
         };
-    let name = places[NODE].map(|(_, room)| node(hop, room)).unwrap_or_default();
+    let lock = if hop.key.is_empty() { String::new() } else { format!("{} ", theme.glyphs.lock) };
+    let name = places[NODE].map(|(_, room)| node(hop, room.saturating_sub(width(&lock)))).unwrap_or_default();
+    let name = lock + &name;
     let (word, word_role) = state_label(hop);
     let plain = name_role(is_cause, selected);
     let texts = [hop.number.to_string(), name, word.clone()];

@@ -200,7 +200,9 @@ fn name(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut Row
     let number = format!("#{}", transfer.number);
     row.cell(4, &number, theme.style(StyleRole::Title)).skip(1);
     let columns = name_width(terminal);
-    row.cell(columns, &cut_middle(transfer.name.as_str(), columns), theme.style(StyleRole::Plain)).skip(1);
+    let lock = if transfer.key.is_empty() { String::new() } else { format!("{} ", theme.glyphs.lock) };
+    let name = cut_middle(transfer.name.as_str(), columns.saturating_sub(width(&lock)));
+    row.cell(columns, &(lock + &name), theme.style(StyleRole::Plain)).skip(1);
 }
 
 /// Draws the gauge, and from the right: rate limit, time left or phase, rate, bytes, percent.

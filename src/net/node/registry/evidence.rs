@@ -108,6 +108,7 @@ impl Conn {
             snapshot.protocol = Some(job.protocol);
             snapshot.transfer = job.id.short().into();
             snapshot.name = record.name.clone();
+            snapshot.key = record.key.as_deref().cloned().unwrap_or_default();
             snapshot.size = record.size;
             snapshot.key_rate = record.key_rate;
             snapshot.flow.add(&job.meter.flow(now_us));

@@ -30,7 +30,9 @@ pub(super) fn forms<'a>(line: &'a Line<'_>) -> impl Iterator<Item = Vec<Span>> +
         0 => String::new(),
         rate => format!(" {} {}", line.state.theme.glyphs.arrow, Rate(rate)),
     };
-    let arrow = line.state.theme.glyphs.arrow;
+    let glyphs = &line.state.theme.glyphs;
+    let lock = if line.data.is_encrypted(1) { glyphs.lock } else { "" };
+    let arrow = format!("{}{lock}", glyphs.arrow);
     let forms = [
         (format!("client{rate} {arrow} "), segments.clone(), true),
         (format!("client{rate} {arrow} "), segments.clone(), false),

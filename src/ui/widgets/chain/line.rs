@@ -114,9 +114,10 @@ impl Line<'_> {
             rate.map_or_else(|| "?".to_owned(), |rate| if rate == 0 { dash() } else { Rate(rate).to_string() });
         let figure = format!("{figure:>RATE$}");
         let figure = if is_cause { format!("[{} {}]", figure.trim_start(), self.cause) } else { figure };
+        let first = if self.data.is_encrypted(from) { g.lock } else { line };
         let text = match detail {
-            Detail::Full => format!("{}{} {figure} {}", g.arrow, line.repeat(2), line.repeat(2)),
-            _ => format!("{}{line}{figure}{line}", g.arrow),
+            Detail::Full => format!("{}{first}{line} {figure} {}", g.arrow, line.repeat(2)),
+            _ => format!("{}{first}{figure}{line}", g.arrow),
         };
         spans.push(span(text, role));
     }
