@@ -1,7 +1,10 @@
 //! Options that flags set and several layers read.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
+use crate::route::{Host, HostPort};
 use crate::text::SafeText;
 use crate::wire::{Algorithm, Digest};
 
@@ -36,6 +39,43 @@ pub enum LocalUsers {
     Own,
     /// Every user of this machine.
     Any,
+}
+
+/// A name by which a node is reached: a host, with or without a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostName {
+    /// As it was given.
+    text: String,
+    host: String,
+    port: Option<u16>,
+}
+
+impl HostName {
+    /// Returns whether this is its host.
+    pub fn is_of(&self, host: &str) -> bool {
+        self.host.eq_ignore_ascii_case(host)
+    }
+
+    /// Returns the port, if it names one.
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+}
+
+impl FromStr for HostName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let with_port = text.parse::<HostPort>().map(|address| (address.host, Some(address.port)));
+        let (host, port) = with_port.or_else(|_| text.parse::<Host>().map(|host| (host, None)))?;
+        Ok(Self { text: text.to_owned(), host: host.to_string(), port })
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// Where audit lines go.

@@ -312,7 +312,7 @@ fn flags(nodes: &NodePlan) -> Vec<OsString> {
         flags.extend(["--allow-connect".into(), nodes.allow_connect.to_string().into()]);
     }
     for name in &nodes.host_names {
-        flags.extend(["--host-name".into(), name.into()]);
+        flags.extend(["--host-name".into(), name.to_string().into()]);
     }
     flags
 }

@@ -10,7 +10,7 @@ use super::values::{self, Listen, PerHop, ProtocolChoice, Words};
 use crate::client_list::ClientList;
 use crate::connections::Connections;
 use crate::faults::FaultChange;
-use crate::options::{Alert, ColorMode, LocalUsers};
+use crate::options::{Alert, ColorMode, HostName, LocalUsers};
 use crate::route::FileName;
 use crate::selection::Pattern;
 use crate::wire::Digest;
@@ -175,7 +175,7 @@ pub(super) struct Args {
     pub(super) audit: Option<PathBuf>,
     /// Name by which a node is reached, in requests to loopback and in signatures; may be repeated
     #[arg(long, help_heading = NODES, value_name = "HOST[:PORT]", env = "CHAINVIEW_HOST_NAME", value_delimiter = ',')]
-    pub(super) host_name: Vec<String>,
+    pub(super) host_name: Vec<HostName>,
     /// Users that a node serves on loopback: own (its own user and root), or any user of this machine
     #[arg(long, help_heading = NODES, value_name = "USERS", env = "CHAINVIEW_LOCAL_USERS", default_value = "own",
           value_parser = values::local_users)]

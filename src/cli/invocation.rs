@@ -12,7 +12,7 @@ use crate::error::{Error, shown};
 use crate::faults::FaultChange;
 use crate::keys::KeyPair;
 use crate::limits::Limits;
-use crate::options::{Alerts, AuditTarget, ColorMode, DoneCommand, LocalUsers, ThemeFile, VerifyMode};
+use crate::options::{Alerts, AuditTarget, ColorMode, DoneCommand, HostName, LocalUsers, ThemeFile, VerifyMode};
 use crate::route::{FileName, OtherRoute, Protocol, Route};
 use crate::secret::Secret;
 use crate::selection::Selection;
@@ -236,7 +236,7 @@ pub struct NodePlan {
     /// Where audit lines go, if there are any.
     pub audit: Option<AuditTarget>,
     /// Names by which a node is reached.
-    pub host_names: Vec<String>,
+    pub host_names: Vec<HostName>,
     /// Users served on loopback.
     pub local_users: LocalUsers,
     /// Most concurrent connections.

@@ -4,14 +4,15 @@ use std::future::Future;
 use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::signal::unix::{Signal, SignalKind};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tracing::{Level, error, info};
 
 use super::on_one_thread;
@@ -27,6 +28,7 @@ use crate::net::node::drain::Drain;
 use crate::net::node::root::Root;
 use crate::net::node::{Node, NodeConfig};
 use crate::net::os::clock::seconds;
+use crate::net::os::threads::Threads;
 use crate::net::server;
 use crate::net::supervisor::STAY;
 use crate::net::tls::ServerTls;
@@ -61,6 +63,9 @@ pub fn nodes(
     on_one_thread(async {
         // Handlers are registered before the line is printed: its reader may send a signal immediately.
         let table = keys.as_ref().map(|keys| keys.table.clone());
+        if keys.is_some() {
+            KeyFile::can_be_used().await;
+        }
         let has_file = options.log.is_some() || matches!(plan.audit, Some(AuditTarget::File(_)));
         let sinks = std::iter::once(log).chain(audit.as_ref().map(|audit| audit.sink().clone())).collect();
         let signals = NodeSignals::new(sinks, has_file, keys)?;
@@ -116,6 +121,9 @@ fn use_all_descriptors() {
     }
 }
 
+/// Reads the keys again: one thread, so that the last signal has the last word.
+static KEY_READS: LazyLock<Threads> = LazyLock::new(|| Threads::new("key-file", 1));
+
 /// The file of the authorized keys, and the keys that were read from it last.
 struct KeyFile {
     path: PathBuf,
@@ -125,17 +133,29 @@ struct KeyFile {
 impl KeyFile {
     fn open(path: &Path) -> Result<Self, Error> {
         let keys = authorized_keys(path)?;
-        Ok(Self { path: path.to_owned(), table: KeyTable::new(keys, seconds(SystemTime::now())) })
+        // A request that was served before a restart in this second is refused after it.
+        let since = seconds(SystemTime::now()) + 1;
+        Ok(Self { path: path.to_owned(), table: KeyTable::new(keys, since) })
     }
 
-    /// Reads the file again; on an error the keys remain as they are.
+    /// Waits until requests can be signed that the table does not refuse: their times are whole seconds.
+    async fn can_be_used() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        sleep(Duration::from_nanos(1_000_000_000 - u64::from(now.subsec_nanos()))).await;
+    }
+
+    /// Reads the file again, on a thread: the disk may be slow. On an error the keys remain as they are.
     fn reload(&self) {
-        match authorized_keys(&self.path) {
+        let (path, table) = (self.path.clone(), self.table.clone());
+        let read = move || match authorized_keys(&path) {
             Ok(keys) => {
-                self.table.replace(keys);
-                info!("{}: authorized keys: {}", shown(&self.path), self.table.count());
+                table.replace(keys);
+                info!("{}: authorized keys: {}", shown(&path), table.count());
             }
             Err(error) => error!("{error}: the keys that were authorized before remain so"),
+        };
+        if let Err(error) = KEY_READS.run(read) {
+            error!("the keys are not read again: no thread could be started: {}", plain(&error));
         }
     }
 }
@@ -245,8 +265,7 @@ fn config(
         read: plan.read_token.clone(),
         chain: plan.chain_token.clone(),
         control: plan.control_token.clone(),
-        // What is no host is the name of no request.
-        host_names: plan.host_names.iter().filter_map(|name| name.parse().ok()).collect(),
+        host_names: plan.host_names.clone(),
         list: plan.list,
         allow_faults: plan.allow_faults,
         local_users: plan.local_users,

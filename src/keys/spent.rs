@@ -50,9 +50,10 @@ pub enum SpentError {
 }
 
 impl SpentIds {
-    /// Returns an empty table at this time, in seconds since 1970.
-    pub fn new(now: u64) -> Self {
-        Self { since: now, max: MAX_SPENT, ids: BTreeMap::new() }
+    /// Returns an empty table that refuses what was signed before this time, in seconds since 1970: one before it may
+    /// have contained that.
+    pub fn new(since: u64) -> Self {
+        Self { since, max: MAX_SPENT, ids: BTreeMap::new() }
     }
 
     /// Admits a signed request that has come at this time. Until [`Self::spend`] it may come once more: a relay that
@@ -65,7 +66,6 @@ impl SpentIds {
         if self.ids.first_key_value().is_some_and(|(first, _)| *first < oldest) {
             self.ids = self.ids.split_off(&oldest);
         }
-        // Seconds of the start itself are accepted: the first requests follow at once.
         if id.created < self.since {
             return Err(SpentError::BeforeStart);
         }

@@ -5,13 +5,12 @@ mod local;
 mod usage;
 
 use std::net::{IpAddr, SocketAddr};
-use std::str::FromStr;
 
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, FORWARDED, HeaderName, VIA};
 
 use crate::client_list::ClientList;
-use crate::options::LocalUsers;
+use crate::options::{HostName, LocalUsers};
 use crate::route::{Host, HostPort};
 use crate::secret::Secret;
 use crate::wire::http::{parse_bearer, parse_host, plain_text};
@@ -48,29 +47,6 @@ pub struct Access {
     pub keys: Option<KeyTable>,
     /// Addresses from which connections are served; `None` means all.
     pub clients: Option<ClientList>,
-}
-
-/// A value of `--host-name`: a host, with or without a port.
-#[derive(Clone, Debug)]
-pub struct HostName {
-    host: String,
-    port: Option<u16>,
-}
-
-impl HostName {
-    fn is_of(&self, host: &str) -> bool {
-        self.host.eq_ignore_ascii_case(host)
-    }
-}
-
-impl FromStr for HostName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let with_port = text.parse::<HostPort>().map(|address| (address.host, Some(address.port)));
-        let (host, port) = with_port.or_else(|_| text.parse::<Host>().map(|host| (host, None)))?;
-        Ok(Self { host: host.to_string(), port })
-    }
 }
 
 impl Access {
@@ -186,7 +162,7 @@ pub fn is_own_address(access: &Access, listener: SocketAddr, named: &str) -> boo
     let text = host.to_string();
     let text = text.strip_suffix('.').unwrap_or(&text);
     (own && port == listener.port())
-        || access.host_names.iter().any(|known| known.is_of(text) && port == known.port.unwrap_or(listener.port()))
+        || access.host_names.iter().any(|known| known.is_of(text) && known.port().unwrap_or(listener.port()) == port)
 }
 
 /// True if there is a secret and this token is it.

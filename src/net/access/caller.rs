@@ -64,10 +64,10 @@ pub struct Denied {
 }
 
 impl KeyTable {
-    /// Creates a table at this time, in seconds since 1970.
-    pub fn new(keys: AuthorizedKeys, now: u64) -> Self {
+    /// Creates a table that refuses what was signed before this time, in seconds since 1970.
+    pub fn new(keys: AuthorizedKeys, since: u64) -> Self {
         let table = Table::default().replaced(keys);
-        Self(Arc::new(Shared { keys: RwLock::new(Arc::new(table)), spent: Mutex::new(SpentIds::new(now)) }))
+        Self(Arc::new(Shared { keys: RwLock::new(Arc::new(table)), spent: Mutex::new(SpentIds::new(since)) }))
     }
 
     /// Replaces the keys; requests that have begun keep their rights. Limits change at once, and what was used of them

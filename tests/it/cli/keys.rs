@@ -1,11 +1,16 @@
 //! Keys in the real program: `--new-key`, `--identity`, `--authorized-keys`, and what a signal reloads.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use chainview::keys::{Fingerprint, KeyPair};
+use chainview::route::{FileName, Hop};
+use chainview::wire::http::{encode_request, sign_request};
+use chainview::wire::{Method, Request, TransferId};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{chainview, code, err, out, run};
@@ -19,8 +24,12 @@ struct KeyNode {
 
 impl KeyNode {
     fn start(folder: &std::path::Path, line: &str) -> Self {
+        Self::start_at("127.0.0.1:0", folder, line)
+    }
+
+    fn start_at(address: &str, folder: &std::path::Path, line: &str) -> Self {
         let mut command = chainview(folder);
-        command.args(["--node", "127.0.0.1:0", "--authorized-keys", "keys"]).args(line.split_whitespace());
+        command.args(["--node", address, "--authorized-keys", "keys"]).args(line.split_whitespace());
         // Without a terminal, where SIGHUP would mean that it has closed.
         command.arg("--until-stdin-closes").stdin(Stdio::piped());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -165,6 +174,55 @@ fn the_key_of_a_tls_client_counts_as_its_key() {
     let refused = run(dir.path(), "--fetch in.txt -o none --identity other");
     assert_eq!(code(&refused), 5);
     assert!(err(&refused).contains("hop 1") && err(&refused).contains("(not authorized)"), "{}", err(&refused));
+}
+
+#[test]
+fn a_request_of_the_second_of_a_restart_is_not_served_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let fingerprint = out(&run(dir.path(), "--new-key key")).trim_end().to_owned();
+    let pair = KeyPair::parse(&fs::read_to_string(dir.path().join("key")).unwrap()).unwrap();
+    fs::write(dir.path().join("keys"), format!("{fingerprint} alice fetch=/\n")).unwrap();
+    fs::set_permissions(dir.path().join("keys"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(dir.path().join("f"), "content").unwrap();
+    let first = KeyNode::start(dir.path(), "--root .");
+    let address = first.address.clone();
+    let send = |head: &[u8]| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.write_all(head).unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        reply
+    };
+    let signed = |nonce: u128| {
+        let hop = Hop::new(address.parse().unwrap());
+        let mut request = Request::new(Method::Get, FileName::new(b"f").unwrap());
+        (request.host, request.transfer) = (Some(hop.address.clone()), Some(TransferId(nonce)));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        request.signatures = sign_request(&pair, &hop, &request, now, nonce).unwrap().map(Box::new);
+        let mut head = Vec::new();
+        encode_request(&request, None, &mut head);
+        head
+    };
+    let head = signed(1);
+    assert!(send(&head).ends_with("content"));
+    drop(first);
+    let before = signed(2);
+    let _again = KeyNode::start_at(&address, dir.path(), "--root .");
+    for head in [head, before] {
+        let reply = send(&head);
+        assert!(reply.starts_with("HTTP/1.1 401") && reply.contains("before this node was started"), "{reply}");
+    }
+    assert!(send(&signed(3)).ends_with("content"));
+}
+
+#[test]
+fn a_host_name_that_is_no_host_ends_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["http://gate", "gate/x", "gate:99999", "[::1"] {
+        let wrong = run(dir.path(), &format!("--node 127.0.0.1:0 --host-name {name}"));
+        assert_eq!((code(&wrong), out(&wrong).as_str()), (2, ""));
+        assert!(err(&wrong).contains("--host-name") && err(&wrong).contains(name), "{}", err(&wrong));
+    }
 }
 
 #[test]
