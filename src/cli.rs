@@ -262,6 +262,7 @@ fn node_plan(args: &Args, environment: &[(OsString, OsString)]) -> Result<NodePl
         control_token: token(args.control_token_file.as_deref(), environment::CONTROL_TOKEN)?,
         identity: None,
         authorized_keys: args.authorized_keys.clone(),
+        certificate: args.tls_cert.clone().zip(args.tls_key.clone()),
         clients: ClientList::join(&args.clients),
         audit: args.audit.clone().map(|file| match file {
             file if file == Path::new("-") => AuditTarget::Stdout,

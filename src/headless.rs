@@ -1,6 +1,7 @@
 //! Modes without a screen: nodes, fetches and checks, with progress bars, new keys and the summary of an audit.
 
 mod audit_summary;
+mod certificate;
 mod check;
 mod fetch;
 mod folder;

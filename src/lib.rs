@@ -116,8 +116,8 @@
 //! ```text
 //! main.rs       parse, pick the mode, error to exit code
 //! headless.rs   node, fetch, check, audit_summary, and plain, the run without a screen;  observe  what limits it;
-//!               progress  the bar;  routes  what came by each;  new_key  the file of a new key;  runtime  the thread
-//!               it runs on
+//!               progress  the bar;  routes  what came by each;  new_key  the file of a new key;  certificate  for TLS
+//!               clients of other kinds;  runtime  the thread it runs on
 //! console.rs    standard output and standard error;  log  what is logged;  audit  where audit lines go;  lines  of
 //!               both, written by threads of their own;  window  limits them;  signals  that end a run
 //! on_done.rs    the user's command at the end of a transfer

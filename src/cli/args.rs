@@ -166,6 +166,13 @@ pub(super) struct Args {
     /// Serve only requests signed by the keys in this file, each with its rights
     #[arg(long, help_heading = NODES, value_name = "FILE", env = "CHAINVIEW_AUTHORIZED_KEYS")]
     pub(super) authorized_keys: Option<PathBuf>,
+    /// Present this certificate, with those of its authority, to TLS clients other than this program; needs --identity
+    #[arg(long, help_heading = NODES, value_name = "FILE", env = "CHAINVIEW_TLS_CERT",
+          requires_all = ["identity", "tls_key"])]
+    pub(super) tls_cert: Option<PathBuf>,
+    /// The key of that certificate
+    #[arg(long, help_heading = NODES, value_name = "FILE", env = "CHAINVIEW_TLS_KEY", requires = "tls_cert")]
+    pub(super) tls_key: Option<PathBuf>,
     /// Serve only these addresses or ranges, separated by commas, such as 10.0.0.0/8,127.0.0.1
     #[arg(long, help_heading = NODES, value_name = "LIST", env = "CHAINVIEW_CLIENTS")]
     pub(super) clients: Vec<ClientList>,

@@ -229,6 +229,8 @@ pub struct NodePlan {
     pub control_token: Option<Secret>,
     /// The key of the nodes, with which they serve TLS.
     pub identity: Option<Arc<KeyPair>>,
+    /// Files of the certificate for other TLS clients, and of its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
     /// File of the keys that are served; without it, requests need no key.
     pub authorized_keys: Option<PathBuf>,
     /// Addresses that are served; `None` means all.

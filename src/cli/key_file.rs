@@ -3,11 +3,14 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::config::open_file;
 use crate::error::{Error, plain, shown};
 use crate::keys::{AuthorizedKeys, KeyPair, MAX_AUTHORIZED, MAX_KEY_FILE};
+
+/// Largest file of a certificate and those of its authority, in bytes: some hundred of them.
+const MAX_CERTIFICATE: usize = 256 * 1024;
 
 /// Reads the key of `--identity`.
 ///
@@ -22,6 +25,21 @@ pub(super) fn identity(file: &Path) -> Result<KeyPair, Error> {
         error => input(format!(": {error}")),
     })?;
     KeyPair::parse(&text).map_err(|error| input(format!(": {error}")))
+}
+
+/// Reads the files of `--tls-cert` and `--tls-key`.
+///
+/// # Errors
+/// `Error::Input` if a file cannot be read, or other users can read the key.
+pub(crate) fn certificate((chain, key): &(PathBuf, PathBuf)) -> Result<(String, String), Error> {
+    let input = |file: &Path, reason: String| Error::Input { path: shown(file), reason };
+    let read = |file: &Path, others| {
+        read(open_file(file), MAX_CERTIFICATE, others).map_err(|error| match error {
+            ReadError::Open => input(file, ": other users can read this key: chmod 600 it".to_owned()),
+            error => input(file, format!(": {error}")),
+        })
+    };
+    Ok((read(chain, 0)?, read(key, 0o077)?))
 }
 
 /// Reads the file of `--authorized-keys`.

@@ -66,7 +66,7 @@ const FLAG_MODES: &[(&[&str], &[ModeKind])] = &[
         ],
         &[Dashboard, Spawn, Node],
     ),
-    (&["allow_faults", "list", "clients", "authorized_keys", "audit"], &[Node]),
+    (&["allow_faults", "list", "clients", "authorized_keys", "audit", "tls_cert", "tls_key"], &[Node]),
     (&["identity"], &[Dashboard, Demo, Fetch, Spawn, Check, Node]),
     (&["local_users"], &[Dashboard, Demo, Spawn, Node]),
     (&["limit", "delay", "fault", "stall_timeout", "tunnel_idle", "drain_timeout"], &[Dashboard, Demo, Spawn, Node]),

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{Level, error, info};
 
+use super::certificate::CertificateFiles;
 use super::on_one_thread;
 use crate::cli::key_file::authorized_keys;
 use crate::cli::{Listen, NodePlan, OutputOptions, PerHop};
@@ -60,6 +61,9 @@ pub fn nodes(
     use_all_descriptors();
     report_panics();
     let keys = plan.authorized_keys.as_deref().map(KeyFile::open).transpose()?;
+    let tls = plan.identity.as_ref().map(|pair| server_tls(pair)).transpose()?;
+    let certificate = plan.certificate.as_ref().zip(tls.as_ref());
+    let certificate = certificate.map(|(files, tls)| CertificateFiles::open(files, tls)).transpose()?;
     on_one_thread(async {
         // Handlers are registered before the line is printed: its reader may send a signal immediately.
         let table = keys.as_ref().map(|keys| keys.table.clone());
@@ -68,12 +72,12 @@ pub fn nodes(
         }
         let has_file = options.log.is_some() || matches!(plan.audit, Some(AuditTarget::File(_)));
         let sinks = std::iter::once(log).chain(audit.as_ref().map(|audit| audit.sink().clone())).collect();
-        let signals = NodeSignals::new(sinks, has_file, keys)?;
+        let signals = NodeSignals::new(sinks, has_file, keys, certificate)?;
         let mut nodes = Vec::new();
         for listen in listeners {
             let listener = bind(listen).await?;
             let address = listener.local_addr().map_err(|error| refused(listen, &error))?;
-            let config = config(plan, audit.as_ref(), address, table.clone())?;
+            let config = config(plan, audit.as_ref(), address, table.clone(), tls.clone())?;
             nodes.push((Node::new(config, address), listener));
         }
         for (node, _) in &nodes {
@@ -160,30 +164,41 @@ impl KeyFile {
     }
 }
 
-/// Signals of a node: those that end it, and those that reopen its log and audit and reload its keys.
+/// Signals of a node: those that end it, and those that reopen its log and audit and reload its keys and certificate.
 struct NodeSignals {
     signals: Signals,
     /// SIGUSR1: log rotation by programs that do not use SIGHUP. Without a handler it would end the node.
     rotated: Signal,
     sinks: Vec<Sink>,
     keys: Option<KeyFile>,
+    certificate: Option<CertificateFiles>,
     /// The log or the audit goes to a file.
     has_file: bool,
     began_on_terminal: bool,
 }
 
 impl NodeSignals {
-    fn new(sinks: Vec<Sink>, has_file: bool, keys: Option<KeyFile>) -> Result<Self, Error> {
+    fn new(
+        sinks: Vec<Sink>,
+        has_file: bool,
+        keys: Option<KeyFile>,
+        certificate: Option<CertificateFiles>,
+    ) -> Result<Self, Error> {
         let rotated = listen(SignalKind::user_defined1())?;
-        Ok(Self { signals: Signals::new()?, rotated, sinks, keys, has_file, began_on_terminal: has_terminal() })
+        let (signals, began_on_terminal) = (Signals::new()?, has_terminal());
+        Ok(Self { signals, rotated, sinks, keys, certificate, has_file, began_on_terminal })
     }
 
-    /// Waits for a signal that ends the node. All others reopen the files; SIGHUP reloads the keys, too.
+    /// Waits for a signal that ends the node. All others reopen the files; SIGHUP reloads the keys and the certificate,
+    /// too.
     async fn ending(&mut self) -> Termination {
         loop {
             tokio::select! {
                 ending = self.signals.next() => match ending {
-                    Termination::Hangup if !self.hangup_ends() => self.keys.iter().for_each(KeyFile::reload),
+                    Termination::Hangup if !self.hangup_ends() => {
+                        self.keys.iter().for_each(KeyFile::reload);
+                        self.certificate.iter().for_each(CertificateFiles::reload);
+                    }
                     ending => return ending,
                 },
                 _ = self.rotated.recv() => {}
@@ -256,6 +271,7 @@ fn config(
     audit: Option<&Arc<AuditLines>>,
     address: SocketAddr,
     keys: Option<KeyTable>,
+    tls: Option<Arc<ServerTls>>,
 ) -> Result<NodeConfig, Error> {
     let folder = plan.root.as_deref().unwrap_or(Path::new("."));
     let root = Root::open(folder).map_err(|error| {
@@ -283,7 +299,7 @@ fn config(
         max_connections: plan.max_connections,
         protocol: plan.protocol,
         resolver: Resolver::default(),
-        tls: plan.identity.as_ref().map(|pair| server_tls(pair)).transpose()?,
+        tls,
         audit: audit.map(|audit| Arc::clone(audit) as Arc<dyn AuditWriter>),
     })
 }

@@ -1,8 +1,9 @@
 //! TLS 1.3 between client and origin: configurations of rustls for keys of this program.
 //!
-//! Between chainview programs the keys are raw public keys (RFC 7250); other clients get a self-signed certificate of
-//! the same key, which they check by its fingerprint. Sessions are never resumed: a resumption would not look at the
-//! key again, and the tickets that allow it, unread by a client that only sends, turn its close into a reset.
+//! Between chainview programs the keys are raw public keys (RFC 7250). Other clients get a self-signed certificate of
+//! the same key, which they check by its fingerprint, or the certificate of an authority. Sessions are never resumed: a
+//! resumption would not look at the key again, and the tickets that allow it, unread by a client that only sends, turn
+//! its close into a reset.
 
 mod client;
 mod client_key;
@@ -28,6 +29,9 @@ pub enum TlsError {
     /// rustls does not accept the key.
     #[error("the key cannot be used for TLS: {0}")]
     Key(#[from] rustls::Error),
+    /// A certificate or its key is not in PEM.
+    #[error("not a certificate and its key in PEM: {0}")]
+    Pem(#[from] rustls::pki_types::pem::Error),
     /// The certificate for other clients could not be made.
     #[error("no certificate could be made of the key: {0}")]
     Certificate(#[from] rcgen::Error),

@@ -1,5 +1,6 @@
 //! Encrypted chains in the real program: `key=` on the last hop, and TLS at a node with `--identity`.
 
+mod certificate;
 mod endpoints;
 mod folders;
 mod relays;

@@ -1,13 +1,14 @@
 //! The configurations of a node.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rcgen::{CertificateParams, PKCS_ECDSA_P256_SHA256};
-use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{
     AlwaysResolvesServerRawPublicKeys, CertificateType, ClientHello, NoServerSessionStorage, ResolvesServerCert,
 };
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::CertifiedKey;
 use rustls::{ConfigBuilder, ServerConfig, WantsVerifier, version};
 
 use super::client_key::AnyKey;
@@ -22,6 +23,7 @@ const CERTIFICATE_NAME: &str = "chainview";
 pub struct ServerTls {
     raw: ForKeys,
     certificate: ForKeys,
+    presented: Arc<Presented>,
     key: Fingerprint,
 }
 
@@ -36,6 +38,16 @@ struct ForKeys {
     certificate: Arc<ServerConfig>,
 }
 
+/// The certificate for clients that cannot check raw keys, which can be replaced while nodes run.
+#[derive(Debug)]
+struct Presented(RwLock<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Presented {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
 impl ServerTls {
     /// Creates the configurations from a key.
     ///
@@ -48,11 +60,29 @@ impl ServerTls {
         let own = CertificateParams::new([CERTIFICATE_NAME.to_owned()])?.self_signed(&signing)?;
         let key = provider().key_provider.load_private_key(pkcs8.into())?;
         let own = CertifiedKey::new(vec![own.der().clone()], key);
+        let presented = Arc::new(Presented(RwLock::new(Arc::new(own))));
         Ok(Self {
             raw: ForKeys::new(&(raw as _))?,
-            certificate: ForKeys::new(&(Arc::new(SingleCertAndKey::from(own)) as _))?,
+            certificate: ForKeys::new(&(Arc::clone(&presented) as _))?,
+            presented,
             key: pair.public().fingerprint(),
         })
+    }
+
+    /// Presents this certificate, with those that lead to its authority, to clients that cannot check raw keys; both
+    /// texts are in PEM. Handshakes that have begun keep the one before.
+    ///
+    /// # Errors
+    /// [`TlsError`] if a text is not in this form, or the key is not that of the certificate.
+    pub fn present(&self, certificates: &str, key: &str) -> Result<(), TlsError> {
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(certificates.as_bytes()).collect::<Result<_, _>>()?;
+        if chain.is_empty() {
+            return Err(TlsError::Pem(pem::Error::NoItemsFound));
+        }
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
+        let certified = CertifiedKey::from_der(chain, key, &provider())?;
+        *self.presented.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certified);
+        Ok(())
     }
 
     /// Returns the fingerprint of the key.
