@@ -3,6 +3,7 @@
 mod certificate;
 mod endpoints;
 mod folders;
+mod impostor;
 mod relays;
 
 use std::fs;

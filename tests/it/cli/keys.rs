@@ -233,10 +233,29 @@ fn wrong_key_files_end_the_start_with_their_place() {
     let wrong = run(dir.path(), "--node 127.0.0.1:0 --authorized-keys keys");
     assert_eq!((code(&wrong), out(&wrong).as_str()), (3, ""));
     assert!(err(&wrong).contains("keys:2:11: \"fly\" is not a right"), "{}", err(&wrong));
+    let typo = "sha256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".replace("AwQ", "Aw-");
+    fs::write(dir.path().join("keys"), format!("\n {typo} alice fetch=/\n")).unwrap();
+    let wrong = run(dir.path(), "--node 127.0.0.1:0 --authorized-keys keys");
+    assert_eq!(code(&wrong), 3);
+    assert!(err(&wrong).contains("keys:2:15: character 14 of the fingerprint is '-'"), "{}", err(&wrong));
+    fs::set_permissions(dir.path().join("keys"), fs::Permissions::from_mode(0o666)).unwrap();
+    let writable = run(dir.path(), "--node 127.0.0.1:0 --authorized-keys keys");
+    assert!(code(&writable) == 3 && err(&writable).contains("chmod go-w"), "{}", err(&writable));
 
     assert_eq!(code(&run(dir.path(), "--new-key key")), 0);
     fs::set_permissions(dir.path().join("key"), fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(dir.path().join("in.txt"), "f\n127.0.0.1 9\n").unwrap();
+    fs::create_dir(dir.path().join("folder")).unwrap();
+    for (line, file) in [
+        ("--fetch in.txt --identity folder", "folder"),
+        ("--check in.txt --identity none", "none"),
+        ("--node 127.0.0.1:0 --identity folder", "folder"),
+        ("--node 127.0.0.1:0 --authorized-keys none", "none"),
+    ] {
+        let unread = run(dir.path(), line);
+        assert_eq!((code(&unread), out(&unread).as_str()), (3, ""), "{line}: {}", err(&unread));
+        assert!(err(&unread).contains(file), "{line}: {}", err(&unread));
+    }
     for mode in ["--fetch", "--check"] {
         let readable = run(dir.path(), &format!("{mode} in.txt --identity key"));
         assert_eq!(code(&readable), 3);
