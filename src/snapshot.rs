@@ -5,6 +5,7 @@ mod bounded;
 mod chain;
 mod connections;
 mod folder;
+mod hidden;
 mod listing;
 mod log_events;
 mod node;

@@ -25,7 +25,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::access::{Caller, Denied, UNKNOWN_NAME, host_allowed};
+use super::access::{Caller, Denied, UNKNOWN_NAME, host_allowed, is_proxied};
 use super::http_client::{BUFFER, CHAIN_ROUTE, CHAIN_TRANSFER};
 use super::node::Node;
 use super::node::folder_work::FolderSlot;
@@ -49,6 +49,8 @@ pub(crate) struct Requester {
     pub denied: Option<String>,
     /// Whose request it is.
     pub caller: Result<Caller, Box<Denied>>,
+    /// The connection is encrypted.
+    pub encrypted: bool,
     /// The connection is inside a tunnel that came through a relay.
     pub relayed: bool,
     /// That tunnel passed a foreign proxy, or a relay that lists no folders for its client.
@@ -80,6 +82,10 @@ where
     // here.
     let slot = Arc::new(Mutex::new(None));
     let service = service_fn(|mut request: Request<Incoming>| {
+        // A relay that requests this inside TLS may pass the reply on in clear text.
+        if reader.encrypted && !is_proxied(request.headers()) {
+            request.extensions_mut().insert(endpoints::SeesNames);
+        }
         reader.mark(request.headers_mut());
         let (node, reader, kept) = (Arc::clone(node), reader.clone(), Arc::clone(&slot));
         async move {

@@ -108,6 +108,8 @@ pub struct Node {
     pub digests: Arc<Digests>,
     /// The newest line of events, shared by all its readers.
     latest: LatestLine,
+    /// The same with the names of encrypted transfers.
+    latest_with_names: LatestLine,
     /// Limits of concurrent folder listings.
     pub listings: FolderWork,
     /// Limits of concurrent tar streams of folders.
@@ -148,6 +150,7 @@ impl Node {
             registry: Registry::audited(Clock::start(), audit),
             digests: Arc::default(),
             latest: LatestLine::default(),
+            latest_with_names: LatestLine::default(),
             listings: FolderWork::listings(),
             tar_streams: FolderWork::tar_streams(),
             late_changes: AtomicU64::default(),
@@ -315,8 +318,16 @@ impl Node {
         snapshot
     }
 
-    /// Returns the newest line of events, or a new one if that is stale.
-    pub(in crate::net) fn latest_line(&self) -> Result<EventLine, serde_json::Error> {
-        self.latest.get(self.drain(), || self.snapshot())
+    /// Returns the newest line of events, or a new one if that is stale; with the names of encrypted transfers for a
+    /// reader that sees them.
+    pub(in crate::net) fn latest_line(&self, sees_names: bool) -> Result<EventLine, serde_json::Error> {
+        let latest = if sees_names { &self.latest_with_names } else { &self.latest };
+        latest.get(self.drain(), || {
+            let mut snapshot = self.snapshot();
+            if sees_names {
+                snapshot.reveal_names();
+            }
+            snapshot
+        })
     }
 }

@@ -177,6 +177,9 @@ pub struct ConnSnapshot {
     /// The name of the key that signed its request, if that is authorized.
     #[serde(skip_serializing_if = "SafeText::is_empty")]
     pub key: SafeText,
+    /// The file, if its request was encrypted; never sent.
+    #[serde(skip)]
+    pub hidden_name: Option<SafeText>,
     /// Size of its body, in bytes.
     pub size: Option<u64>,
     /// Rate limit of the key of its request, in bytes per second.
@@ -205,6 +208,9 @@ pub struct ConnSnapshot {
 pub struct TransferRecord {
     /// The requested file, or the target of a tunnel.
     pub name: SafeText,
+    /// The file, if its request was encrypted; never sent.
+    #[serde(skip)]
+    pub hidden_name: Option<SafeText>,
     /// The role of the node.
     pub role: ConnRole,
     /// Its current or last state.

@@ -127,12 +127,17 @@ impl Endpoint {
     }
 }
 
+/// Marks a request whose reply is encrypted up to its reader: the names of encrypted transfers may be in it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SeesNames;
+
 async fn respond(
     node: &Arc<Node>,
     endpoint: &Endpoint,
     request: &Request<Incoming>,
     peer: SocketAddr,
 ) -> Response<EndpointBody> {
+    let sees_names = request.extensions().get::<SeesNames>().is_some();
     match endpoint {
         Endpoint::Health if node.draining() => page(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "draining\n"),
         Endpoint::Health => match node.config.root.missing() {
@@ -153,11 +158,19 @@ async fn respond(
             json(node, &snapshot)
         }
         Endpoint::Connections => {
-            let snapshot = node.snapshot();
+            let mut snapshot = node.snapshot();
+            if sees_names {
+                snapshot.reveal_names();
+            }
             json(node, &Connections { connections: snapshot.connections, omitted: snapshot.omitted })
         }
         Endpoint::Transfer(id) => match node.record(*id) {
-            Some(record) => json(node, &record),
+            Some(mut record) => {
+                if sees_names {
+                    record.reveal_name();
+                }
+                json(node, &record)
+            }
             None => here(node, Reason::NotFound, "this node has no record of such a transfer, or no longer"),
         },
         Endpoint::Folder(folder) => {
@@ -187,7 +200,7 @@ async fn respond(
             Some(every) => match node.registry.begin_reader(peer.ip()) {
                 None => here(node, Reason::Busy, TOO_MANY_READERS),
                 Some(reader) => {
-                    let events = EventStream::new(Arc::clone(node), every, reader);
+                    let events = EventStream::new(Arc::clone(node), every, reader, sees_names);
                     stream_page(StatusCode::OK, "application/x-ndjson", events)
                 }
             },

@@ -35,6 +35,8 @@ pub(super) struct EventStream {
     /// Sequence number of the last line sent.
     sent: u64,
     _reader: ReaderGuard,
+    /// Its reader sees the names of encrypted transfers.
+    sees_names: bool,
     /// Referenced while a body is received over the legacy protocol: nothing else shows whether that hop or this node
     /// is not running. Otherwise the probe is off, so that watching a node causes no wakeups.
     sched_delay_probe: Option<Arc<SchedDelayProbe>>,
@@ -50,11 +52,22 @@ pub(super) fn shutdown(node: &Node) -> DrainSignal {
 
 impl EventStream {
     /// Creates a stream of events of a node, the first sent immediately.
-    pub(super) fn new(node: Arc<Node>, every: Duration, reader: ReaderGuard) -> Self {
+    pub(super) fn new(node: Arc<Node>, every: Duration, reader: ReaderGuard, sees_names: bool) -> Self {
         let (shutdown, timer) = (shutdown(&node), Box::pin(sleep_until(Instant::now())));
         let drain = node.drain().clone();
         let draining: Option<DrainSignal> = Some(Box::pin(async move { drain.draining().await }));
-        Self { node, every, timer, draining, shutdown, ended: false, sent: 0, _reader: reader, sched_delay_probe: None }
+        Self {
+            node,
+            every,
+            timer,
+            draining,
+            shutdown,
+            ended: false,
+            sent: 0,
+            _reader: reader,
+            sees_names,
+            sched_delay_probe: None,
+        }
     }
 }
 
@@ -77,7 +90,7 @@ impl Body for EventStream {
                 ready!(events.timer.as_mut().poll(cx));
             }
             events.timer.as_mut().reset(Instant::now() + events.every);
-            let line = events.node.latest_line()?;
+            let line = events.node.latest_line(events.sees_names)?;
             events.sched_delay_probe = line
                 .from_legacy
                 .then(|| events.sched_delay_probe.take().unwrap_or_else(|| events.node.sched_delay_probe()));
@@ -114,7 +127,7 @@ mod tests {
         let node = site(|_| {}).await.node;
         let conn = node.registry.open(([127, 0, 0, 1], 9).into());
         let reader = node.registry.begin_reader(conn.peer().ip()).unwrap();
-        let mut events = EventStream::new(Arc::clone(&node), MIN_INTERVAL, reader);
+        let mut events = EventStream::new(Arc::clone(&node), MIN_INTERVAL, reader, false);
         let job = conn.begin_job(TransferId(1), Method::Get, &FileName::new(b"f").unwrap(), Protocol::Http);
         for (state, protocol, beats) in [
             (ConnState::Streaming, Protocol::Http, false),
@@ -134,7 +147,7 @@ mod tests {
         let node = site(|_| {}).await.node;
         let reader = || {
             let guard = node.registry.begin_reader([127, 0, 0, 1].into()).unwrap();
-            EventStream::new(Arc::clone(&node), MIN_INTERVAL, guard)
+            EventStream::new(Arc::clone(&node), MIN_INTERVAL, guard, false)
         };
         let mut readers: Vec<EventStream> = (0..20).map(|_| reader()).collect();
         let began = Instant::now();
@@ -147,7 +160,7 @@ mod tests {
             }
             lines.push(round);
         }
-        let made = node.latest_line().unwrap().number;
+        let made = node.latest_line(false).unwrap().number;
         let most = began.elapsed().as_millis() / MAX_LINE_AGE.as_millis() + 1;
         assert!(u128::from(made) <= most, "{made} lines in {:?}", began.elapsed());
         for reader in 0..20 {

@@ -53,8 +53,9 @@ pub(super) async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
                 let mut head = Vec::new();
                 while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.is_ok_and(|read| read > 0) {}
                 let (address, caller) = (peer, Ok(Caller::default()));
-                serve(&node, stream, head, Requester { address, denied: None, caller, relayed: false, proxied: false })
-                    .await;
+                let reader =
+                    Requester { address, denied: None, caller, encrypted: false, relayed: false, proxied: false };
+                serve(&node, stream, head, reader).await;
             });
         }
     });

@@ -41,7 +41,7 @@ pub(in crate::net) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGu
             let denied = node.admits(&down.stream, conn.peer()).err();
             let Downstream { stream, inbox, .. } = down;
             let address = conn.peer();
-            let reader = admin::Requester { address, denied, caller, relayed: false, proxied: false };
+            let reader = admin::Requester { address, denied, caller, encrypted: false, relayed: false, proxied: false };
             // Longer requests are cut off: the few reserved connections are for current requests.
             let _ = timeout(RESERVED_WHOLE, admin::serve(&node, stream, inbox, reader)).await;
             return;

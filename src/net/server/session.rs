@@ -29,8 +29,6 @@ use crate::wire::{FailedAction, Method, Problem, Reason, Request};
 const TLS_HANDSHAKE: &[u8] = b"\x16\x03";
 /// A fatal alert of TLS 1.0, which every version reads: 70, protocol version. Clients show this one most clearly.
 const TLS_ALERT: &[u8] = b"\x15\x03\x01\x00\x02\x02\x46";
-/// Name of a file in reports, if its request was encrypted.
-const ENCRYPTED_NAME: &str = "(encrypted)";
 /// The first line of every HTTP/2 connection without TLS.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 /// Empty SETTINGS, then GOAWAY for `HTTP_1_1_REQUIRED`.
@@ -181,7 +179,8 @@ async fn http(
                 conn.set_state(ConnState::Admin);
                 let denied = admit(node, &mut down, conn).err();
                 let Downstream { stream, inbox, relayed, proxied, .. } = down;
-                let reader = admin::Requester { address: conn.peer(), denied, caller, relayed, proxied };
+                let encrypted = !stream.is_plain();
+                let reader = admin::Requester { address: conn.peer(), denied, caller, encrypted, relayed, proxied };
                 Box::pin(admin::serve(node, stream, inbox, reader)).await;
                 return None;
             }
@@ -370,8 +369,7 @@ async fn file(
         job.hide_query();
     }
     if !down.stream.is_plain() {
-        // Reports are read over chains without encryption, too.
-        job.update(|record| record.name = ENCRYPTED_NAME.into());
+        job.hide_name();
     }
     record_key(down, &job);
     if request.ack && request.interim && down.write(&encode_working(None)).await.is_err() {

@@ -130,8 +130,16 @@ fn read_plain(node: SocketAddr, path: &str, until: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// Reads an endpoint inside TLS, with another line in the head.
+fn read_encrypted(node: SocketAddr, path: &str, line: &str) -> String {
+    let url = format!("https://{node}{path}");
+    let read = Command::new("curl").args(["-sSk", "-m", "20", "-H", line, &url]).output().unwrap();
+    assert!(read.status.success(), "{}", said(&read));
+    String::from_utf8(read.stdout).unwrap()
+}
+
 #[test]
-fn reports_in_clear_text_do_not_name_an_encrypted_file() {
+fn only_encrypted_reports_name_an_encrypted_file() {
     let mut scene = Scene::start(Harm::Nothing, 0);
     let identity = scene.dir.path().join("key");
     // Slow enough to be seen.
@@ -149,12 +157,23 @@ fn reports_in_clear_text_do_not_name_an_encrypted_file() {
                 .extend(["/v1/connections", "/v1/node", "/metrics"].map(|path| read_plain(node.address(), path, "")));
         }
         assert!(reports[0].contains("\"(encrypted)\"") && !fetching.is_finished(), "{}", reports[0]);
+        let hops = block_on(watched(&route(&scene), Tokens::default()));
+        let named = |hop: &HopSnapshot| {
+            let node = hop.node.as_ref().unwrap();
+            node.connections.iter().any(|conn| conn.name.as_str() == NAME)
+        };
+        assert_eq!(hops.iter().map(named).collect::<Vec<_>>(), [false, false, true]);
+        assert!(read_encrypted(address, "/v1/connections", "").contains(NAME));
+        // A relay between them may pass it on to anyone.
+        assert!(!read_encrypted(address, "/v1/connections", "Via: 1.1 relay").contains(NAME));
         let fetched = fetching.join().unwrap();
         assert_eq!(fetched.status.code(), Some(0), "{}", said(&fetched));
         let report: serde_json::Value = serde_json::from_slice(&fetched.stdout).unwrap();
         let id = report["transfers"][0]["id"].as_str().unwrap();
         let record = read_plain(address, &format!("/v1/transfers/{id}"), "");
         assert!(record.starts_with("HTTP/1.1 200 ") && record.contains("(encrypted)"), "{record}");
+        assert!(read_encrypted(address, &format!("/v1/transfers/{id}"), "").contains(NAME));
+        assert_eq!(report["transfers"][0]["hops"][2]["record"]["name"], NAME);
         reports.push(record);
         assert!(reports.iter().all(|report| report.starts_with("HTTP/1.1 200 ") && !report.contains(NAME)));
     });

@@ -6,6 +6,9 @@ use crate::audit::{AuditEntry, AuditId, AuditName};
 use crate::text::SafeText;
 use crate::wire::{Problem, Reason, Request, TransferId, TunnelRequest};
 
+/// Name of a file in reports, if its request was encrypted.
+const ENCRYPTED_NAME: &str = "(encrypted)";
+
 impl ConnGuard {
     /// Writes the audit line of a request that is refused before it is counted.
     pub fn audit_refused(&self, request: &Request, key: Option<&SafeText>, problem: &Problem) {
@@ -53,6 +56,14 @@ impl FileRequestGuard<'_> {
         self.update(|record| {
             record.name = format!("{}?…", record.name).into();
             record.has_query = true;
+        });
+    }
+
+    /// Records that the request is encrypted: its name is in no report that is read in clear text, and in no log.
+    pub fn hide_name(&self) {
+        self.update(|record| {
+            let name = std::mem::replace(&mut record.name, ENCRYPTED_NAME.into());
+            record.hidden_name = Some(Box::new(name));
         });
     }
 

@@ -47,6 +47,7 @@ impl FileRequest {
         let known = lock(&self.record);
         TransferRecord {
             name: known.name.clone(),
+            hidden_name: known.hidden_name.as_deref().cloned(),
             role: known.role,
             state: known.state,
             ended: known.ended,
@@ -109,6 +110,7 @@ impl Conn {
             snapshot.transfer = job.id.short().into();
             snapshot.name = record.name.clone();
             snapshot.key = record.key.as_deref().cloned().unwrap_or_default();
+            snapshot.hidden_name = record.hidden_name.as_deref().cloned();
             snapshot.size = record.size;
             snapshot.key_rate = record.key_rate;
             snapshot.flow.add(&job.meter.flow(now_us));

@@ -26,6 +26,8 @@ pub enum Outcome {
 pub struct RequestRecord {
     /// The requested file.
     pub name: SafeText,
+    /// The name of a file whose request was encrypted, for readers that are, too; `name` is a substitute then.
+    pub hidden_name: Option<Box<SafeText>>,
     /// The same without a limit of its length, if there is an audit.
     pub whole_name: Option<Box<SafeText>>,
     /// The request had a query.
