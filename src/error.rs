@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::route::Route;
+use crate::snapshot::Refused;
 use crate::text::SafeText;
 use crate::units::{Bytes, HumanDuration};
 use crate::wire::{FailedAction, Problem, Reason};
@@ -244,6 +245,11 @@ impl Error {
     /// Creates an error from a problem, numbered as the client counts (1 is the first hop).
     pub fn at_hop(problem: Problem, route: &Route) -> Self {
         Self::Hop(Box::new(HopError::new(problem, route)))
+    }
+
+    /// Returns why a hop refuses access, if that is the error.
+    pub fn refused(&self) -> Option<Refused> {
+        if let Self::Hop(fault) = self { fault.refused() } else { None }
     }
 
     /// Creates an error of the last hop, whose reply this program cannot use.

@@ -11,9 +11,9 @@
 //! route.rs      file names (name), addresses (address), hops (hop), the grammar of input.txt, relay or origin; the
 //!               order of the files in a folder (walk);  other  further ways to one file
 //! wire/         message (Request, Reply), tunnel (CONNECT), condition (If-Match and the like), media (types by
-//!               extension), digest, progress (of a digest), tar (streams of folders), transfer (ids), problem and
-//!               reason (errors that travel between nodes); http and legacy: the two protocols, parsed and encoded on
-//!               slices
+//!               extension), digest, progress (of a digest), tar (streams of folders), transfer (ids); problem, reason
+//!               and denial (errors that travel between nodes); http and legacy: the two protocols, parsed and encoded
+//!               on slices
 //! meter.rs      counters and wait times of a body, rates;  bucket  the token bucket of a rate limit;  fair  shares of
 //!               one
 //! snapshot.rs   the data that screen, JSON and metrics show, without the logic that computes it: chain, transfer and

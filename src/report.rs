@@ -27,7 +27,8 @@
 //!   of this transfer; absent if not reported).
 //! - `error`: `message` (the whole sentence), `exit_code`, and if a hop failed `hop`, `address`, `reason` (that
 //!   of a problem, or how the hop failed the body: `gone`, `restarted`, `closed`, `reset`, `silent`,
-//!   `stopped`, `unreadable`, `unheard`), `reporter` (0 is this program).
+//!   `stopped`, `unreadable`, `unheard`), `reporter` (0 is this program), `denial` (what the
+//!   request lacks at a node with authorized keys, `lack`, and the fingerprint of its `key`).
 //! - `check`, for `--check` only: `file`, `size`, `protocol` of the first hop, `etag`, `last_modified`, `encrypted`
 //!   (from end to end), `hops`, `waterfall`.
 
@@ -43,7 +44,7 @@ use crate::snapshot::timing::WaterfallRow;
 use crate::snapshot::{FileResult, Flow, Integrity, Phase, Stall, TransferRecord, TransferSnapshot};
 use crate::text::SafeText;
 use crate::waterfall;
-use crate::wire::{Leg, Reason, TransferIds};
+use crate::wire::{Denial, Leg, Reason, TransferIds};
 
 use connections::ConnectionsReport;
 use verdict::VerdictReport;
@@ -166,6 +167,8 @@ pub(crate) struct ErrorReport {
     reason: Option<HopCause>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reporter: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    denial: Option<Denial>,
 }
 
 /// How a hop failed: during set-up, or during the body.
@@ -352,6 +355,7 @@ impl ErrorReport {
             address,
             reason,
             reporter,
+            denial: error.refused().and_then(|refused| refused.denial),
         }
     }
 }

@@ -10,6 +10,7 @@ mod listing;
 mod log_events;
 mod node;
 mod protocol;
+mod refused;
 pub mod timing;
 mod totals;
 mod tour;
@@ -28,6 +29,7 @@ pub use node::{
     ConnRole, ConnSnapshot, ConnState, HopRecord, Load, MAX_CONNECTIONS, NodeSnapshot, TUNNEL, TcpSnapshot, Timestamps,
     TransferRecord,
 };
+pub use refused::Refused;
 pub use totals::{Flow, Totals, UpstreamTotals};
 pub use tour::{ActCaption, ActOutcome, NamedCause, TourSnapshot};
 pub use transfer::{Awaited, Integrity, Phase, Retry, Stall, TransferSnapshot, Wait, is_same_id};

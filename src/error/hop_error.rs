@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::kept_bytes::KeptBytes;
 use crate::route::Route;
+use crate::snapshot::Refused;
 use crate::text::SafeText;
 use crate::units::HumanDuration;
 use crate::wire::{Problem, Reason};
@@ -40,6 +41,24 @@ impl HopError {
         let is_local = !way.is_empty() && way.iter().all(|hop| hop.address.host.is_loopback());
         let reporter = usize::try_from(problem.reporter).unwrap_or(usize::MAX);
         Self { hop: number, address, is_local, reporter, file: route.file.shown(), problem, kept: KeptBytes::default() }
+    }
+
+    /// Returns why a hop refuses access, if that is the failure.
+    pub(super) fn refused(&self) -> Option<Refused> {
+        let is_access = match self.problem.reason {
+            Reason::Unauthorized
+            | Reason::KeyRequired
+            | Reason::BadSignature
+            | Reason::WrongKey
+            | Reason::TooManyTransfers
+            | Reason::DailyLimit => self.problem.server.is_none(),
+            Reason::Policy => self.problem.denial.is_some(),
+            _ => false,
+        };
+        // A relay that refuses to connect to the next hop reports a failure at that.
+        let by = if self.reporter > 0 { Some(self.reporter) } else { self.hop };
+        let denial = self.problem.denial.as_deref().cloned();
+        by.filter(|by| is_access && *by > 0).map(|by| Refused { by, reason: self.problem.reason, denial })
     }
 
     pub(super) fn exit_code(&self) -> u8 {

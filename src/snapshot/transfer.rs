@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::connections::{ConnectionProgress, ConnectionsProgress};
 use super::folder::FolderProgress;
 use super::node::HopRecord;
+use super::refused::Refused;
 use super::timing::WaterfallRow;
 use super::totals::Flow;
 use super::verdict::Verdict;
@@ -145,6 +146,9 @@ pub struct TransferSnapshot {
     pub error: Option<SafeText>,
     /// The hop, from 1, at which its last attempt failed.
     pub failed_hop: Option<usize>,
+    /// Why the last attempt was refused, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
     /// What limits it.
     pub verdict: Option<Verdict>,
 }

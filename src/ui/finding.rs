@@ -2,12 +2,14 @@
 //! snapshot alone.
 
 mod periods;
+mod refused;
 mod rule;
 mod sentence;
 
 use std::time::Duration;
 
 pub(crate) use periods::{Period, Periods};
+pub(crate) use refused::what_helps;
 pub(crate) use rule::{confidence, remedy, rule};
 pub(crate) use sentence::{cause_word, sentences};
 

@@ -4,7 +4,7 @@ mod evidence_table;
 mod line;
 mod timeline;
 
-use super::finding::{Finding, Severity, confidence, remedy, rule, sentences};
+use super::finding::{Finding, Severity, confidence, remedy, rule, sentences, what_helps};
 use super::history::History;
 use super::theme::{StyleRole, Theme};
 use crate::snapshot::ChainSnapshot;
@@ -47,6 +47,9 @@ pub(crate) fn lines(source: &Source<'_>, keys: &[(String, &str)], width: u16) ->
         let confidence = format!("{}{covers}", confidence(verdict.confidence));
         paragraph(&mut all, "Confidence  ", &confidence, StyleRole::Plain, width);
         paragraph(&mut all, "What helps  ", remedy(&verdict.limit), StyleRole::Plain, width);
+    }
+    if let Some(help) = what_helps(&finding, chain) {
+        paragraph(&mut all, "What helps  ", &help, StyleRole::Plain, width);
     }
     all.extend(keys_line(keys));
     all.push(Vec::new());

@@ -22,6 +22,7 @@
 //! ```
 
 mod condition;
+mod denial;
 mod digest;
 pub mod http;
 pub mod legacy;
@@ -35,6 +36,7 @@ mod transfer;
 mod tunnel;
 
 pub use condition::{ConditionResult, FileValidators};
+pub use denial::{Denial, Lack};
 pub use digest::{Algorithm, Digest};
 pub use message::{ByteRange, Leg, Method, Reply, Request, add_to_list};
 pub use problem::{FailedAction, Problem, Refusal};

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
-use super::Reason;
+use super::{Denial, Reason};
 use crate::text::SafeText;
 
 /// The media type of a problem (RFC 9457).
@@ -75,6 +75,9 @@ pub struct Problem {
     /// Why the policy refuses an address; older nodes do not send it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
+    /// What the request lacks, if its key or that it has none is why it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denial: Option<Box<Denial>>,
 }
 
 /// Error reply of a server that is not a chainview node.
@@ -110,6 +113,8 @@ struct Document {
     server: Option<Box<ForeignServer>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refusal: Option<Refusal>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    denial: Option<Box<Denial>>,
 }
 
 impl Problem {
@@ -126,6 +131,7 @@ impl Problem {
             size: None,
             server: None,
             refusal: None,
+            denial: None,
         }
     }
 
@@ -220,6 +226,7 @@ impl Problem {
             size: self.size,
             server: self.server.clone(),
             refusal: self.refusal,
+            denial: self.denial.clone(),
         };
         serde_json::to_vec(&document).unwrap_or_default()
     }
@@ -255,6 +262,7 @@ impl Problem {
             size: document.size,
             server: document.server,
             refusal: document.refusal,
+            denial: document.denial,
         })
     }
 

@@ -1,5 +1,6 @@
 //! The screen without a terminal: key strings in, screens and commands out, at every size and with hostile text.
 
+mod access;
 mod browse;
 mod chain_line;
 mod clicks;

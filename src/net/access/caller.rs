@@ -12,7 +12,7 @@ use crate::keys::{AuthorizedKeys, Covered, Fingerprint, Granted, SignatureError,
 use crate::route::FileName;
 use crate::text::SafeText;
 use crate::wire::http::{SignedHead, signed_head};
-use crate::wire::{FailedAction, Problem, Reason, Refusal};
+use crate::wire::{Denial, FailedAction, Lack, Problem, Reason, Refusal};
 
 /// The authorized keys of a node, what they use of their limits, and the signed requests that it has served. Clones
 /// share all of it: the keys can be replaced while nodes run.
@@ -60,6 +60,7 @@ pub struct HandshakeKeys {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denied {
     reason: Reason,
+    denial: Denial,
     detail: String,
 }
 
@@ -109,15 +110,18 @@ impl KeyTable {
             return Ok(self.unsigned(keys.client));
         };
         let covered = Covered { node_key: keys.own, ..covered };
-        let refused = |error: &dyn fmt::Display| Denied::boxed(Reason::BadSignature, error.to_string());
+        let refused =
+            |lack, key, error: &dyn fmt::Display| Denied::boxed(Reason::BadSignature, (lack, key), error.to_string());
         let claim = match signatures.claim(hops_after, &covered, now) {
             Ok(claim) => claim,
             // It is signed for other hops.
             Err(SignatureError::Missing) => return Ok(self.unsigned(keys.client)),
-            Err(error) => return Err(refused(&error)),
+            Err(error) => return Err(refused(lack_of(&error), None, &error)),
         };
+        let refused = |lack, error: &dyn fmt::Display| refused(lack, Some(claim.key), error);
         if let Some(other) = keys.client.filter(|key| *key != claim.key) {
-            return Err(refused(&format_args!("signed by {}, and the key of the TLS client is {other}", claim.key)));
+            let why = format!("signed by {}, and the key of the TLS client is {other}", claim.key);
+            return Err(refused(Lack::Signature, &why));
         }
         // Read once: a key that is authorized only after this was never verified.
         let table = self.table();
@@ -128,14 +132,16 @@ impl KeyTable {
         if !is_own(&covered.authority) {
             let address = SafeText::new(&covered.authority);
             let detail = format!("signed for {address}, by which this node is not known: start it with --host-name");
-            return Err(Denied::boxed(Reason::BadSignature, detail));
+            return Err(refused(Lack::Address, &detail));
         }
-        claim.verify(&covered).map_err(|error| refused(&error))?;
+        claim.verify(&covered).map_err(|error| refused(lack_of(&error), &error))?;
         let mut spent = self.0.spent.lock().unwrap_or_else(PoisonError::into_inner);
         match spent.admit(claim.id, now) {
             Ok(()) => Ok(Caller::known(table, Some(claim.key), Some((self.clone(), claim.id)))),
-            Err(error @ SpentError::Full) => Err(Denied::boxed(Reason::Busy, error.to_string())),
-            Err(error) => Err(refused(&error)),
+            Err(error @ SpentError::Full) => {
+                Err(Denied::boxed(Reason::Busy, (Lack::Other, Some(claim.key)), error.to_string()))
+            }
+            Err(error) => Err(refused(Lack::NewId, &error)),
         }
     }
 }
@@ -158,9 +164,10 @@ impl Caller {
     /// [`Denied`] beyond a limit of the key.
     pub(in crate::net) async fn begin_transfer(&self) -> Result<Option<KeyTransfer>, Box<Denied>> {
         let Some(usage) = self.0.as_ref().and_then(|known| known.usage.as_ref()) else { return Ok(None) };
+        let key = self.0.as_ref().and_then(|known| known.key);
         usage.begin().await.map(Some).map_err(|over| match over {
-            OverLimit::Transfers(detail) => Denied::boxed(Reason::TooManyTransfers, detail),
-            OverLimit::Day(detail) => Denied::boxed(Reason::DailyLimit, detail),
+            OverLimit::Transfers(detail) => Denied::boxed(Reason::TooManyTransfers, (Lack::Transfers, key), detail),
+            OverLimit::Day(detail) => Denied::boxed(Reason::DailyLimit, (Lack::Bytes, key), detail),
         })
     }
 
@@ -182,7 +189,7 @@ impl Caller {
     /// # Errors
     /// [`Denied`] without the right.
     pub(in crate::net) fn may_fetch(&self, name: &FileName) -> Result<(), Box<Denied>> {
-        self.check("fetch for this name", |rights| rights.fetch(name))
+        self.check(Lack::Fetch, "fetch for this name", |rights| rights.fetch(name))
     }
 
     /// Checks whether it may be relayed at all; the address is checked by [`Self::may_connect`].
@@ -190,7 +197,7 @@ impl Caller {
     /// # Errors
     /// [`Denied`] without the right.
     pub(in crate::net) fn may_relay(&self) -> Result<(), Box<Denied>> {
-        self.check("relay", Granted::relay_at_all)
+        self.check(Lack::Relay, "relay", Granted::relay_at_all)
     }
 
     /// Checks whether it may open a tunnel through this node at all, to nodes or to other servers.
@@ -198,7 +205,7 @@ impl Caller {
     /// # Errors
     /// [`Denied`] without the right.
     pub(in crate::net) fn may_tunnel(&self) -> Result<(), Box<Denied>> {
-        self.check("relay", |rights| rights.relay_at_all() || rights.connect_at_all())
+        self.check(Lack::Relay, "relay", |rights| rights.relay_at_all() || rights.connect_at_all())
     }
 
     /// Returns whether its tunnels may lead to any server at an address, rather than to a node.
@@ -211,7 +218,7 @@ impl Caller {
     /// # Errors
     /// [`Denied`] without the right.
     pub(in crate::net) fn may_connect(&self, address: SocketAddr, purpose: Purpose<'_>) -> Result<(), Box<Denied>> {
-        self.check(format_args!("relay for {address}"), |rights| {
+        self.check(Lack::Relay, format_args!("relay for {address}"), |rights| {
             rights.relay(address, purpose) || (purpose == Purpose::TunnelTarget && rights.connect(address))
         })
     }
@@ -226,14 +233,22 @@ impl Caller {
         self.0.as_ref().is_some_and(|known| known.rights().control())
     }
 
-    fn check<'a>(&'a self, right: impl fmt::Display, holds: impl Fn(&Granted<'a>) -> bool) -> Result<(), Box<Denied>> {
+    fn check<'a>(
+        &'a self,
+        lack: Lack,
+        right: impl fmt::Display,
+        holds: impl Fn(&Granted<'a>) -> bool,
+    ) -> Result<(), Box<Denied>> {
         let Some(known) = self.0.as_ref().filter(|known| !holds(&known.rights())) else { return Ok(()) };
         Err(match known.key {
             None => {
                 let detail = format!("unsigned requests have no right {right}: sign with --identity");
-                Denied::boxed(Reason::KeyRequired, detail)
+                Denied::boxed(Reason::KeyRequired, (lack, None), detail)
             }
-            Some(key) => Denied::boxed(Reason::Policy, format!("{} has no right {right}", known.table.who(key))),
+            Some(key) => {
+                let detail = format!("{} has no right {right}", known.table.who(key));
+                Denied::boxed(Reason::Policy, (lack, Some(key)), detail)
+            }
         })
     }
 }
@@ -267,19 +282,29 @@ impl KnownCaller {
 }
 
 impl Denied {
-    fn boxed(reason: Reason, detail: String) -> Box<Self> {
-        Box::new(Self { reason, detail })
+    fn boxed(reason: Reason, (lack, key): (Lack, Option<Fingerprint>), detail: String) -> Box<Self> {
+        let key = key.map(|key| key.to_string().into());
+        Box::new(Self { reason, denial: Denial { lack, key }, detail })
     }
 
-    /// Returns the missing right, and whose.
-    pub(in crate::net) fn into_detail(self) -> String {
-        self.detail
+    /// Returns the missing right, and whose: in words, and typed.
+    pub(in crate::net) fn into_parts(self) -> (String, Denial) {
+        (self.detail, self.denial)
     }
 
     /// Returns the problem that a node at this address sends.
     pub(in crate::net) fn problem(self, address: impl fmt::Display) -> Problem {
         let refusal = (self.reason == Reason::Policy).then_some(Refusal::NoRight);
-        Problem { refusal, ..Problem::here(self.reason, FailedAction::Request, address, self.detail) }
+        let denial = Some(Box::new(self.denial));
+        Problem { refusal, denial, ..Problem::here(self.reason, FailedAction::Request, address, self.detail) }
+    }
+}
+
+/// Returns what a request lacks whose signature is not accepted.
+fn lack_of(error: &SignatureError) -> Lack {
+    match error {
+        SignatureError::Expired(_) | SignatureError::Future(_) => Lack::Time,
+        _ => Lack::Signature,
     }
 }
 

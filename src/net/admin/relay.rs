@@ -94,10 +94,7 @@ pub(super) async fn relay(
     let rest: Vec<Hop> = hops.collect();
 
     let budget = budget(node, request.headers());
-    node.config
-        .policy
-        .allows_name(&next, Purpose::Endpoints)
-        .map_err(|NotPermitted { refusal, why }| Problem::refused_by_policy(refusal, &next, why, 0.0))?;
+    node.config.policy.allows_name(&next, Purpose::Endpoints).map_err(|refused| refused.problem(&next, 0.0))?;
     let base = base.as_deref().filter(|_| rest.is_empty());
     let purpose = if folder { Purpose::files(base) } else { Purpose::Endpoints };
     let connect_filter = |address| {

@@ -2,6 +2,7 @@
 
 mod average;
 mod connections;
+mod errors;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -143,12 +144,6 @@ impl<'a> Tracker<'a> {
         self.snapshot.size = size;
     }
 
-    /// Sets or clears the message about parts of a folder that do not move, and the hop at which they failed.
-    pub(super) fn set_problem(&mut self, problem: Option<(SafeText, Option<usize>)>) {
-        let problem = problem.map(|(error, hop)| (Some(error), hop));
-        (self.snapshot.error, self.snapshot.failed_hop) = problem.unwrap_or_default();
-    }
-
     /// Returns true if the body has begun.
     pub(super) fn has_begun(&self) -> bool {
         self.snapshot.phase == Phase::Streaming
@@ -188,7 +183,7 @@ impl<'a> Tracker<'a> {
 
     /// Records that the attempt failed and will be retried.
     pub(super) fn retrying(&mut self, error: &Error, retry: PlannedRetry) {
-        (self.snapshot.error, self.snapshot.failed_hop) = (Some(error.to_string().into()), error.hop());
+        self.set_error(Some(error));
         self.retry = Some((retry, Instant::now()));
         self.phase(Phase::Retrying);
     }
@@ -245,7 +240,7 @@ impl<'a> Tracker<'a> {
         self.initial_bytes = from;
         self.received_before = self.flow().bytes_in;
         self.here = None;
-        (self.snapshot.error, self.snapshot.failed_hop) = (None, None);
+        self.set_error(None);
         self.first_us = None;
         self.update_waterfall(None);
         self.phase(Phase::Waiting);
@@ -383,7 +378,7 @@ impl<'a> Tracker<'a> {
     }
 
     pub(super) fn failed(&mut self, error: &Error) {
-        (self.snapshot.error, self.snapshot.failed_hop) = (Some(error.to_string().into()), error.hop());
+        self.set_error(Some(error));
         self.finish(if matches!(error, Error::Interrupted { .. }) { Phase::Cancelled } else { Phase::Failed });
     }
 

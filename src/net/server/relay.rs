@@ -14,7 +14,6 @@ use crate::net::node::registry::{FileRequestGuard, PendingGuard};
 use crate::net::node::{Node, VIA};
 use crate::net::os::clock::http_date;
 use crate::net::os::in_place::boxed;
-use crate::net::upstream::policy::NotPermitted;
 use crate::net::upstream::{ExchangeStage, OnStage, Upstream, UpstreamReply};
 use crate::route::{Hop, Host, HostPort};
 use crate::snapshot::{BodyError, ConnRole, ConnState};
@@ -170,10 +169,7 @@ pub(super) fn begin_setup(
 
 /// Refuses a hop whose name needs no lookup: no resolved address would be allowed.
 pub(super) fn allow_name(node: &Node, next: &Hop, purpose: Purpose<'_>) -> Result<(), Problem> {
-    node.config
-        .policy
-        .allows_name(&next.address, purpose)
-        .map_err(|NotPermitted { refusal, why }| Problem::refused_by_policy(refusal, &next.address, why, 0.0))
+    node.config.policy.allows_name(&next.address, purpose).map_err(|refused| refused.problem(&next.address, 0.0))
 }
 
 /// Logs a next hop that could not be connected to.

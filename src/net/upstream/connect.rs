@@ -142,8 +142,8 @@ pub(super) async fn connect_resolved(
     let mut last = None;
     for ip in addresses.iter() {
         let address = SocketAddr::new(ip.to_canonical(), hop.port);
-        if let Err(NotPermitted { refusal, why }) = filter(address) {
-            last = Some(Problem::refused_by_policy(refusal, hop, why, elapsed()));
+        if let Err(refused) = filter(address) {
+            last = Some(refused.problem(hop, elapsed()));
             continue;
         }
         if needs_interface(address) {
@@ -252,7 +252,7 @@ mod tests {
         let limit = Duration::from_secs(5);
         let hop = "[::ffff:127.0.0.1]:9".parse().unwrap();
         let filter = |address: SocketAddr| {
-            Err(NotPermitted { refusal: Refusal::Never, why: format!("{address} is not allowed") })
+            Err(NotPermitted { refusal: Refusal::Never, why: format!("{address} is not allowed"), denial: None })
         };
         let problem = connect_with(&Resolver::default(), &hop, limit, &filter, b"", None).await.unwrap_err();
         assert_eq!((problem.reason, problem.refusal), (Reason::Policy, Some(Refusal::Never)));

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::allow_list::{AllowList, Listed, Purpose};
 use crate::net::access::Denied;
 use crate::route::{Host, HostPort};
-use crate::wire::Refusal;
+use crate::wire::{Denial, Problem, Refusal};
 
 /// The refusal of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,16 +15,25 @@ pub struct NotPermitted {
     pub refusal: Refusal,
     /// The address and the reason.
     pub why: String,
+    /// What the caller lacks, if others may be relayed there.
+    pub denial: Option<Box<Denial>>,
 }
 
 impl NotPermitted {
     fn new(refusal: Refusal, why: String) -> Self {
-        Self { refusal, why }
+        Self { refusal, why, denial: None }
+    }
+
+    /// Returns the problem of a node that would connect to this hop, after `ms` milliseconds.
+    pub(in crate::net) fn problem(self, hop: &HostPort, ms: f64) -> Problem {
+        let Self { refusal, why, denial } = self;
+        Problem { denial, ..Problem::refused_by_policy(refusal, hop, why, ms) }
     }
 
     /// Returns the refusal of a caller without the right.
     pub(in crate::net) fn of_caller(denied: Denied) -> Self {
-        Self::new(Refusal::NoRight, denied.into_detail())
+        let (why, denial) = denied.into_parts();
+        Self { denial: Some(Box::new(denial)), ..Self::new(Refusal::NoRight, why) }
     }
 }
 
@@ -381,7 +390,7 @@ mod tests {
             (EVERYWHERE, ALL, "[::169.254.169.254]:80", "link-local"),
             (EVERYWHERE, ALL, "[::2]:80", "unspecified"),
         ] {
-            let NotPermitted { refusal, why } = allows(listener, list, address).expect_err(address);
+            let NotPermitted { refusal, why, .. } = allows(listener, list, address).expect_err(address);
             assert!(why.contains(expected), "{listener} {list} {address}: {why}");
             let never =
                 ["port 0", "unspecified", "link-local", "metadata", "multicast", "broadcast"].contains(&expected);

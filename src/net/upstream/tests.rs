@@ -166,7 +166,7 @@ async fn the_policy_is_checked_for_every_request() {
     let shared = shared();
     assert_eq!(get(&shared, &server).await.unwrap(), b"ok");
     let filter: ConnectFilter =
-        Arc::new(|_, _| Err(NotPermitted { refusal: Refusal::NotAllowed, why: "not that".to_owned() }));
+        Arc::new(|_, _| Err(NotPermitted { refusal: Refusal::NotAllowed, why: "not that".to_owned(), denial: None }));
     let mut upstream = Upstream::new(Arc::clone(&shared), Limits::default(), filter, Some(Protocol::Http));
     let problem = head(&mut upstream, &Hop::new(server.address.into()), Method::Get).await.unwrap_err();
     assert_eq!((problem.reason, shared.totals().reused, shared.totals().idle), (Reason::Policy, 0, 1));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Finding;
+use super::refused::refusals;
 use crate::snapshot::verdict::{Confidence, FaultKind, Limit, LinkCause, Resource, SetupStep, Verdict};
 use crate::snapshot::{Awaited, ChainSnapshot, ConnState, DownReason, HopLink, HopSnapshot, Phase, TransferSnapshot};
 use crate::text::SafeText;
@@ -18,11 +19,14 @@ const MIN_NAMED: Duration = Duration::from_secs(1);
 pub(crate) fn sentences(finding: &Finding, chain: &ChainSnapshot) -> Vec<String> {
     match *finding {
         Finding::Down { hop, .. } => down(chain, hop),
-        Finding::Retrying { number, .. } => transfer(chain, number, retrying),
+        Finding::Retrying { number, .. } => transfer(chain, number, |t| retrying(chain, t)),
         Finding::Silent { hop } => silent(chain, hop),
         Finding::Waiting { number, hop } => transfer(chain, number, |t| waiting(chain, t, hop)),
         Finding::Stalled { number, .. } => transfer(chain, number, stalled),
-        Finding::Failed { number, .. } => transfer(chain, number, failed),
+        Finding::Failed { number, .. } => transfer(chain, number, |t| match &refused(chain, t)[..] {
+            [] => failed(t),
+            refusals => refusals.iter().map(|why| format!("#{number} failed: {why}")).collect(),
+        }),
         Finding::Locked { number } => transfer(chain, number, |t| {
             let why = t.error.as_ref().map_or("waiting for another fetch of this file", SafeText::as_str);
             vec![format!("#{number} is {why}"), format!("#{number} waits for another fetch")]
@@ -77,10 +81,18 @@ pub(crate) fn cause_word(finding: &Finding, chain: &ChainSnapshot) -> String {
         }
         Finding::Waiting { .. } => "no answer".to_owned(),
         Finding::Stalled { .. } => "stalled here".to_owned(),
-        Finding::Retrying { .. } | Finding::Failed { .. } => "failed".to_owned(),
+        Finding::Retrying { number, .. } | Finding::Failed { number, .. } => {
+            let is_refused = chain.transfer(*number).is_some_and(|t| t.refused.is_some());
+            if is_refused { "refused" } else { "failed" }.to_owned()
+        }
         Finding::Draining { .. } => "draining".to_owned(),
         _ => String::new(),
     }
+}
+
+/// Returns why a transfer was refused; empty if it was not.
+fn refused(chain: &ChainSnapshot, t: &TransferSnapshot) -> Vec<String> {
+    t.refused.as_ref().map_or_else(Vec::new, |refused| refusals(refused, &hop_name(chain, refused.by)))
 }
 
 /// Returns the cause of a limit in few words, without its place.
@@ -155,11 +167,12 @@ fn retry(t: &TransferSnapshot) -> Vec<String> {
     vec![format!("{left}, retry {} of {}", retry.number, retry.of), left, plain]
 }
 
-fn retrying(t: &TransferSnapshot) -> Vec<String> {
+fn retrying(chain: &ChainSnapshot, t: &TransferSnapshot) -> Vec<String> {
     let retry = retry(t);
     let Some(error) = &t.error else { return retry };
     let causes = clauses(error.as_str(), 2);
-    let mut all: Vec<String> = causes.iter().map(|cause| format!("{}: {cause}", retry[0])).collect();
+    let refused = refused(chain, t);
+    let mut all: Vec<String> = refused.iter().chain(&causes).map(|cause| format!("{}: {cause}", retry[0])).collect();
     let shortest = causes.last().map_or_else(String::new, |cause| without_address(cause));
     all.extend(retry.iter().map(|retry| format!("{retry}: {shortest}")));
     all

@@ -16,7 +16,7 @@ use chainview::net::watch::{Tokens, Watcher};
 use chainview::route::{FileName, Hop, Route};
 use chainview::snapshot::{HopLink, TransferSnapshot};
 use chainview::wire::http::{encode_request, sign_request};
-use chainview::wire::{Method, Reason, Refusal, Request, TransferId};
+use chainview::wire::{Denial, Lack, Method, Problem, Reason, Refusal, Request, TransferId};
 use site::{Site, TIMEOUT, assert_refused, fetch_over, key, now, problem_of, send, send_head};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -47,6 +47,7 @@ async fn a_signed_fetch_passes_every_hop_and_others_are_refused_with_their_key()
     assert_eq!(problem.detail.as_str(), format!("{} (not authorized) has no right relay", name(&eve)));
     let (hop, problem) = problem_of(site.fetch("pub/f", None).await.unwrap_err());
     assert_eq!((hop, problem.reason, problem.status()), (Some(1), Reason::KeyRequired, 401));
+    assert_eq!(problem.denial, Some(Box::new(Denial { lack: Lack::Relay, key: None })));
 }
 
 #[tokio::test]
@@ -57,6 +58,8 @@ async fn a_relay_connects_only_where_the_key_may_be_relayed_to() {
     let (hop, problem) = problem_of(site.fetch("pub/f", Some(&alice)).await.unwrap_err());
     assert_eq!((hop, problem.reason, problem.refusal), (Some(2), Reason::Policy, Some(Refusal::NoRight)));
     assert!(problem.detail.as_str().contains(&format!("relay for {}", site.address(1))), "{}", problem.detail);
+    let key = Some(alice.public().fingerprint().to_string().into());
+    assert_eq!(problem.denial, Some(Box::new(Denial { lack: Lack::Relay, key })));
 }
 
 #[tokio::test]
@@ -131,11 +134,16 @@ async fn old_future_altered_and_repeated_requests_are_refused() {
     let to = site.address(0);
     let good = site.signed(&alice, now(), 1);
     assert_eq!(send(to, &good).await.body, pattern(100_000));
-    assert_refused(&send(to, &good).await, 401, Reason::BadSignature, "served already");
+    let repeated = send(to, &good).await;
+    assert_refused(&repeated, 401, Reason::BadSignature, "served already");
+    let lack_of = |body: &[u8]| Problem::from_json(body).unwrap().denial.unwrap().lack;
+    assert_eq!(lack_of(&repeated.body), Lack::NewId);
     for (created, words) in
         [(now() - MAX_AGE - 5, "ago by this node's clock"), (now() + 600, "10 min"), (now() - 600, "clocks right?")]
     {
-        assert_refused(&send(to, &site.signed(&alice, created, 2)).await, 401, Reason::BadSignature, words);
+        let refused = send(to, &site.signed(&alice, created, 2)).await;
+        assert_refused(&refused, 401, Reason::BadSignature, words);
+        assert_eq!(lack_of(&refused.body), Lack::Time);
     }
     let other = |change: fn(&mut Request)| {
         let mut request = site.signed(&alice, now(), 3);
