@@ -16,6 +16,8 @@ pub enum BodyFailure {
     Closed,
     /// It reset the connection.
     Reset,
+    /// What it had encrypted was altered, lost or repeated on the way to this client.
+    Altered,
     /// It does not respond.
     Silent,
     /// A control request made it abort the transfer, or stop.
@@ -39,6 +41,7 @@ impl BodyFailure {
             Self::Gone => ": is a node running there?",
             Self::Silent => ": is it stopped, or its machine down?",
             Self::Closed | Self::Reset | Self::Unreadable => ": see that hop's log",
+            Self::Altered => ": any relay before it, or the network, may have done that",
             Self::Restarted | Self::Stopped | Self::Changed | Self::Unheard | Self::TooSlow => ": try again",
             Self::DailyLimit => "",
         }
@@ -52,6 +55,7 @@ impl fmt::Display for BodyFailure {
             Self::Restarted => "was restarted meanwhile",
             Self::Closed => "closed the connection before the end",
             Self::Reset => "reset the connection",
+            Self::Altered => "sent encrypted bytes that did not arrive as they were",
             Self::Silent => "does not respond",
             Self::Stopped => "was requested to abort the transfer",
             Self::Unreadable => "could not read the file any further",

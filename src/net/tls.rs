@@ -9,6 +9,7 @@ mod client;
 mod client_key;
 mod server;
 
+use std::io;
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
@@ -35,6 +36,11 @@ pub enum TlsError {
     /// The certificate for other clients could not be made.
     #[error("no certificate could be made of the key: {0}")]
     Certificate(#[from] rcgen::Error),
+}
+
+/// Returns true if a session failed because this end, or the other, received other bytes than were sent.
+pub fn is_altered(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
 }
 
 /// Returns the key for handshakes in which it is presented raw.

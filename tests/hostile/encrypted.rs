@@ -7,7 +7,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use chainview::error::Error;
+use chainview::error::{BodyFailure, Error};
 use chainview::keys::KeyPair;
 use chainview::net::fetch::{FetchJob, Fetched, client, fetch};
 use chainview::net::node::Node;
@@ -255,6 +255,11 @@ impl Scene {
         *runs += 1;
         let Err(error) = fetched else { return };
         *failures += 1;
+        if let (Act::Bytes { fault: Fault::Flip(_), .. }, Error::Short { hop, how, .. }) = (act, error) {
+            // The length of a record, altered, makes the client wait for bytes that are not sent.
+            let altered = *how == BodyFailure::Altered && *hop == HOPS;
+            assert!(altered || *how == BodyFailure::Silent, "{what}");
+        }
         let named = error.hop();
         *beside += u32::from(named.is_some_and(|hop| [position, position + 1].contains(&hop)));
         if env::var_os("CHAINVIEW_SHOW").is_some() {

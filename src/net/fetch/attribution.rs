@@ -21,7 +21,8 @@ pub(super) async fn attributed(
     stop: &CancellationToken,
 ) -> Error {
     let Error::Short { received, size, how, .. } = error else { return error };
-    if protocol == Protocol::Legacy {
+    // Altered bytes leave no trace at the hops.
+    if protocol == Protocol::Legacy || how == BodyFailure::Altered {
         return error;
     }
     let (reach, identity) = (job.route.hops().len(), job.identity.as_ref());

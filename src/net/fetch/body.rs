@@ -17,6 +17,7 @@ use crate::error::{BodyFailure, Error, KeptBytes};
 use crate::meter::WaitKind;
 use crate::net::diagnose::{Blame, query_hops, suspect};
 use crate::net::os::deadline::Deadline;
+use crate::net::tls::is_altered;
 use crate::net::upstream::Upstream;
 use crate::route::Protocol;
 use crate::snapshot::Awaited;
@@ -86,7 +87,7 @@ pub(super) async fn receive(
         let read = match read_some(upstream, &mut watch, &mut buffer[..max], (at, size), tracker, stop).await? {
             Ok(0) => return Err(ended(job, at, size, &first, BodyFailure::Closed)),
             Ok(read) => read,
-            Err(_) => return Err(ended(job, at, size, &first, BodyFailure::Reset)),
+            Err(error) => return Err(ended(job, at, size, &first, failure_of(&error))),
         };
         let sampled = first.capacity().saturating_sub(first.len()).min(read);
         first.extend_from_slice(&buffer[..sampled]);
@@ -259,7 +260,18 @@ fn ended(job: &FetchJob, received: u64, size: u64, first: &[u8], how: BodyFailur
         let problem = Problem::here(Reason::NotFound, FailedAction::Open, address, "the origin could not open it");
         return Error::at_hop(Problem { hop: away, reporter: away, ..problem }, &job.route);
     }
-    Error::Short { hop: 1, address: address_of(job, 1), how, reporter: 0, received, size, kept: KeptBytes::default() }
+    // Which relay has altered encrypted bytes cannot be seen from outside: only whose they were.
+    let hop = if how == BodyFailure::Altered { job.route.hops().len() } else { 1 };
+    Error::Short { hop, address: address_of(job, hop), how, reporter: 0, received, size, kept: KeptBytes::default() }
+}
+
+/// Classifies the error of a read.
+fn failure_of(error: &io::Error) -> BodyFailure {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        // The connection ended without the end that TLS has.
+        return BodyFailure::Closed;
+    }
+    if is_altered(error) { BodyFailure::Altered } else { BodyFailure::Reset }
 }
 
 /// Returns the address of a hop, counted from 1.
