@@ -31,6 +31,7 @@ mod on_done;
 mod origin;
 mod output;
 mod partial;
+mod recipes;
 mod resume;
 mod route_properties;
 mod selected;
