@@ -39,6 +39,9 @@ END
 [ "$(id -u)" != 0 ] || mkdir -p /run/sshd
 "$(command -v sshd)" -D -e -f sshd_config 2>sshd.log &
 await $NET:2222
+# sshd refuses users without a login shell, and locked ones.
+command ssh -F ssh_config -o BatchMode=yes files.example true || { echo "sshd does not let this user log in"; exit 77; }
+
 # Runs as a job by itself, whose end is that of ssh.
 ssh() { exec ssh -F ssh_config "$@"; }
 
