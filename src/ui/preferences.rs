@@ -109,14 +109,15 @@ mod tests {
         let mut state = state();
         state.theme = Theme::new(false, ColorScheme::Contrast);
         (state.mouse, state.wrap, state.span) = (true, true, ChartSpan::Ten);
-        state.hidden = [1 << 6, 1 << 5 | 1 << 14, 0];
+        let bit = |title| 1 << CONNS.iter().position(|column| column.title == title).unwrap();
+        state.hidden = [1 << 6, bit("State") | bit("cwnd"), 0];
         state.lists.set_sort(Some(Sort { column: 8, down: true }));
         let wanted = Preferences { hidden: state.preferences().hidden, ..state.preferences() };
         let json = serde_json::to_string(&wanted).unwrap();
         let mut next = self::state();
         next.apply_preferences(&serde_json::from_str(&json).unwrap());
         // A column that cannot be hidden, as one with priority 0, stays.
-        assert_eq!(next.hidden, [1 << 6, 1 << 14, 0]);
+        assert_eq!(next.hidden, [1 << 6, bit("cwnd"), 0]);
         assert_eq!((next.mouse, next.wrap, next.span), (true, true, ChartSpan::Ten));
         assert_eq!(wanted.theme.as_deref(), Some("contrast"));
         assert_eq!(next.lists.sort(), Some(Sort { column: 8, down: true }));
