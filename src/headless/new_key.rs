@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::console;
-use crate::error::{Error, shown};
+use crate::error::{Error, plain, shown};
 use crate::keys::{KeyError, KeyPair};
 
 /// Creates a file with a new key, which only its owner can read, and prints the key's fingerprint.
@@ -19,12 +19,15 @@ pub fn new_key(file: &Path) -> Result<(), Error> {
     let text = KeyPair::generate().map_err(other)?;
     let fingerprint = KeyPair::parse(&text).map_err(other)?.public().fingerprint();
     let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    let created = created.map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => {
-            let reason = "there is a file already, and a key is never overwritten: name another file".to_owned();
-            Error::Disk { action: "create", path: shown(file), reason }
-        }
-        _ => Error::disk("create", file, &error),
+    let created = created.map_err(|error| {
+        let reason = match error.kind() {
+            ErrorKind::AlreadyExists => {
+                "there is a file already, and a key is never overwritten: name another file".to_owned()
+            }
+            ErrorKind::NotFound => format!("{}: create its folder first", plain(&error)),
+            _ => plain(&error),
+        };
+        Error::Disk { action: "create", path: shown(file), reason }
     })?;
     written(created, &text).map_err(|error| {
         // A part of a key is of no use; the file was created by this run.
