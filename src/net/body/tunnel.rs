@@ -62,8 +62,6 @@ pub struct TunnelLimits {
     pub idle: Duration,
     /// After one direction has ended.
     pub half_closed: Duration,
-    /// After a failure, for the delivery of what was sent before.
-    pub linger: Duration,
 }
 
 /// The direction of bytes.
@@ -168,32 +166,45 @@ impl Drop for ResetOnDrop {
     }
 }
 
-/// Moves both directions to their ends. The caller closes both connections afterwards.
+/// A tunnel that has ended, and its connections: dropped as they are, they are reset.
+pub struct Ended {
+    /// What ended the tunnel, if not the ends of both directions.
+    pub result: Result<(), TunnelError>,
+    resets: [ResetOnDrop; 2],
+}
+
+impl Ended {
+    /// Closes both connections. After a failure they are reset once what was sent before is delivered.
+    ///
+    /// # Errors
+    /// The [`TunnelError`] that ended the tunnel.
+    pub async fn close(self, linger: Duration) -> Result<(), TunnelError> {
+        let Self { result, resets: [of_client, of_next_hop] } = self;
+        if result.is_ok() {
+            of_client.keep();
+            of_next_hop.keep();
+        } else {
+            tokio::join!(of_client.after_delivery(linger), of_next_hop.after_delivery(linger));
+        }
+        result
+    }
+}
+
+/// Moves both directions to their ends.
 ///
 /// `options` are those of a body; its meter and its limits on silence are replaced for each direction.
-///
-/// # Errors
-/// The [`TunnelError`] that ended the tunnel; both connections are then reset.
 pub async fn run(
     client: TunnelEnd<'_>,
     next_hop: TunnelEnd<'_>,
     limits: TunnelLimits,
     options: CopyOptions<'_>,
     pipes: &Arc<Pipes>,
-) -> Result<(), TunnelError> {
+) -> Ended {
     let resets = [ResetOnDrop::of(&client), ResetOnDrop::of(&next_hop)];
     keep_alive(&client.socket);
     keep_alive(&next_hop.socket);
     let options = CopyOptions { idle: ONE_DIRECTION, stall: limits.idle, last: false, ..options };
-    let result = both(client, next_hop, limits, options, pipes).await;
-    let [of_client, of_next_hop] = resets;
-    if result.is_ok() {
-        of_client.keep();
-        of_next_hop.keep();
-    } else {
-        tokio::join!(of_client.after_delivery(limits.linger), of_next_hop.after_delivery(limits.linger));
-    }
-    result
+    Ended { result: both(client, next_hop, limits, options, pipes).await, resets }
 }
 
 async fn both(

@@ -186,17 +186,24 @@ async fn relay(
         meter: upstream_meter,
     };
     let next_hop = TunnelEnd { socket, early, low_rtt, meter };
-    let silence =
-        TunnelLimits { idle: limits.tunnel_idle, half_closed: limits.tunnel_half_closed, linger: limits.linger };
+    let silence = TunnelLimits { idle: limits.tunnel_idle, half_closed: limits.tunnel_half_closed };
     let mut moving = pin!(tunnel::run(client, next_hop, silence, options, &node.pipes));
     let ended = tokio::select! {
         biased;
-        ended = &mut moving => ended.map_err(|error| failed(&error)),
+        ended = &mut moving => Ok(ended),
         closing = job.closing() => Err(closed(node, closing)),
     };
     record_faults(node, job);
     match ended {
-        Ok(()) => job.ended_well(),
+        Ok(ended) => {
+            // Before the delivery of what was sent: a client that has failed asks for this record at once.
+            match &ended.result {
+                Ok(()) => job.ended_well(),
+                Err(error) => drop(record_failure(node, job, failed(error))),
+            }
+            // The error is recorded.
+            let _ = ended.close(limits.linger).await;
+        }
         Err(failure) => drop(record_failure(node, job, failure)),
     }
     AfterRequest::Drop

@@ -16,7 +16,7 @@ use crate::net::os::clock::Clock;
 /// Short for a limit that is to be reached; otherwise long enough for a loaded host.
 const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(20);
-const LIMITS: TunnelLimits = TunnelLimits { idle: LONG, half_closed: LONG, linger: LONG };
+const LIMITS: TunnelLimits = TunnelLimits { idle: LONG, half_closed: LONG };
 
 /// A running tunnel, and what is at its ends.
 struct Scene {
@@ -49,7 +49,7 @@ async fn scene(limits: TunnelLimits, changes: &[FaultChange], early: [&'static [
         };
         let ends = (end(accepted, early[0], to_server), end(connected, early[1], to_client));
         let options = CopyOptions::of_test(to_client, Clock::start(), &of_tunnel, LONG);
-        run(ends.0, ends.1, limits, options, &Arc::new(pipes)).await
+        run(ends.0, ends.1, limits, options, &Arc::new(pipes)).await.close(limits.idle).await
     });
     Scene { client, server, tunnel, faults, meters }
 }
@@ -239,7 +239,7 @@ async fn a_half_closed_tunnel_has_a_limit_of_its_own() {
 
 #[tokio::test]
 async fn a_peer_that_accepts_nothing_is_given_up_on() {
-    let limits = TunnelLimits { idle: SHORT, linger: SHORT, ..LIMITS };
+    let limits = TunnelLimits { idle: SHORT, ..LIMITS };
     let scene = scene(limits, &[], [b"", b""], Pipes::default()).await;
     let Scene { mut client, server, tunnel, .. } = scene;
     let feeding = tokio::spawn(async move {

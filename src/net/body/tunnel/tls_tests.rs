@@ -12,7 +12,7 @@ use crate::net::os::clock::Clock;
 use crate::net::tls::tests as tls;
 
 const LONG: Duration = Duration::from_secs(20);
-const LIMITS: TunnelLimits = TunnelLimits { idle: LONG, half_closed: LONG, linger: LONG };
+const LIMITS: TunnelLimits = TunnelLimits { idle: LONG, half_closed: LONG };
 /// Which of the two connections have TLS.
 const KINDS: [(bool, bool); 3] = [(true, false), (false, true), (true, true)];
 
@@ -37,7 +37,10 @@ async fn scene(kind: (bool, bool), changes: &[FaultChange]) -> (Socket, Socket, 
         let (to_server, to_client) = (Meter::default(), Meter::default());
         let end = |socket, meter| TunnelEnd { socket, early: Vec::new(), low_rtt: true, meter };
         let options = CopyOptions::of_test(&to_client, Clock::start(), &faults, LONG);
-        run(end(accepted, &to_server), end(connected, &to_client), LIMITS, options, &Arc::default()).await
+        run(end(accepted, &to_server), end(connected, &to_client), LIMITS, options, &Arc::default())
+            .await
+            .close(LONG)
+            .await
     });
     (client, server, tunnel)
 }
