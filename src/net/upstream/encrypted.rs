@@ -84,12 +84,13 @@ impl Upstream {
         limit: Duration,
     ) -> Result<Socket, Problem> {
         let deadline = &mut Deadline::after(limit);
-        let link = if behind.is_empty() {
+        let mut link = if behind.is_empty() {
             self.connect(hop, None, Protocol::Http, deadline, b"", &|_| ()).await?.0
         } else {
             self.connect_encrypted(hop, None, behind, key, deadline, &|_| ()).await?.0
         };
-        Ok(link.stream)
+        link.handed_over = true;
+        Ok(link.stream.another())
     }
 
     /// Opens a connection to the hop with the key, the last one; returns the times of the set-up, too.

@@ -4,12 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::read_ahead::ReadAhead;
@@ -30,6 +30,7 @@ pub(super) struct Peer {
 }
 
 /// An open connection to the next hop.
+#[expect(clippy::struct_excessive_bools, reason = "each is a property by itself")]
 pub(super) struct UpstreamConn {
     /// Where its requests arrive.
     pub(super) peer: Peer,
@@ -49,8 +50,20 @@ pub(super) struct UpstreamConn {
     pub(super) verification_pending: bool,
     /// The kernel's buffers have grown, see [`Self::begin_body`].
     pub(super) grown: bool,
+    /// Its socket goes on without it, for a tunnel or other requests.
+    pub(super) handed_over: bool,
     /// The tunnel that it runs through, if it is encrypted and there are relays.
     pub(super) tunnel: Option<TransferId>,
+}
+
+impl Drop for UpstreamConn {
+    /// Sends the end that TLS has, if that is possible without waiting: a relay of this connection cannot tell one that
+    /// is only closed from one that was cut. In HTTP this ends the requests, and says nothing of a body.
+    fn drop(&mut self) {
+        if !self.handed_over && !self.stream.is_plain() {
+            let _ = Pin::new(&mut self.stream).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        }
+    }
 }
 
 /// The rest of a body; ends after exactly the announced bytes, or prematurely.
@@ -69,6 +82,7 @@ impl UpstreamConn {
             idle_time: Duration::ZERO,
             verification_pending: false,
             grown: false,
+            handed_over: false,
             tunnel: None,
         }
     }

@@ -105,7 +105,8 @@ impl Upstream {
         if let Some(key) = hop.key {
             let began = Instant::now();
             link.stream =
-                Box::pin(connect_tls(link.stream, &hop.address, key, self.identity.as_deref(), deadline)).await?;
+                Box::pin(connect_tls(link.stream.another(), &hop.address, key, self.identity.as_deref(), deadline))
+                    .await?;
             link.peer.encrypted = Some(Arc::from([hop.clone()]));
             leg.connect_ms += ms_since(began);
         }

@@ -70,8 +70,9 @@ impl Upstream {
         let (address, resolve_ms) = (connected.address, connected.resolve_ms);
         let mut link = UpstreamConn::new(address, Protocol::Http, connected.stream, connected.connect_ms);
         if let Some(key) = next.key {
+            let stream = link.stream.another();
             link.stream =
-                Box::pin(connect_tls(link.stream, &next.address, key, self.identity.as_deref(), &mut deadline)).await?;
+                Box::pin(connect_tls(stream, &next.address, key, self.identity.as_deref(), &mut deadline)).await?;
         }
         let connect_ms = (ms_since(began) - resolve_ms).max(0.0);
         let reply = if is_target && is_plain(address) {
@@ -82,9 +83,10 @@ impl Upstream {
         };
         let wait_ms = (ms_since(began) - resolve_ms - connect_ms).max(0.0);
         let leg = Leg { resolve_ms, connect_ms, wait_ms };
-        let UpstreamConn { protocol, stream, low_rtt, read_ahead, .. } = link;
+        link.handed_over = true;
+        let (protocol, low_rtt, early) = (link.protocol, link.low_rtt, link.read_ahead.bytes().to_vec());
         let reply = UpstreamReply { reply, leg, protocol, address, tunnel: None };
-        Ok(OpenTunnel { reply, socket: stream, early: read_ahead.bytes().to_vec(), low_rtt })
+        Ok(OpenTunnel { reply, socket: link.stream.another(), early, low_rtt })
     }
 
     /// Requests the tunnel over a new connection, and reads the reply; what follows that stays in the buffer. `early`

@@ -2,16 +2,20 @@
 
 use std::fs;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use super::{Forwarder, Harm, MARK, NAME, SIZE, chainview, said};
-use crate::support::process::Node;
+use crate::support::process::{Node, release_clients};
+
+/// Long enough for a loaded host.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Two relays and an origin, each with a key, and a recorder before each.
 struct Chain {
     dir: tempfile::TempDir,
     content: Vec<u8>,
     keys: Vec<String>,
-    _nodes: Vec<Node>,
+    nodes: Vec<Node>,
     recorders: Vec<Forwarder>,
 }
 
@@ -32,7 +36,7 @@ impl Chain {
             recorders.push(Forwarder::start(node.address(), Harm::Nothing, 0));
             nodes.push(node);
         }
-        Self { dir, content, keys, _nodes: nodes, recorders }
+        Self { dir, content, keys, nodes, recorders }
     }
 
     /// Writes an input file; `keyed` says which hops have `key=`.
@@ -115,4 +119,18 @@ fn the_relay_with_another_key_is_named() {
         }
     }
     assert!(!chain.dir.path().join("got").exists());
+}
+
+#[test]
+fn relays_count_no_failure_when_a_client_is_done() {
+    let chain = Chain::start();
+    for keyed in [[true, true, true], [true, true, false], [false, false, true]] {
+        chain.write_input(NAME, keyed);
+        let fetched = chainview(chain.dir.path(), "--fetch in.txt -o got -q -n 2 --force");
+        assert_eq!(fetched.status.code(), Some(0), "{keyed:?}: {}", said(&fetched));
+        assert!(release_clients(&chain.nodes.iter().collect::<Vec<_>>(), TIMEOUT), "{keyed:?}");
+        for (hop, node) in (1..).zip(&chain.nodes) {
+            assert_eq!(node.snapshot().totals.failed, 0, "hop {hop} {keyed:?}: {}", node.stderr());
+        }
+    }
 }
