@@ -96,13 +96,24 @@ pub(crate) async fn serve(
             // As for a folder that is listed through this node; what is inside the tunnel is not seen here.
             request.proxied = !node.config.access.may_list(proxied);
             let caller = down.caller.clone();
+            // A fault that disturbs the tunnel is to meet all of its bytes.
+            let following = if node.faults.disturb_bodies() { Vec::new() } else { down.inbox.clone() };
             let opened = tokio::select! {
                 biased;
-                opened = open(node, &job, request, &next, (upstream, &caller)) => opened,
+                opened = open(node, &job, (request, &following), &next, (upstream, &caller)) => opened,
                 () = down.failed() => Err(problem(Reason::Closed, "the client disconnected".to_owned())),
             };
             match opened {
-                Ok(opened) => relay(node, down, &job, opened).await,
+                Ok(opened) => {
+                    if opened.followed {
+                        down.inbox.drain(..following.len());
+                        job.job().upstream_meter().into_iter().for_each(|meter| {
+                            meter.record_read(following.len() as u64);
+                            meter.record_write(following.len() as u64);
+                        });
+                    }
+                    relay(node, down, &job, opened).await
+                }
                 Err(problem) => send_failure(down, &job, &problem, Method::Get, keep).await,
             }
         }
@@ -126,7 +137,7 @@ async fn end_here(down: &mut Downstream, job: &FileRequestGuard<'_>) -> AfterReq
 async fn open(
     node: &Arc<Node>,
     job: &FileRequestGuard<'_>,
-    mut request: Box<TunnelRequest>,
+    (mut request, following): (Box<TunnelRequest>, &[u8]),
     next: &Hop,
     (upstream, caller): (&Upstream, &Caller),
 ) -> Result<OpenTunnel, Problem> {
@@ -139,7 +150,7 @@ async fn open(
     add_to_list(&mut request.via, VIA);
     let on_stage = |stage| track_stage(job, stage);
     let is_plain = |address: SocketAddr| node.config.policy.is_target(address) && caller.connects(address);
-    let opened = upstream.open_tunnel(next, request, limit, &is_plain, &on_stage).await;
+    let opened = upstream.open_tunnel(next, (request, following), limit, &is_plain, &on_stage).await;
     let opened = opened.inspect_err(|problem| log_unreachable(next, job, problem))?;
     job.set_upstream_addr(opened.reply.address, opened.reply.protocol);
     job.update(|record| record.leg = Some(opened.reply.leg));
@@ -153,7 +164,7 @@ async fn relay(
     job: &FileRequestGuard<'_>,
     opened: OpenTunnel,
 ) -> AfterRequest {
-    let OpenTunnel { reply, socket, early, low_rtt } = opened;
+    let OpenTunnel { reply, socket, early, low_rtt, .. } = opened;
     // Where a tunnel ends, the replies inside are delayed.
     delay_reply(node, job).await;
     if let Err(error) = send_opened(down, job, *relayed(reply, true)).await {

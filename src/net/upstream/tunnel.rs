@@ -34,6 +34,8 @@ pub struct OpenTunnel {
     pub socket: Socket,
     /// Bytes from inside the tunnel that came with the reply.
     pub early: Vec<u8>,
+    /// The bytes that were to follow the request have been sent.
+    pub followed: bool,
     /// The round-trip time is known to be low.
     pub low_rtt: bool,
 }
@@ -43,14 +45,15 @@ impl Upstream {
     /// within `limit`.
     ///
     /// If `next` is the target, `is_plain` decides on its address: a tunnel to any server is a plain connection, and
-    /// one to a node is requested from it.
+    /// one to a node is requested from it. `following` are bytes from inside the tunnel that came with the request: a
+    /// node gets them with its own, which saves the time of a reply, and keeps them until the tunnel is open.
     ///
     /// # Errors
     /// The problem of the hop, or of one behind it, that cannot be reached or does not open the tunnel.
     pub async fn open_tunnel(
         &self,
         next: &Hop,
-        mut request: Box<TunnelRequest>,
+        (mut request, following): (Box<TunnelRequest>, &[u8]),
         limit: Duration,
         is_plain: &(dyn Fn(SocketAddr) -> bool + Send + Sync),
         on_stage: OnStage<'_>,
@@ -75,18 +78,19 @@ impl Upstream {
                 Box::pin(connect_tls(stream, &next.address, key, self.identity.as_deref(), &mut deadline)).await?;
         }
         let connect_ms = (ms_since(began) - resolve_ms).max(0.0);
-        let reply = if is_target && is_plain(address) {
-            Box::new(Reply { status: 200, ..Reply::default() })
-        } else {
-            let opened = self.request_tunnel(&mut link, next, &mut request, &mut deadline, b"", on_stage).await;
+        let followed = !(is_target && is_plain(address));
+        let reply = if followed {
+            let opened = self.request_tunnel(&mut link, next, &mut request, &mut deadline, following, on_stage).await;
             opened.map_err(|problem| if is_target { describe_target(problem) } else { problem })?
+        } else {
+            Box::new(Reply { status: 200, ..Reply::default() })
         };
         let wait_ms = (ms_since(began) - resolve_ms - connect_ms).max(0.0);
         let leg = Leg { resolve_ms, connect_ms, wait_ms };
         link.handed_over = true;
         let (protocol, low_rtt, early) = (link.protocol, link.low_rtt, link.read_ahead.bytes().to_vec());
         let reply = UpstreamReply { reply, leg, protocol, address, tunnel: None };
-        Ok(OpenTunnel { reply, socket: link.stream.another(), early, low_rtt })
+        Ok(OpenTunnel { reply, socket: link.stream.another(), early, followed, low_rtt })
     }
 
     /// Requests the tunnel over a new connection, and reads the reply; what follows that stays in the buffer. `early`

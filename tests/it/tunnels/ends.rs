@@ -111,3 +111,32 @@ async fn what_comes_out_of_a_tunnel_is_no_local_client() {
     read_opened(&mut client).await;
     assert_eq!(get(&mut client, "/v1/node").await.status, 200);
 }
+
+#[tokio::test]
+async fn what_follows_the_request_reaches_the_next_hop_before_the_tunnel_is_open() {
+    let scene = Scene::start(1, Limits::default()).await;
+    let relay = scene.nodes[0].address;
+    let next = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = next.local_addr().unwrap();
+    let passing = async {
+        let mut client = TcpStream::connect(relay).await.unwrap();
+        let head = format!("CONNECT {address} HTTP/1.1\r\nHost: {relay}\r\nChain-Route: {address}\r\n\r\n");
+        client.write_all(format!("{head}first message").as_bytes()).await.unwrap();
+        let (mut stream, _) = next.accept().await.unwrap();
+        let mut received = Vec::new();
+        // Nothing is replied: what comes here has not waited for that.
+        while !received.ends_with(b"\r\n\r\nfirst message") {
+            assert!(stream.read_buf(&mut received).await.unwrap() > 0, "{}", String::from_utf8_lossy(&received));
+        }
+        client.write_all(b", second").await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nChain-Hops: 0\r\n\r\nanswer").await.unwrap();
+        let mut rest = [0; 8];
+        stream.read_exact(&mut rest).await.unwrap();
+        assert_eq!(&rest, b", second", "each byte once");
+        let mut reply = Vec::new();
+        while !reply.ends_with(b"answer") {
+            assert!(client.read_buf(&mut reply).await.unwrap() > 0, "{}", String::from_utf8_lossy(&reply));
+        }
+    };
+    timeout(Duration::from_secs(20), passing).await.expect("in time");
+}
