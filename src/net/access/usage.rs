@@ -85,6 +85,11 @@ impl KeyUsage {
         self.ended.notify_waiters();
     }
 
+    /// Returns whether bodies have to be counted or slowed.
+    pub(in crate::net) fn limits_bodies(&self) -> bool {
+        self.limits_rate.load(Relaxed) || self.limits_day.load(Relaxed)
+    }
+
     /// Begins a transfer.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use super::response::{
     send_failure,
 };
 use crate::allow_list::Purpose;
-use crate::net::access::{Caller, Denied};
+use crate::net::access::{Caller, Denied, KeyUsage};
 use crate::net::body::options::{CopyError, CopyOptions};
 use crate::net::body::reader::STEP;
 use crate::net::body::sockbuf::has_low_rtt;
@@ -96,8 +96,9 @@ pub(crate) async fn serve(
             // As for a folder that is listed through this node; what is inside the tunnel is not seen here.
             request.proxied = !node.config.access.may_list(proxied);
             let caller = down.caller.clone();
-            // A fault that disturbs the tunnel is to meet all of its bytes.
-            let following = if node.faults.disturb_bodies() { Vec::new() } else { down.inbox.clone() };
+            // A fault or a limit is to meet all bytes of the tunnel.
+            let held = node.faults.disturb_bodies() || down.caller.usage().is_some_and(KeyUsage::limits_bodies);
+            let following = if held { Vec::new() } else { down.inbox.clone() };
             let opened = tokio::select! {
                 biased;
                 opened = open(node, &job, (request, &following), &next, (upstream, &caller)) => opened,

@@ -1,5 +1,7 @@
 //! The ends of tunnels: nodes, which serve what is inside, and clients that are no chainview programs.
 
+use chainview::net::access::KeyTable;
+
 use super::*;
 
 #[tokio::test]
@@ -139,4 +141,35 @@ async fn what_follows_the_request_reaches_the_next_hop_before_the_tunnel_is_open
         }
     };
     timeout(Duration::from_secs(20), passing).await.expect("in time");
+}
+
+#[tokio::test]
+async fn a_fault_or_a_limit_meets_what_follows_the_request() {
+    let limited = Scene::start_with(1, Limits::default(), |config| {
+        let keys = "anonymous relay=127.0.0.0/8 per-day=1GB".parse().unwrap();
+        config.access.keys = Some(KeyTable::new(keys, 0));
+    });
+    let faulty = Scene::start(1, Limits::default()).await;
+    faulty.nodes[0].faults.apply(&[FaultChange::Fragment(Some(1000))]);
+    for scene in [limited.await, faulty] {
+        let relay = scene.nodes[0].address;
+        let next = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = next.local_addr().unwrap();
+        let passing = async {
+            let mut client = TcpStream::connect(relay).await.unwrap();
+            let head = format!("CONNECT {address} HTTP/1.1\r\nHost: {relay}\r\nChain-Route: {address}\r\n\r\n");
+            client.write_all(format!("{head}first message").as_bytes()).await.unwrap();
+            let (mut stream, _) = next.accept().await.unwrap();
+            let mut received = Vec::new();
+            while !String::from_utf8_lossy(&received).contains("\r\n\r\n") {
+                assert!(stream.read_buf(&mut received).await.unwrap() > 0);
+            }
+            assert!(received.ends_with(b"\r\n\r\n"), "{}", String::from_utf8_lossy(&received));
+            stream.write_all(b"HTTP/1.1 200 OK\r\nChain-Hops: 0\r\n\r\n").await.unwrap();
+            let mut rest = [0; 13];
+            stream.read_exact(&mut rest).await.unwrap();
+            assert_eq!(&rest, b"first message");
+        };
+        timeout(Duration::from_secs(20), passing).await.expect("in time");
+    }
 }
