@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Instant;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -27,7 +27,7 @@ struct Scene {
     meters: Arc<[Meter; 2]>,
 }
 
-async fn pair() -> (TcpStream, TcpStream) {
+pub(super) async fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
@@ -64,8 +64,24 @@ impl Scene {
     }
 }
 
-fn content(seed: usize, length: usize) -> Vec<u8> {
+pub(super) fn content(seed: usize, length: usize) -> Vec<u8> {
     (0..length).map(|at| ((at + seed) * 31 % 251) as u8).collect()
+}
+
+/// Sends all of this and reads to the end at once.
+pub(super) async fn swap<S>(stream: S, sent: Vec<u8>) -> Vec<u8>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (mut reader, mut writer) = split(stream);
+    let writing = tokio::spawn(async move {
+        writer.write_all(&sent).await.unwrap();
+        writer.shutdown().await.unwrap();
+    });
+    let mut received = Vec::new();
+    reader.read_to_end(&mut received).await.unwrap();
+    writing.await.unwrap();
+    received
 }
 
 async fn read_all(stream: &mut TcpStream) -> (Vec<u8>, std::io::Result<()>) {
@@ -115,17 +131,6 @@ async fn large_transfers_both_ways_at_once_are_the_same_on_every_path() {
         let fragment = FaultChange::Fragment(Some(50_000));
         let changes: &[FaultChange] = if way == "disturbed" { &[fragment] } else { &[] };
         let Scene { client, server, tunnel, faults, meters } = scene(LIMITS, changes, [b"", b""], pipes).await;
-        let send = |stream: TcpStream, sent: Vec<u8>| async move {
-            let (mut reader, mut writer) = stream.into_split();
-            let writing = tokio::spawn(async move {
-                writer.write_all(&sent).await.unwrap();
-                writer.shutdown().await.unwrap();
-            });
-            let mut received = Vec::new();
-            reader.read_to_end(&mut received).await.unwrap();
-            writing.await.unwrap();
-            received
-        };
         let changing = async {
             // Each change moves the rest by another way, from wherever it is.
             for at in 0..if way == "changing" { 40 } else { 0 } {
@@ -134,7 +139,7 @@ async fn large_transfers_both_ways_at_once_are_the_same_on_every_path() {
             }
             faults.apply(&[FaultChange::Fragment((way == "disturbed").then_some(50_000))]);
         };
-        let all = async { tokio::join!(send(client, up.clone()), send(server, down.clone()), changing) };
+        let all = async { tokio::join!(swap(client, up.clone()), swap(server, down.clone()), changing) };
         let (at_client, at_server, ()) = timeout(3 * LONG, all).await.expect("in time");
         assert!(at_client == down && at_server == up, "{way}");
         tunnel.await.unwrap().unwrap();

@@ -1,10 +1,10 @@
 //! Tunnels that begin, go on or both inside TLS.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::tests::{content, pair as plain_pair, swap};
 use super::*;
 use crate::faults::FaultChange;
 use crate::net::faults::LiveFaults;
@@ -22,10 +22,8 @@ async fn pair(encrypted: bool) -> (Socket, Socket) {
         let (near, far) = tls::connected(&key, &key, 0).await;
         return (near.unwrap(), far.unwrap());
     }
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
-    (Socket::new(near.unwrap()), Socket::new(far.unwrap().0))
+    let (near, far) = plain_pair().await;
+    (Socket::new(near), Socket::new(far))
 }
 
 /// Starts a tunnel; returns its two ends, and the task.
@@ -47,23 +45,11 @@ async fn scene(kind: (bool, bool), changes: &[FaultChange]) -> (Socket, Socket, 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_transfers_both_ways_at_once_arrive_whole() {
-    let content = |seed: usize, length: usize| -> Vec<u8> { (0..length).map(|at| ((at + seed) % 251) as u8).collect() };
     let (up, down) = (content(3, 3_000_000), content(7, 2_000_001));
     for kind in KINDS {
         for changes in [&[][..], &[FaultChange::Fragment(Some(50_000))]] {
             let (client, server, tunnel) = scene(kind, changes).await;
-            let passes = |end: Socket, sent: Vec<u8>| async move {
-                let (mut reader, mut writer) = split(end);
-                let writing = tokio::spawn(async move {
-                    writer.write_all(&sent).await.unwrap();
-                    writer.shutdown().await.unwrap();
-                });
-                let mut received = Vec::new();
-                reader.read_to_end(&mut received).await.unwrap();
-                writing.await.unwrap();
-                received
-            };
-            let both = async { tokio::join!(passes(client, up.clone()), passes(server, down.clone())) };
+            let both = async { tokio::join!(swap(client, up.clone()), swap(server, down.clone())) };
             let (at_client, at_server) = timeout(LONG, both).await.expect("in time");
             assert!(at_client == down && at_server == up, "{kind:?}");
             tunnel.await.unwrap().unwrap();
