@@ -65,9 +65,15 @@ impl<S: Carrier> TlsSocket<S> {
     ) -> io::Result<Self> {
         let start = LazyConfigAcceptor::new(Acceptor::default(), Unread { bytes, socket }).await?;
         let config = choose(&start.client_hello());
-        let mut stream = start.into_stream(config).await?;
-        stream.get_mut().1.set_buffer_limit(Some(MAX_ENCRYPTED));
-        Ok(Self { stream: stream.into(), encrypted: 0 })
+        Ok(Self::new(start.into_stream(config).await?.into()))
+    }
+
+    fn new(mut stream: TlsStream<Unread<S>>) -> Self {
+        match &mut stream {
+            TlsStream::Client(stream) => stream.get_mut().1.set_buffer_limit(Some(MAX_ENCRYPTED)),
+            TlsStream::Server(stream) => stream.get_mut().1.set_buffer_limit(Some(MAX_ENCRYPTED)),
+        }
+        Self { stream, encrypted: 0 }
     }
 
     /// Returns the connection that carries the session.
@@ -131,7 +137,7 @@ impl<S: Carrier> ClientHandshake<S> {
         if let Some(unread) = self.connect.get_mut() {
             unread.bytes = received;
         }
-        Ok(TlsSocket { stream: self.connect.await?.into(), encrypted: 0 })
+        Ok(TlsSocket::new(self.connect.await?.into()))
     }
 }
 
