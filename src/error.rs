@@ -347,6 +347,15 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_is_of_the_relay_that_reports_it_and_a_wrong_key_of_the_hop_that_has_it() {
+        let by = |reason| {
+            let problem = Problem::next(reason, FailedAction::Connect, "10.0.0.7:1000", "", 0.0).relayed();
+            Error::at_hop(problem, &route()).refused().map(|refused| refused.by)
+        };
+        assert_eq!([by(Reason::KeyRequired), by(Reason::WrongKey), by(Reason::Refused)], [Some(1), Some(2), None]);
+    }
+
+    #[test]
     fn a_refused_local_hop_has_the_start_command() {
         let message = |input: &str, hop: u32| {
             let mut problem = Problem::next(Reason::Refused, FailedAction::Connect, "h:1", "", 0.0);
