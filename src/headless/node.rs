@@ -125,10 +125,18 @@ fn use_all_descriptors() {
     }
 }
 
-/// Reads the keys again: one thread, so that the last signal has the last word.
-static KEY_READS: LazyLock<Threads> = LazyLock::new(|| Threads::new("key-file", 1));
+/// Reads files again: one thread, so that the last signal has the last word.
+static RELOADS: LazyLock<Threads> = LazyLock::new(|| Threads::new("reload", 1));
+
+/// Runs work that reads a file again on a thread, because the disk may be slow.
+fn reload(work: impl FnOnce() + Send + 'static) {
+    if let Err(error) = RELOADS.run(work) {
+        error!("a file is not read again: no thread could be started: {}", plain(&error));
+    }
+}
 
 /// The file of the authorized keys, and the keys that were read from it last.
+#[derive(Clone)]
 struct KeyFile {
     path: PathBuf,
     table: KeyTable,
@@ -148,18 +156,14 @@ impl KeyFile {
         sleep(Duration::from_nanos(1_000_000_000 - u64::from(now.subsec_nanos()))).await;
     }
 
-    /// Reads the file again, on a thread: the disk may be slow. On an error the keys remain as they are.
+    /// Reads the file again; on an error the keys remain as they are.
     fn reload(&self) {
-        let (path, table) = (self.path.clone(), self.table.clone());
-        let read = move || match authorized_keys(&path) {
+        match authorized_keys(&self.path) {
             Ok(keys) => {
-                table.replace(keys);
-                info!("{}: authorized keys: {}", shown(&path), table.count());
+                self.table.replace(keys);
+                info!("{}: authorized keys: {}", shown(&self.path), self.table.count());
             }
             Err(error) => error!("{error}: the keys that were authorized before remain so"),
-        };
-        if let Err(error) = KEY_READS.run(read) {
-            error!("the keys are not read again: no thread could be started: {}", plain(&error));
         }
     }
 }
@@ -196,8 +200,8 @@ impl NodeSignals {
             tokio::select! {
                 ending = self.signals.next() => match ending {
                     Termination::Hangup if !self.hangup_ends() => {
-                        self.keys.iter().for_each(KeyFile::reload);
-                        self.certificate.iter().for_each(CertificateFiles::reload);
+                        self.keys.iter().cloned().for_each(|keys| reload(move || keys.reload()));
+                        self.certificate.iter().cloned().for_each(|files| reload(move || files.reload()));
                     }
                     ending => return ending,
                 },
