@@ -19,7 +19,8 @@
 //! snapshot.rs   the data that screen, JSON and metrics show, without the logic that computes it: chain, transfer and
 //!               its files (folder) and connections, node and its counters (totals), listing, verdict, timing (bars);
 //!               body_error  how a body ended;  log_events  changes that are logged;  bounded  lists of limited length;
-//!               protocol  its JSON form;  hidden  names that only encrypted readers see
+//!               protocol  its JSON form;  hidden  names that only encrypted readers see;
+//!               same_id  abbreviated transfer ids compared
 //! verdict.rs    from the wait times of each stage (evaluate) to the sentence (display) that states what limits a
 //!               transfer, while it runs (rolling, debounce) and afterwards (observed); evidence of one hop (stage),
 //!               of a node by itself (local), of the setup before a short body (setup); the hop that a request has

@@ -11,6 +11,7 @@ mod log_events;
 mod node;
 mod protocol;
 mod refused;
+mod same_id;
 pub mod timing;
 mod totals;
 mod tour;
@@ -32,4 +33,4 @@ pub use node::{
 pub use refused::Refused;
 pub use totals::{Flow, Totals, UpstreamTotals};
 pub use tour::{ActCaption, ActOutcome, NamedCause, TourSnapshot};
-pub use transfer::{Awaited, Integrity, Phase, Retry, Stall, TransferSnapshot, Wait, is_same_id};
+pub use transfer::{Awaited, Integrity, Phase, Retry, Stall, TransferSnapshot, Wait};

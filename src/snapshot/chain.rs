@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::listing::Listing;
-use super::node::{ConnState, NodeSnapshot, TcpSnapshot};
+use super::node::{ConnSnapshot, ConnState, NodeSnapshot, TcpSnapshot};
+use super::same_id::is_same_id;
 use super::tour::TourSnapshot;
 use super::transfer::TransferSnapshot;
 use super::verdict::Verdict;
@@ -226,6 +227,22 @@ impl ChainSnapshot {
     /// Returns the transfer with this number, from 1.
     pub fn transfer(&self, number: u64) -> Option<&TransferSnapshot> {
         self.transfers.iter().find(|transfer| transfer.number == number)
+    }
+
+    /// Returns the transfer of this program that has this id, or one of whose connections has; the newest, because a
+    /// tunnel is used by one after the other.
+    pub fn transfer_of(&self, id: &str) -> Option<&TransferSnapshot> {
+        self.transfers.iter().rev().find(|transfer| transfer.has_id(id))
+    }
+
+    /// Returns a check whether a hop's connection has the request with this id: relays report an encrypted one with the
+    /// id of its tunnel.
+    pub fn has_request<'a>(&'a self, id: &'a str) -> impl Fn(&&ConnSnapshot) -> bool + 'a {
+        let transfer = self.transfer_of(id);
+        move |conn| {
+            let reported = conn.transfer.as_str();
+            is_same_id(reported, id) || transfer.is_some_and(|transfer| transfer.is_same_request(reported, id))
+        }
     }
 
     /// Returns true if a hop of the route transfers a body, for any client.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::bounded::bounded;
+use super::same_id::is_same_id;
 use super::verdict::Verdict;
 use crate::connections::{Connections, MAX_CONNECTIONS};
 use crate::text::SafeText;
@@ -105,6 +106,13 @@ pub struct ConnectionProgress {
     pub rate: u64,
     /// Why it waits, or has ended early: a sentence that names the hop.
     pub error: Option<SafeText>,
+}
+
+impl ConnectionProgress {
+    /// Returns true if this is its id, or that of its tunnel.
+    pub(super) fn has_id(&self, id: &str) -> bool {
+        is_same_id(self.id.as_str(), id) || is_same_id(self.tunnel.as_str(), id)
+    }
 }
 
 /// State of a connection.

@@ -9,6 +9,7 @@ use super::connections::{ConnectionProgress, ConnectionsProgress};
 use super::folder::FolderProgress;
 use super::node::HopRecord;
 use super::refused::Refused;
+use super::same_id::is_same_id;
 use super::timing::WaterfallRow;
 use super::totals::Flow;
 use super::verdict::Verdict;
@@ -262,7 +263,13 @@ impl TransferSnapshot {
 
     /// Returns true if this is the id of the transfer, of one of its connections, or of the tunnel of either.
     pub fn has_id(&self, id: &str) -> bool {
-        self.is_of_latest(id) || self.connection(id).is_some()
+        self.is_same_request(id, id)
+    }
+
+    /// Returns true if both are ids of one of its requests: its own, or that of the tunnel that it runs through.
+    pub fn is_same_request(&self, a: &str, b: &str) -> bool {
+        self.is_of_latest(a) && self.is_of_latest(b)
+            || self.connections().any(|connection| connection.has_id(a) && connection.has_id(b))
     }
 
     /// Returns true if this is the id of its latest request, or of the tunnel of that.
@@ -282,18 +289,15 @@ impl TransferSnapshot {
     }
 
     fn connection(&self, id: &str) -> Option<&ConnectionProgress> {
-        let mut connections = self.connections.iter().flat_map(|progress| &progress.connections);
-        connections
-            .find(|connection| [&connection.id, &connection.tunnel].iter().any(|own| is_same_id(own.as_str(), id)))
+        self.connections().find(|connection| connection.has_id(id))
+    }
+
+    fn connections(&self) -> impl Iterator<Item = &ConnectionProgress> {
+        self.connections.iter().flat_map(|progress| &progress.connections)
     }
 
     /// Returns true if the same file existed already, and no byte was transferred.
     pub fn was_up_to_date(&self) -> bool {
         self.already_present && self.flow.bytes_in == 0
     }
-}
-
-/// Compares two ids by the length of the shorter: nodes abbreviate the ids that they report.
-pub fn is_same_id(a: &str, b: &str) -> bool {
-    !a.is_empty() && !b.is_empty() && (a.starts_with(b) || b.starts_with(a))
 }

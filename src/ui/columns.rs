@@ -277,8 +277,7 @@ pub(crate) fn ours(chain: &ChainSnapshot, conn: &ConnSnapshot) -> Option<u64> {
 
 /// Returns the connection's transfer, if it is one of this client.
 pub(crate) fn our_transfer<'a>(chain: &'a ChainSnapshot, conn: &ConnSnapshot) -> Option<&'a TransferSnapshot> {
-    let id = conn.transfer.as_str();
-    chain.transfers.iter().rev().find(|transfer| transfer.has_id(id))
+    chain.transfer_of(conn.transfer.as_str())
 }
 
 /// Returns the protocol toward the client; where the one toward the origin differs, both.

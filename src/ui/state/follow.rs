@@ -1,7 +1,7 @@
 //! Navigation along one transfer from hop to hop, and along the log lines that match its filter.
 
 use super::UiState;
-use crate::snapshot::{ChainSnapshot, ConnSnapshot, HopSnapshot, is_same_id};
+use crate::snapshot::{ChainSnapshot, HopSnapshot};
 use crate::ui::columns::ours;
 use crate::ui::focus::{ConnKey, Panel, Tab};
 
@@ -25,15 +25,10 @@ impl UiState {
             let transfer = self.transfer(chain)?;
             (0, transfer.id.as_str(), Some(transfer.number))
         };
-        // Relays know an encrypted transfer by the id of its tunnel.
-        let followed = number.and_then(|number| chain.transfer(number)).filter(|transfer| transfer.is_of_latest(id));
-        let is_it = |conn: &&ConnSnapshot| {
-            let reported = conn.transfer.as_str();
-            is_same_id(reported, id) || followed.is_some_and(|transfer| transfer.is_of_latest(reported))
-        };
+        let is_it = chain.has_request(id);
         let at_hop = |hop: &HopSnapshot| {
             let conns = &hop.node.as_ref().filter(|_| hop.link.is_up() && !hop.extra)?.connections;
-            conns.iter().find(is_it).map(|conn| ViewStage::Hop((hop.number, conn.id)))
+            conns.iter().find(&is_it).map(|conn| ViewStage::Hop((hop.number, conn.id)))
         };
         if by > 0 {
             return chain.hops.iter().filter(|hop| hop.number > at).find_map(at_hop);

@@ -11,7 +11,7 @@ use crate::route::Protocol;
 use crate::snapshot::timing::{self, Step};
 use crate::snapshot::{
     ChainSnapshot, ConnRole, ConnSnapshot, ConnState, FolderProgress, HopLink, HopSnapshot, Integrity, NodeSnapshot,
-    Phase, TcpSnapshot, TransferSnapshot, UpstreamTotals, is_same_id,
+    Phase, TcpSnapshot, TransferSnapshot, UpstreamTotals,
 };
 use crate::ui::columns::{self, dash, ms, percent};
 use crate::ui::focus::Panel;
@@ -338,16 +338,13 @@ fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mu
     let number = data.transfers.iter().find_map(|transfer| transfer.connection_number(id));
     let name = number.map_or_else(|| "Path".to_owned(), |number| format!("Path of connection {number}"));
     heading::draw(theme, &name, "", false, area, buffer);
-    let ours = data.transfers.iter().find(|transfer| transfer.is_of_latest(id));
-    let is_it = |conn: &&ConnSnapshot| {
-        let reported = conn.transfer.as_str();
-        is_same_id(reported, id) || ours.is_some_and(|transfer| transfer.is_of_latest(reported))
-    };
+    let ours = data.transfer_of(id).filter(|transfer| transfer.is_of_latest(id));
+    let is_it = data.has_request(id);
     for (i, hop) in data.route_hops().enumerate() {
         let mut row = Row::new(buffer, row_of(area, 1 + i));
         row.skip(2).cell_right(2, &hop.number.to_string(), theme.style(StyleRole::Plain)).skip(2);
         let conns = hop.node.as_ref().map_or(&[] as &[ConnSnapshot], |node| &node.connections);
-        if let Some(conn) = conns.iter().find(is_it) {
+        if let Some(conn) = conns.iter().find(&is_it) {
             let rates = state.history().rates.of(hop, conn).unwrap_or_default();
             row.cell(8, conn.state_label(), theme.style(StyleRole::Flow)).skip(1);
             figures(state, rates, conn.flow.bytes_out, conn.peer.as_str(), &mut row);

@@ -1,7 +1,9 @@
 //! Following: a transfer from hop to hop, matches in the log, the records of a hop; and the settings.
 
 use chainview::command::Command;
-use chainview::snapshot::{BodyError, ChainSnapshot, Flow, HopRecord, Level, LogLine, Phase};
+use chainview::snapshot::{
+    BodyError, ChainSnapshot, ConnectionProgress, ConnectionsProgress, Flow, HopRecord, Level, LogLine, Phase,
+};
 use chainview::ui::focus::{Panel, Tab, ViewMode};
 use chainview::ui::state::Mode;
 
@@ -48,6 +50,25 @@ fn following_skips_silent_hops_and_passes_filters() {
     let mut small = Script::new(60, 15, streaming());
     small.keys("<tab> >");
     assert_eq!((small.state.tab, selected(&small)), (Tab::Connections, Some((1, 4))));
+}
+
+#[test]
+fn one_of_several_encrypted_connections_is_followed_to_the_end_of_its_tunnel() {
+    let mut chain = streaming();
+    for hop in &mut chain.hops {
+        let id = if hop.origin { "cd120001" } else { "ef120001" };
+        hop.node.as_mut().unwrap().connections[0].transfer = id.into();
+    }
+    let own = ConnectionProgress { id: "cd120001".into(), tunnel: "ef120001".into(), ..ConnectionProgress::default() };
+    let other =
+        ConnectionProgress { id: "cd120002".into(), tunnel: "ef120002".into(), ..ConnectionProgress::default() };
+    let connections = vec![other, own];
+    chain.transfers[0].connections = Some(ConnectionsProgress { connections, ..ConnectionsProgress::default() });
+    let mut script = Script::new(120, 40, chain);
+    script.keys("2 / h o p : 1 <enter> > >");
+    assert_eq!(selected(&script), Some((3, 4)));
+    script.keys("<");
+    assert_eq!(selected(&script), Some((2, 4)));
 }
 
 #[test]
