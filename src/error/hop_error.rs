@@ -58,7 +58,7 @@ impl HopError {
         // A relay that refuses to connect to the next hop reports a failure at that; a wrong key is that of the hop.
         let reporter = Some(self.reporter).filter(|by| *by > 0 && self.problem.reason != Reason::WrongKey);
         let by = reporter.or(self.hop);
-        let denial = self.problem.denial.as_deref().cloned();
+        let denial = self.problem.denial.as_deref().copied();
         by.filter(|by| is_access && *by > 0).map(|by| Refused { by, reason: self.problem.reason, denial })
     }
 

@@ -2,16 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::text::SafeText;
+use crate::fingerprint::Fingerprint;
 
 /// A refusal by the authorized keys of a node. It names nothing but the request's own key.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Denial {
     /// What the request lacks.
     pub lack: Lack,
     /// The fingerprint of the key that signed the request; `None` if none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<SafeText>,
+    pub key: Option<Fingerprint>,
 }
 
 /// What a refused request lacks.

@@ -309,6 +309,8 @@ impl fmt::Display for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fingerprint::Fingerprint;
+    use crate::wire::Lack;
 
     #[test]
     fn problems_round_trip_and_count_hops() {
@@ -318,6 +320,18 @@ mod tests {
         let passed = read.relayed();
         assert_eq!((passed.hop, passed.reporter, passed.status()), (2, 1, 502));
         assert!(Problem::from_json(b"<html>").is_none());
+    }
+
+    #[test]
+    fn a_denial_names_a_key_without_further_words() {
+        let key = Fingerprint::new([7; 32]);
+        let denial = Some(Box::new(Denial { lack: Lack::Fetch, key: Some(key) }));
+        let problem = Problem { denial, ..Problem::here(Reason::Policy, FailedAction::Request, "h:1", "") };
+        let json = String::from_utf8(problem.to_json()).unwrap();
+        assert_eq!(Problem::from_json(json.as_bytes()), Some(problem));
+        // The user is shown a line for a file of authorized keys with it.
+        let longer = json.replace(&key.to_string(), &format!("{key} eve control"));
+        assert_eq!((longer.len() > json.len(), Problem::from_json(longer.as_bytes())), (true, None));
     }
 
     #[test]
@@ -395,7 +409,8 @@ mod tests {
         let problem = Problem { hop: u32::MAX, reporter: u32::MAX, size: Some(u64::MAX), ..problem };
         let challenge = Some(longest.as_str().into());
         let server = Some(Box::new(ForeignServer { status: u16::MAX, retry_after: Some(u64::MAX), challenge }));
-        let problem = Problem { server, ..problem };
+        let denial = Some(Box::new(Denial { lack: Lack::Transfers, key: Some(Fingerprint::new([7; 32])) }));
+        let problem = Problem { server, denial, ..problem };
         let json = problem.to_json();
         assert!(json.len() <= MAX_BODY, "{} bytes", json.len());
         assert_eq!(Problem::from_json(&json), Some(problem));

@@ -283,7 +283,6 @@ impl KnownCaller {
 
 impl Denied {
     fn boxed(reason: Reason, (lack, key): (Lack, Option<Fingerprint>), detail: String) -> Box<Self> {
-        let key = key.map(|key| key.to_string().into());
         Box::new(Self { reason, denial: Denial { lack, key }, detail })
     }
 

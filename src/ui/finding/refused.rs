@@ -2,11 +2,7 @@
 
 use super::Finding;
 use crate::snapshot::{ChainSnapshot, Refused};
-use crate::text::SafeText;
-use crate::wire::{Denial, Lack, Reason};
-
-/// Length of a fingerprint in a sentence, which names its key by these characters.
-const SHOWN: usize = "sha256:".len() + 8;
+use crate::wire::{Lack, Reason};
 
 /// Returns why the hop with this name refuses a transfer, from all of it to few words.
 pub(super) fn refusals(refused: &Refused, name: &str) -> Vec<String> {
@@ -21,12 +17,12 @@ pub(super) fn refusals(refused: &Refused, name: &str) -> Vec<String> {
 
 /// Returns what the request lacks, in a sentence and in few words.
 fn lack(refused: &Refused) -> (String, &'static str) {
-    let lack = refused.denial.as_ref().map(|denial| denial.lack).unwrap_or_default();
-    let key = match key(refused) {
-        Some(key) => format!("the key {}...", key.chars().take(SHOWN).collect::<String>()),
+    let denial = refused.denial.unwrap_or_default();
+    let key = match denial.key {
+        Some(key) => format!("the key {}", key.short()),
         None => "an unsigned request".to_owned(),
     };
-    let (long, short) = match (refused.reason, lack) {
+    let (long, short) = match (refused.reason, denial.lack) {
         (Reason::KeyRequired | Reason::Policy, Lack::Fetch) => {
             (format!("{key} has no right fetch for this name"), "no right fetch")
         }
@@ -63,8 +59,8 @@ pub(crate) fn what_helps(finding: &Finding, chain: &ChainSnapshot) -> Option<Str
     let refused = chain.transfer(*number)?.refused.as_ref()?;
     let by = refused.by;
     let operator = format!("the operator of hop {by}");
-    let lack = refused.denial.as_ref().map(|denial| denial.lack).unwrap_or_default();
-    let right = match lack {
+    let denial = refused.denial.unwrap_or_default();
+    let right = match denial.lack {
         Lack::Relay => {
             let next = chain.hop(by + 1).map(|next| next.address.to_string()).unwrap_or_default();
             format!("relay={next}")
@@ -73,8 +69,8 @@ pub(crate) fn what_helps(finding: &Finding, chain: &ChainSnapshot) -> Option<Str
     };
     let line = "the line of the key in its --authorized-keys file, and sends SIGHUP";
     let add = |key: &str| format!("{operator} adds this right to {line}: {key} NAME {right}");
-    Some(match (refused.reason, lack, key(refused)) {
-        (Reason::KeyRequired | Reason::Policy, _, Some(key)) => add(key),
+    Some(match (refused.reason, denial.lack, denial.key) {
+        (Reason::KeyRequired | Reason::Policy, _, Some(key)) => add(&key.to_string()),
         (Reason::KeyRequired, ..) => format!(
             "sign with --identity FILE (--new-key FILE makes a key and prints its fingerprint); {}",
             add("FINGERPRINT")
@@ -114,8 +110,4 @@ pub(crate) fn what_helps(finding: &Finding, chain: &ChainSnapshot) -> Option<Str
         }
         _ => return None,
     })
-}
-
-fn key(refused: &Refused) -> Option<&str> {
-    refused.denial.as_ref().and_then(|denial: &Denial| denial.key.as_ref()).map(SafeText::as_str)
 }

@@ -14,7 +14,7 @@ fn refused(reason: Reason, lack: Option<(Lack, bool)>) -> ChainSnapshot {
     let mut failed = transfer(1, Phase::Failed);
     failed.failed_hop = Some(2);
     failed.error = Some("hop 2 (127.0.0.1:7002): as in the log".into());
-    let denial = lack.map(|(lack, has_key)| Denial { lack, key: has_key.then(|| KEY.into()) });
+    let denial = lack.map(|(lack, has_key)| Denial { lack, key: has_key.then(|| KEY.parse().unwrap()) });
     failed.refused = Some(Refused { by: 2, reason, denial });
     chain.transfers = vec![failed];
     chain

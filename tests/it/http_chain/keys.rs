@@ -58,7 +58,7 @@ async fn a_relay_connects_only_where_the_key_may_be_relayed_to() {
     let (hop, problem) = problem_of(site.fetch("pub/f", Some(&alice)).await.unwrap_err());
     assert_eq!((hop, problem.reason, problem.refusal), (Some(2), Reason::Policy, Some(Refusal::NoRight)));
     assert!(problem.detail.as_str().contains(&format!("relay for {}", site.address(1))), "{}", problem.detail);
-    let key = Some(alice.public().fingerprint().to_string().into());
+    let key = Some(alice.public().fingerprint());
     assert_eq!(problem.denial, Some(Box::new(Denial { lack: Lack::Relay, key })));
 }
 
