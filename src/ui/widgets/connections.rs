@@ -1,12 +1,13 @@
 //! Open connections of the selected hop, or of all hops; those that only request admin endpoints come last.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::hop_table::{draw_message, inner};
-use super::{header, heading};
+use super::{header, heading, locked};
 use crate::snapshot::{ChainSnapshot, ConnState, HopLink, HopSnapshot};
 use crate::ui::action::{Action, TransferAction, ViewAction};
 use crate::ui::columns::conn;
@@ -66,12 +67,10 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
                 _ => StyleRole::Plain,
             };
             let text = match (CONN_HOLDS[c], places[c]) {
-                (ConnColumn::File, Some((_, columns))) if is_locked => {
-                    let lock = theme.glyphs.lock;
-                    format!("{lock} {}", cut_middle(text, columns.saturating_sub(2))).into()
+                (ConnColumn::File, Some((_, columns))) => {
+                    locked(theme, is_locked, columns, |room| cut_middle(text, room)).into()
                 }
-                (ConnColumn::File, Some((_, columns))) => cut_middle(text, columns),
-                _ => text.into(),
+                _ => Cow::Borrowed(text.as_str()),
             };
             cell(buffer, inner(row), CONNS[c], places[c], &text, theme.style(role));
         }

@@ -3,7 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::{header, heading, time_bar};
+use super::{header, heading, locked, time_bar};
 use crate::snapshot::{ChainSnapshot, DownReason, HopLink, HopSnapshot, RATE_SAMPLES};
 use crate::ui::columns::{HOPS, MainWait, dash, ms, rate};
 use crate::ui::fill::buffered;
@@ -166,9 +166,8 @@ fn hop_row(
             Some(Place::Link { from, .. }) => from == hop.number,
             None => false,
         };
-    let lock = if hop.key.is_empty() { String::new() } else { format!("{} ", theme.glyphs.lock) };
-    let name = places[NODE].map(|(_, room)| node(hop, room.saturating_sub(width(&lock)))).unwrap_or_default();
-    let name = lock + &name;
+    let name = places[NODE].map(|(_, columns)| locked(theme, !hop.key.is_empty(), columns, |room| node(hop, room)));
+    let name = name.unwrap_or_default();
     let (word, word_role) = state_label(hop);
     let plain = name_role(is_cause, selected);
     let texts = [hop.number.to_string(), name, word.clone()];

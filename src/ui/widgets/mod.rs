@@ -33,3 +33,19 @@ pub(crate) mod setup;
 pub(crate) mod time_bar;
 pub(crate) mod transfers;
 pub(crate) mod why;
+
+use std::fmt::Display;
+
+use super::paint::width;
+use super::theme::Theme;
+
+/// Returns a name, with a lock before it if it is that of something encrypted, in this many columns; `cut` returns the
+/// name for the columns that are left.
+fn locked<T: Display>(theme: &Theme, is_encrypted: bool, columns: u16, cut: impl FnOnce(u16) -> T) -> String {
+    if is_encrypted {
+        let lock = theme.glyphs.lock;
+        format!("{lock} {}", cut(columns.saturating_sub(width(lock) + 1)))
+    } else {
+        cut(columns).to_string()
+    }
+}

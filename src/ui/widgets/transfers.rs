@@ -4,7 +4,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::heading;
+use super::{heading, locked};
 use crate::snapshot::{ChainSnapshot, ConnectionsProgress, FolderProgress, Phase, TransferSnapshot};
 use crate::ui::action::{Action, TransferAction};
 use crate::ui::focus::Panel;
@@ -200,9 +200,8 @@ fn name(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut Row
     let number = format!("#{}", transfer.number);
     row.cell(4, &number, theme.style(StyleRole::Title)).skip(1);
     let columns = name_width(terminal);
-    let lock = if transfer.key.is_empty() { String::new() } else { format!("{} ", theme.glyphs.lock) };
-    let name = cut_middle(transfer.name.as_str(), columns.saturating_sub(width(&lock)));
-    row.cell(columns, &(lock + &name), theme.style(StyleRole::Plain)).skip(1);
+    let name = locked(theme, !transfer.key.is_empty(), columns, |room| cut_middle(transfer.name.as_str(), room));
+    row.cell(columns, &name, theme.style(StyleRole::Plain)).skip(1);
 }
 
 /// Draws the gauge, and from the right: rate limit, time left or phase, rate, bytes, percent.
