@@ -24,7 +24,7 @@ pub enum SignatureError {
     /// The signature is for a node with another key.
     #[error("signed for the node with the key {named}, and this node {}", own_key(*.own))]
     OtherNode {
-        /// The key that the client knows.
+        /// The key that the signature names.
         named: Fingerprint,
         /// The node's own.
         own: Option<Fingerprint>,
