@@ -59,7 +59,8 @@ impl FileRequestGuard<'_> {
         });
     }
 
-    /// Records that the request is encrypted: its name is in no report that is read in clear text, and in no log.
+    /// Records that the request is encrypted: its name is in no report that is read in clear text, and only in the
+    /// audit among the logs.
     pub fn hide_name(&self) {
         self.update(|record| {
             let name = std::mem::replace(&mut record.name, ENCRYPTED_NAME.into());
