@@ -64,8 +64,8 @@
 //! upstream      requests to the next hop over either protocol (request, exchange);  protocols  which one a hop uses;
 //!               idle  idle connections, shared by all requests;  open  one of these, or a new connection (link);
 //!               read_ahead  what was read from one;  tunnel  opens a tunnel;  encrypted  TLS to a hop with a key;
-//!               connect  resolve, filter, connect;  resolve  names, on threads of their own;  policy  where a node may
-//!               connect to
+//!               tunnel_records  parts of a tunnel's records, by file;  connect  resolve, filter, connect;  resolve
+//!               names, on threads of their own;  policy  where a node may connect to
 //! body          chooses how a body is moved;  copy  the copy loop;  options  its parameters and errors;  shaping
 //!               rate limit, delay and faults;  splice  in the kernel;  reader  whether the reader still reads;
 //!               sockbuf  what the kernel may buffer;  tunnel  both directions of a tunnel
