@@ -87,7 +87,7 @@ impl KeyUsage {
 
     /// Returns whether bodies have to be counted or slowed.
     pub(in crate::net) fn limits_bodies(&self) -> bool {
-        self.limits_rate.load(Relaxed) || self.limits_day.load(Relaxed)
+        self.limits_rate() || self.limits_day.load(Relaxed)
     }
 
     /// Begins a transfer.

@@ -1,4 +1,4 @@
-//! The share of one body in a rate limit, which all bodies of a node have in common.
+//! The share of one body in a rate limit, which all bodies of a node or of a key have in common.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::meter::{FairQueue, Place, Turn};
 use crate::net::os::clock::Clock;
 
-/// A rate limit, shared by all bodies of a node.
+/// A rate limit, shared by all bodies of a node or of a key.
 #[derive(Debug)]
 pub(in crate::net) struct SharedLimit(Mutex<FairQueue<Arc<Notify>>>);
 

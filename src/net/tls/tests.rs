@@ -144,7 +144,7 @@ async fn a_client_without_raw_keys_gets_a_certificate_of_the_same_key() {
 }
 
 /// Connects a client with a configuration to a server, which asks for keys, or does not; returns the key that the
-/// server knows then.
+/// server has seen.
 async fn key_at(server: &ServerTls, config: Arc<rustls::ClientConfig>, asks: bool) -> Option<Fingerprint> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
